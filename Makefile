@@ -1,0 +1,64 @@
+# `make run` and `make test` need only Python 3.11+ and make; they do the rest themselves.
+# Everything they write lives under build/.
+
+PYTHON ?= python3
+VENV := build/venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+# Stamps: the environment exists; `make run` can run in it; `make test` can too.
+CREATED := $(VENV)/.created
+RUNTIME := $(VENV)/.runtime
+TESTED := $(VENV)/.test
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test lint format constraints clean
+
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+run: $(RUNTIME) ## train Dom-ST on the embedded sample (ARGS="..." goes to python -m model.train)
+	$(PY) -m model.train $(ARGS)
+
+test: lint ## lint, types and the whole test suite (ARGS="..." goes to pytest)
+	HYPOTHESIS_STORAGE_DIRECTORY=build/cache/hypothesis $(PY) -m pytest $(ARGS)
+
+lint: $(TESTED) ## ruff and mypy alone
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+
+format: $(TESTED) ## let ruff mend what it can
+	$(PY) -m ruff check --fix
+	$(PY) -m ruff format
+
+$(CREATED):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Dom-ST needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo missing). Name another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
+		exit 1; }
+	@rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(RUNTIME): pyproject.toml constraints.txt $(CREATED)
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(TESTED): $(RUNTIME)
+	$(PIP) install -c constraints.txt -e '.[test]'
+	@touch $@
+
+# Keeps every pin that still fits and adds what is missing. To move one or all:
+# make constraints UPGRADE="--upgrade-package torch", make constraints UPGRADE=--upgrade
+constraints: build/uv/.created ## resolve constraints.txt anew from pyproject.toml
+	build/uv/bin/uv pip compile pyproject.toml --all-extras --python-version 3.11 --python-platform linux \
+		--custom-compile-command 'make constraints' --no-annotate --quiet $(UPGRADE) -o constraints.txt
+
+build/uv/.created:
+	@rm -rf build/uv
+	$(PYTHON) -m venv build/uv
+	build/uv/bin/python -m pip --disable-pip-version-check install 'uv>=0.9'
+	@touch $@
+
+clean: ## remove everything generated
+	rm -rf build

@@ -1,0 +1,129 @@
+"""The whole pipeline on the sample: rasters a second from the command's start to its end.
+
+    python -m benchmarks.pipeline_speed [--sample DIR] [--json FILE]
+
+`python -m pipeline run` is started some times, each time into a fresh store, and measured from
+outside: imports, the cluster with its dashboard, gauges, terrain and the store's template are all
+in it. Beside it stands what reading alone costs: rasterio opens and reads every band of the same
+files in one thread, after one pass that puts them into the system's cache.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import rasterio
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.catalog import load_catalog
+from pipeline.rasters import group_forcings, open_series
+from pipeline.sample import make_sample
+
+BLOCKS_ALONE = re.compile(r"the blocks alone (\d+) rasters/s")
+KIB = 1024  # ru_maxrss counts these
+
+
+def raster_files(catalog: Path) -> list[Path]:
+    """Every raster that a run reads."""
+    described = load_catalog(catalog)
+    series = (open_series(described, names) for names in group_forcings(described))
+    return [path for one in series for path in one.paths]
+
+
+def read_bare(files: list[Path]) -> float:
+    """Seconds that rasterio takes for all bands of all files, in this thread."""
+    started = time.perf_counter()
+    for path in files:
+        with rasterio.open(path) as source:
+            source.read()
+    return time.perf_counter() - started
+
+
+def run_once(catalog: Path, store: Path) -> dict[str, float]:
+    """Run the command: seconds by the clock and of the processors, peak memory, its own rate."""
+    command = [sys.executable, "-m", "pipeline", "run", str(catalog), "--store", str(store)]
+    started = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - started
+    found = BLOCKS_ALONE.search(said)
+    if process.returncode or not found:
+        raise SystemExit(f"{' '.join(command)}: exit {process.returncode}: {said}")
+    return {
+        "seconds": seconds,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "peak_bytes": usage.ru_maxrss * KIB,
+        "blocks_rasters_per_second": float(found[1]),
+    }
+
+
+def measure(catalog: Path, folder: Path, repeats: int) -> dict[str, Any]:
+    """Medians of `repeats` runs into `folder`, and of as many bare readings, taken in turns."""
+    files = raster_files(catalog)
+    read_bare(files)
+    runs, bare = [], []
+    for repeat in range(repeats):
+        runs.append(run_once(catalog, folder / f"store{repeat}.zarr"))
+        bare.append(read_bare(files))
+    middle = {name: median(run[name] for run in runs) for name in runs[0]}
+    return {
+        "rasters": len(files),
+        "cores": len(os.sched_getaffinity(0)),
+        "repeats": repeats,
+        "rasters_per_second": len(files) / middle["seconds"],
+        **middle,
+        "bare_reading_rasters_per_second": len(files) / median(bare),
+    }
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the report as a table."""
+    title = "{rasters} rasters, {cores} cores, median of {repeats}".format(**report)
+    table = Table("what", "value", title=title)
+    for what, value in (
+        ("the command, with its start, rasters/s", f"{report['rasters_per_second']:.0f}"),
+        ("its blocks alone, rasters/s", f"{report['blocks_rasters_per_second']:.0f}"),
+        (
+            "bare reading, one thread, rasters/s",
+            f"{report['bare_reading_rasters_per_second']:.0f}",
+        ),
+        ("the command, s", f"{report['seconds']:.1f}"),
+        ("processor time, s", f"{report['cpu_seconds']:.1f}"),
+        ("peak memory, MiB", f"{report['peak_bytes'] / 2**20:.0f}"),
+    ):
+        table.add_row(what, value)
+    Console().print(table)
+
+
+def main(
+    json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
+    sample: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="made there if missing  [default: temporary]")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="the median of these counts")] = 3,
+) -> None:
+    """Time `python -m pipeline run` on the sample, from its start to its end."""
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        report = measure(make_sample(sample or folder / "sample"), folder, repeats)
+    show(report)
+    if json_file:
+        json_file.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

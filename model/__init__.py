@@ -1,0 +1,1 @@
+"""Dom-ST heads: from the store to trained networks, forecasts and reports."""

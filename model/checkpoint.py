@@ -1,0 +1,184 @@
+"""Weights and training progress on disk, as safetensors: no pickle, one file a head.
+
+A file is written under a temporary name and renamed, so a reader never sees half of one.
+Pixel parameters are stored at the size of the head's own window, so a head that was trained in a
+pack, padded, loads alone and in any other pack.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model.dataset import HeadData, Pack, make_pack
+from model.network import IMAGE_STRIDE, DomST
+from model.settings import Settings
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from model.fit import Trainer
+
+FORMAT = "dom-st head 1"
+
+
+@torch.no_grad()
+def stack(target: Tensor, heads: Sequence[Tensor]) -> None:
+    """Fill a pack's tensor from those of its heads, (1, ...) each, padding windows with zeros."""
+    target.zero_()
+    for row, (value,) in zip(target, heads, strict=True):
+        row[tuple(slice(n) for n in value.shape)].copy_(value)
+
+
+def own_window(name: str, value: Tensor, head: HeadData) -> Tensor:
+    """One head's parameter without the padding of its pack."""
+    rows, columns = head.share.shape
+    if name.endswith("log_efficiency"):
+        return value[..., :rows, :columns]
+    if name.endswith("location"):
+        return value[..., : -(-rows // IMAGE_STRIDE), : -(-columns // IMAGE_STRIDE)]
+    return value
+
+
+def head_path(folder: Path, site_no: str) -> Path:
+    """The trained weights of a head."""
+    return folder / f"{site_no}.safetensors"
+
+
+def progress_path(folder: Path, site_no: str) -> Path:
+    """The state of a training that is not at its end."""
+    return folder / f"{site_no}.progress.safetensors"
+
+
+def write(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Write tensors and a JSON description under `path`, all or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    save_file(tensors, temporary, metadata={"about": json.dumps(about)})
+    os.replace(temporary, path)
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and description of a file that `write` made.
+
+    Raises:
+        InputError: not such a file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["about"])
+        return load_file(path), about
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: {error}: expected a checkpoint of this product") from error
+
+
+def save_head(trainer: Trainer, i: int, folder: Path) -> Path:
+    """Write the best weights of head `i`, and what is needed to use them; drop its progress."""
+    head = trainer.heads[i]
+    weights = {
+        name: own_window(name, value[i : i + 1], head) for name, value in trainer.best.items()
+    }
+    about = {
+        "format": FORMAT,
+        "site_no": head.site_no,
+        "name": head.name,
+        "settings": trainer.settings.model_dump(mode="json"),
+        "channels": head.channels,
+        "standard": head.standard,
+        "rain_scale": head.rain_scale,
+        "runoff_scale": head.runoff_scale,
+        "window": head.share.shape,
+        "updates": trainer.update,
+        "best_update": int(trainer.best_update[i]),
+        "validation_nse": float(trainer.best_nse[i]),
+    }
+    path = head_path(folder, head.site_no)
+    write(path, weights, about)
+    progress_path(folder, head.site_no).unlink(missing_ok=True)
+    return path
+
+
+def _progress(trainer: Trainer) -> dict[str, Tensor]:
+    """Every tensor of a pack's training state, named; the optimiser's moments are made if new."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in trainer.network.named_parameters():
+        moments = trainer.optimiser.state[parameter]
+        if not moments:
+            moments["step"] = torch.tensor(float(trainer.update))
+            moments["exp_avg"] = torch.zeros_like(parameter)
+            moments["exp_avg_sq"] = torch.zeros_like(parameter)
+        tensors[f"weight.{name}"] = parameter
+        tensors[f"average.{name}"] = trainer.average[name]
+        tensors[f"best.{name}"] = trainer.best[name]
+        tensors[f"mean.{name}"] = moments["exp_avg"]
+        tensors[f"square.{name}"] = moments["exp_avg_sq"]
+    return tensors
+
+
+def save_progress(trainer: Trainer, folder: Path) -> None:
+    """Write, for each head, all that its training needs to go on bit by bit as if never stopped."""
+    state = _progress(trainer)
+    for i, head in enumerate(trainer.heads):
+        tensors = {name: own_window(name, value[i : i + 1], head) for name, value in state.items()}
+        tensors["generator"] = trainer.generators[i].get_state()
+        about = {
+            "format": FORMAT,
+            "update": trainer.update,
+            "settings": trainer.settings.model_dump(mode="json"),
+            "best_nse": float(trainer.best_nse[i]),
+            "best_update": int(trainer.best_update[i]),
+        }
+        write(progress_path(folder, head.site_no), tensors, about)
+
+
+def updates_done(folder: Path, site_no: str) -> int:
+    """How many updates the progress on disk stands for; 0 without any."""
+    path = progress_path(folder, site_no)
+    return int(read(path)[1]["update"]) if path.exists() else 0
+
+
+def load_progress(trainer: Trainer, folder: Path) -> None:
+    """Take a pack up where `save_progress` left it; heads must all stand at the same update."""
+    done = {updates_done(folder, head.site_no) for head in trainer.heads}
+    assert len(done) == 1, f"heads of one pack stand at updates {done}"
+    if done == {0}:
+        return
+    files = [read(progress_path(folder, head.site_no)) for head in trainer.heads]
+    settings = trainer.settings.model_dump(mode="json")
+    for head, (_, about) in zip(trainer.heads, files, strict=True):
+        if about["settings"] != settings:
+            path = progress_path(folder, head.site_no)
+            raise InputError(f"{path}: made with other settings: expected those of this run")
+
+    (trainer.update,) = done
+    for name, target in _progress(trainer).items():
+        stack(target, [tensors[name] for tensors, _ in files])
+    for i, (tensors, about) in enumerate(files):
+        trainer.generators[i].set_state(tensors["generator"])
+        trainer.best_nse[i], trainer.best_update[i] = about["best_nse"], about["best_update"]
+
+
+def load_head(path: Path, head: HeadData, device: torch.device) -> tuple[DomST, Pack]:
+    """A trained head, ready to simulate `head`'s record.
+
+    Raises:
+        InputError: the checkpoint is of another watershed, window or set of forcings.
+    """
+    weights, about = read(path)
+    found = about["site_no"], tuple(about["channels"]), tuple(about["window"])
+    expected = head.site_no, head.channels, head.share.shape
+    if found != expected:
+        raise InputError(f"{path}: holds {found}: expected {expected}")
+    settings = Settings.model_validate(about["settings"])
+    pack = make_pack([head], settings.warmup, device)
+    network = DomST(pack.sheds, len(head.channels) - 1, settings).to(device)
+    network.load_state_dict(weights)
+    return network.eval(), pack

@@ -1,0 +1,138 @@
+"""The pixel-contribution block: what each cell delivers to the outlet, and when.
+
+Rain on a cell travels `distance` metres along the flow path. Its travel time follows the
+advection-dispersion equation with a velocity and a dispersion that are learned per watershed, so
+the share of a pulse that arrives in each later step is known in closed form:
+
+    k(tau | d) = F((tau + 1) s) - F(tau s)      F: first-passage distribution, s: seconds a step
+    r_i(t)     = p_i(t) e_i 2 sigmoid(b0 + sum_k b_k s_ik(t))
+    c_i(t)     = share_i sum_tau k(tau | d_i) r_i(t - tau)
+
+r is effective rain: a cell's learned efficiency e_i, and a factor between 0 and 2 for its state s
+(wetness before, temperature), with weights b that all cells of a watershed share. Both start at 1.
+Rain becomes runoff where it falls, and travels then.
+
+The kernel's shares sum to at most one over tau: mass is conserved, and what lies beyond the last
+lag is a diagnostic (`truncated`), not a loss that the network could hide.
+
+    H heads   T steps   Y, X window   K lags   S state channels
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+START_VELOCITY = 0.7  # m s-1, a river in flood is 0.5 to 2
+START_DISPERSION = 3000.0  # m2 s-1, channel and hillslope together
+SLOWEST_VELOCITY = 0.1  # m s-1, sets the longest lag that is kept
+SHORTEST_PATH = 1000.0  # m, the outlet's own cell still has hillslopes
+RSQRT2 = math.sqrt(0.5)
+
+
+def first_passage(time: Tensor, distance: Tensor, velocity: Tensor, dispersion: Tensor) -> Tensor:
+    """Share of a pulse that has passed `distance` [m] by `time` [s] > 0, from 0 to 1.
+
+    Inverse Gaussian with mean d/v and variance 2 D d / v^3: the first-passage time of advection
+    with velocity v [m s-1] and dispersion D [m2 s-1] (Chhikara and Folks 1989, eq. 2.12). All
+    arguments broadcast. The textbook form exp(v d / D) ndtr(-a) overflows; with
+    v d / D - a^2 / 2 = -b^2 / 2 it becomes a product of two bounded factors.
+    """
+    spread = (2 * dispersion * time).rsqrt()
+    a = (velocity * time + distance) * spread
+    b = (velocity * time - distance) * spread
+    return torch.special.ndtr(b) + 0.5 * torch.exp(-0.5 * b * b) * torch.special.erfcx(a * RSQRT2)
+
+
+def lags_needed(longest_path: float, step_seconds: float) -> int:
+    """Number of lags K that a flow path of `longest_path` [m] needs at the slowest velocity."""
+    return 2 + math.ceil(longest_path / SLOWEST_VELOCITY / step_seconds)
+
+
+class Contribution(nn.Module):
+    """Contributions of the cells of H watersheds.
+
+    Args:
+        share: (H, Y, X) each cell's share of the watershed's area; sums to 1, 0 outside.
+        distance: (H, Y, X) flow distance to the outlet [m]; any finite value outside.
+        step_seconds: length of a step [s].
+        lags: steps that each head looks back, see `lags_needed`; K is the largest.
+        states: number of state channels.
+    """
+
+    share: Tensor
+    distance: Tensor
+    kept: Tensor
+
+    def __init__(
+        self, share: Tensor, distance: Tensor, step_seconds: float, lags: list[int], states: int
+    ) -> None:
+        super().__init__()
+        heads = share.shape[0]
+        self.step_seconds = step_seconds
+        self.lags = max(lags)
+        kept = torch.arange(self.lags) < torch.tensor(lags)[:, None]
+        self.register_buffer("kept", kept[:, None, None].to(share), persistent=False)
+        self.register_buffer("share", share, persistent=False)
+        self.register_buffer("distance", distance.clamp(min=SHORTEST_PATH), persistent=False)
+        self.log_velocity = nn.Parameter(torch.full((heads,), math.log(START_VELOCITY)))
+        self.log_dispersion = nn.Parameter(torch.full((heads,), math.log(START_DISPERSION)))
+        self.log_efficiency = nn.Parameter(torch.zeros_like(share))
+        self.state_weight = nn.Parameter(torch.zeros(heads, states))
+        self.state_bias = nn.Parameter(torch.zeros(heads))
+
+    def kernel(self) -> Tensor:
+        """k(tau | d) of every cell, (H, Y, X, K); sums over tau to at most 1."""
+        ends = torch.arange(1, self.lags + 1, device=self.distance.device) * self.step_seconds
+        passed = first_passage(
+            ends,
+            self.distance[..., None],
+            self.log_velocity.exp()[:, None, None, None],
+            self.log_dispersion.exp()[:, None, None, None],
+        )
+        shares = passed.diff(dim=-1, prepend=torch.zeros_like(passed[..., :1]))
+        return shares.clamp(min=0) * self.kept
+
+    def truncated(self) -> Tensor:
+        """Share of the rain that arrives after the last lag, area mean, (H,)."""
+        return 1 - (self.kernel().sum(-1) * self.share).sum((-2, -1))
+
+    def effective(self, rain: Tensor, state: Tensor) -> Tensor:
+        """Rain (H, T, Y, X) that runs off [mm per step], alike; `state` is (H, T, S, Y, X)."""
+        score = torch.einsum("htsyx,hs->htyx", state, self.state_weight)
+        factor = 2 * torch.sigmoid(score + self.state_bias[:, None, None, None])
+        return rain * factor * self.log_efficiency.exp()[:, None]
+
+    def weights(self) -> Tensor:
+        """Share of the basin's effective rain that a cell delivers after each lag, (H, Y X, K)."""
+        return (self.kernel() * self.share[..., None]).flatten(1, 2)
+
+    def routed(self, effective: Tensor) -> Tensor:
+        """(H, T, Y, X) effective rain to what all cells deliver [mm per step], (H, T).
+
+        Steps before the first count as dry. The sum over cells comes first, as one matrix product
+        (a cell's own series is not needed for it); then a[t, tau] is summed along t - tau.
+        """
+        arriving = effective.flatten(2) @ self.weights().flip(-1)  # (H, T, K), latest lag first
+        heads, steps, lags = arriving.shape
+        padded = F.pad(arriving, (0, 0, lags - 1, 0)).contiguous()
+        size = (heads, steps, lags)
+        diagonals = padded.as_strided(size, (padded.stride(0), lags, lags + 1))
+        return diagonals.sum(-1)
+
+    @torch.no_grad()
+    def delivered(self, effective: Tensor) -> Tensor:
+        """(H, T, Y, X) effective rain to each cell's contribution [mm per step], alike.
+
+        The encoder's image of what arrives; adds up to `routed`. Without gradients: the block
+        learns from the routed sum alone, which costs a fraction and keeps the image from
+        bending it.
+        """
+        heads, steps, rows, columns = effective.shape
+        series = F.pad(effective.permute(0, 2, 3, 1).flatten(0, 2), (self.lags - 1, 0))
+        history = series.unfold(1, self.lags, 1)  # (H Y X, T, K), oldest first
+        cells = torch.bmm(history, self.weights().flip(-1).flatten(0, 1)[..., None])
+        return cells.view(heads, rows, columns, steps).permute(0, 3, 1, 2)

@@ -1,0 +1,335 @@
+"""The border: a watershed of the store, as xarray, becomes the arrays that a head trains on.
+
+Left of this file there are coordinates, attributes and missing values; right of it there are
+dense arrays on the steps of one watershed, scaled by what the training years alone say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+
+from model.contribution import lags_needed
+from model.network import (
+    BASIN_MEMORY_DAYS,
+    CELL_MEMORY_DAYS,
+    Watersheds,
+    antecedent_wetness,
+    season_of,
+)
+from pipeline.catalog import PRECIPITATION
+from pipeline.errors import InputError
+from pipeline.store import list_sites, open_store, open_watershed
+
+log = logging.getLogger(__name__)
+DAY_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True)
+class Split:
+    """Water years held out. Training is everything before the first of them.
+
+    A water year runs from 1 October to 30 September and is named by the year in which it ends.
+    """
+
+    train: slice
+    validation: np.ndarray  # (T,) bool
+    test: np.ndarray  # (T,) bool
+
+    @classmethod
+    def by_water_year(
+        cls, dates: pd.DatetimeIndex, validation: Sequence[int] = (), test: Sequence[int] = ()
+    ) -> Split:
+        """Split steps by the water year of their `dates` (midpoints of the steps).
+
+        Left out, the test year is the last complete water year of the record and the validation
+        year the one before the first test year.
+
+        Raises:
+            InputError: a year outside the record, validation not before test, nothing to train on.
+        """
+        years = np.asarray(dates.year + (dates.month >= 10))
+        step = dates[1] - dates[0]
+        first_day, last_day = dates[0] - step / 2, dates[-1] + step / 2
+        complete = [
+            int(year)
+            for year in np.unique(years)
+            if first_day <= pd.Timestamp(year - 1, 10, 1) + step
+            and last_day >= pd.Timestamp(year, 10, 1) - step
+        ]
+        span = f"the record's complete water years are {complete}"
+        test = sorted(test) or complete[-1:]
+        validation = sorted(validation) or [y for y in complete if test and y == test[0] - 1]
+        for year in (*validation, *test):
+            if year not in years:
+                raise InputError(f"water year {year}: {span}")
+        if not test or not validation or validation[-1] >= test[0]:
+            raise InputError(
+                f"validation {validation}, test {test}: expected years in this order; {span}"
+            )
+        end = int(np.argmax(years >= validation[0]))
+        if end < 2:
+            raise InputError(f"nothing to train on before water year {validation[0]}: {span}")
+        return cls(slice(0, end), np.isin(years, validation), np.isin(years, test))
+
+    def describe(self, dates: pd.DatetimeIndex) -> str:
+        """The split in words: dates of the training steps, water years of the others."""
+        first, last = dates[self.train.start], dates[self.train.stop - 1]
+        years = np.asarray(dates.year + (dates.month >= 10))
+        held = (
+            f"{name} WY {', '.join(map(str, np.unique(years[mask])))}"
+            for name, mask in (("validation", self.validation), ("test", self.test))
+        )
+        return f"train {first:%Y-%m-%d} to {last:%Y-%m-%d}, {', '.join(held)}"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of a store before any of its data is read.
+
+    title, synthetic: from the catalog.  times (T,): starts of the steps.
+    pixels: cells of each watershed's window, by site number, sorted.
+    digest: SHA-256 of the provenance, the time of creation aside.
+    """
+
+    title: str
+    synthetic: bool
+    times: pd.DatetimeIndex
+    pixels: dict[str, int]
+    digest: str
+
+    @property
+    def dates(self) -> pd.DatetimeIndex:
+        """Midpoints of the steps, by which water years are counted."""
+        return self.times + (self.times[1] - self.times[0]) / 2
+
+
+def survey_store(store: str) -> Survey:
+    """Look a store over.
+
+    Raises:
+        InputError: no store, an unfinished one, or one without watersheds.
+    """
+    sites = list_sites(store)
+    if not sites:
+        raise InputError(f"{store}: holds no watershed: expected at least one to train a head for")
+    sheds = {site: open_watershed(store, site) for site in sites}
+    about: dict[str, Any] = dict(open_store(store).attrs)
+    provenance = {key: value for key, value in about["provenance"].items() if key != "created"}
+    return Survey(
+        title=about["title"],
+        synthetic=about["synthetic"],
+        times=pd.DatetimeIndex(sheds[sites[0]]["time"].values),
+        pixels={site: shed["coverage"].size for site, shed in sheds.items()},
+        digest=hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest(),
+    )
+
+
+@dataclass(frozen=True)
+class HeadData:
+    """One watershed, ready for its head.
+
+    site_no, name: the gauge.  area: of the polygon [m2].  step_seconds: length of a step.
+    times (T,): starts of the steps.  dates (T,): their midpoints, by which years are counted.
+    channels (C,): names, precipitation first.
+    forcing (T, C, Y, X) float32: rain [mm per step], the others standardised; 0 outside.
+    coverage, share (Y, X): share of the cell inside, share of the watershed's area.
+    distance (Y, X): flow distance [m].
+    discharge (T,) float64: observed [m3 s-1], NaN where missing.
+    runoff (T,) float32: the same [mm per step].
+    """
+
+    site_no: str
+    name: str
+    synthetic: bool
+    area: float
+    step_seconds: float
+    times: pd.DatetimeIndex
+    dates: pd.DatetimeIndex
+    channels: tuple[str, ...]
+    forcing: np.ndarray
+    coverage: np.ndarray
+    share: np.ndarray
+    distance: np.ndarray
+    discharge: np.ndarray
+    runoff: np.ndarray
+    split: Split
+    rain_scale: float
+    runoff_scale: float
+    runoff_mean: float
+    standard: dict[str, tuple[float, float]]
+
+    @property
+    def rain(self) -> np.ndarray:
+        """Basin-mean rain [mm per step], (T,)."""
+        return np.einsum("tyx,yx->t", self.forcing[:, 0], self.share)
+
+
+def load_head(
+    store: str, site_no: str, validation: Sequence[int] = (), test: Sequence[int] = ()
+) -> HeadData:
+    """Read one watershed of a store.
+
+    Raises:
+        InputError: no such watershed, no discharge or no variation of it in the training years.
+    """
+    with open_watershed(store, site_no) as data:
+        shed = data.load()
+    times = pd.DatetimeIndex(shed["time"].values)
+    step = times[1] - times[0]
+    dates = times + step / 2
+    split = Split.by_water_year(dates, validation, test)
+    coverage = shed["coverage"].values
+    cells = coverage * shed["cell_area"].values
+    share = (cells / cells.sum()).astype(np.float32)
+    names = [str(n) for n, v in shed.data_vars.items() if v.dims == ("time", "y", "x")]
+    names.sort(key=lambda name: (name != PRECIPITATION, name))
+    runoff = shed["runoff"].values.astype(np.float32)
+    observed = runoff[split.train][np.isfinite(runoff[split.train])]
+    if observed.size < 2 or observed.std() == 0:
+        raise InputError(
+            f"{store}: watershed {site_no}: {observed.size} discharge values before "
+            f"{dates[split.train.stop].date()}: expected a record that varies to train on"
+        )
+    layers, standard = [], {}
+    for name in names:
+        values = _filled(shed[name], share, split.train, site_no)
+        if name != PRECIPITATION:
+            mean = np.einsum("tyx,yx->t", values[split.train], share)
+            standard[name] = float(mean.mean()), float(mean.std() or 1.0)
+            values = (values - standard[name][0]) / standard[name][1]
+        layers.append(np.where(coverage > 0, values, 0).astype(np.float32))
+    depth = np.einsum("tyx,yx->t", layers[0][split.train], share)
+    return HeadData(
+        site_no=site_no,
+        name=str(shed.attrs["name"]),
+        synthetic=bool(shed.attrs.get("synthetic", False)),
+        area=float(shed.attrs["drainage_area_m2"]),
+        step_seconds=step.total_seconds(),
+        times=times,
+        dates=dates,
+        channels=tuple(names),
+        forcing=np.stack(layers, axis=1),
+        coverage=coverage.astype(np.float32),
+        share=share,
+        distance=np.nan_to_num(shed["flow_distance"].values).astype(np.float32),
+        discharge=shed["discharge"].values.astype(np.float64),
+        runoff=runoff,
+        split=split,
+        rain_scale=float(depth.std()) or 1.0,
+        runoff_scale=float(observed.std()),
+        runoff_mean=float(observed.mean()),
+        standard=standard,
+    )
+
+
+def _filled(field: xr.DataArray, share: np.ndarray, train: slice, site_no: str) -> np.ndarray:
+    """A field (T, Y, X) without holes: cells take the mean of the valid ones, area-weighted;
+    a step without a valid cell takes the mean of the training years."""
+    values = field.values
+    weight = np.isfinite(values) * share
+    total = weight.sum((1, 2))
+    with np.errstate(invalid="ignore"):
+        mean = np.nansum(values * share, axis=(1, 2)) / total
+    empty = total == 0
+    if empty.all() or empty[train].all():
+        raise InputError(f"watershed {site_no}: {field.name} has no valid value to train on")
+    if empty.any():
+        log.warning("watershed %s: %s is missing on %d steps", site_no, field.name, empty.sum())
+        mean[empty] = np.nanmean(mean[train])
+    return np.where(np.isfinite(values), values, mean[:, None, None])
+
+
+@dataclass(frozen=True)
+class Pack:
+    """H heads as tensors on one device, windows padded to one size (legend of `network`).
+
+    Steps S = spin-up + T: the record is preceded by `spinup` steps of its own first year, so that
+    the first training steps have a past.
+    """
+
+    sheds: Watersheds
+    forcing: torch.Tensor  # (H, S, C, Y, X)
+    wetness: torch.Tensor  # (H, S, W, Y, X)
+    basin: torch.Tensor  # (H, S, G)
+    runoff: torch.Tensor  # (H, S), NaN where missing and in the spin-up
+    spinup: int
+
+    def inputs(self, end: int | None = None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What `DomST` takes, of the steps before `end`."""
+        return self.forcing[:, :end], self.wetness[:, :end], self.basin[:, :end]
+
+
+def make_pack(heads: Sequence[HeadData], spinup: int, device: torch.device) -> Pack:
+    """Stack heads of one store.
+
+    Raises:
+        InputError: heads with different times or channels.
+    """
+    one = heads[0]
+    for head in heads[1:]:
+        if head.channels != one.channels or not head.times.equals(one.times):
+            raise InputError(
+                f"watersheds {one.site_no} and {head.site_no} differ in time or channels"
+            )
+    rows = max(head.share.shape[0] for head in heads)
+    columns = max(head.share.shape[1] for head in heads)
+
+    def padded(arrays: Sequence[np.ndarray]) -> torch.Tensor:
+        out = np.zeros((len(arrays), *arrays[0].shape[:-2], rows, columns), np.float32)
+        for target, array in zip(out, arrays, strict=True):
+            target[..., : array.shape[-2], : array.shape[-1]] = array
+        return torch.as_tensor(out, device=device)
+
+    year = round(pd.Timedelta(days=365).total_seconds() / one.step_seconds)
+    order = np.concatenate(
+        [np.arange(-spinup, 0) % min(year, len(one.times)), np.arange(len(one.times))]
+    )
+    runoff = np.stack([head.runoff for head in heads])[:, order]
+    runoff[:, :spinup] = np.nan
+    sheds = Watersheds(
+        share=padded([head.share for head in heads]),
+        coverage=padded([head.coverage for head in heads]),
+        distance=padded([head.distance for head in heads]),
+        window=padded([np.ones_like(head.share) for head in heads]),
+        rain_scale=torch.tensor([head.rain_scale for head in heads], device=device),
+        runoff_scale=torch.tensor([head.runoff_scale for head in heads], device=device),
+        runoff_mean=torch.tensor([head.runoff_mean for head in heads], device=device),
+        step_seconds=one.step_seconds,
+        lags=[lags_needed(head.distance[head.share > 0].max(), one.step_seconds) for head in heads],
+    )
+    forcing = padded([head.forcing[order] for head in heads])
+    season = season_of(one.dates.day_of_year.to_numpy()[order])
+    wetness, basin = zip(*(_wetness(head, order) for head in heads), strict=True)
+    basins = np.stack([np.concatenate([season, wet], 1) for wet in basin])
+    return Pack(
+        sheds=sheds,
+        forcing=forcing,
+        wetness=padded(wetness),
+        basin=torch.as_tensor(basins, device=device),
+        runoff=torch.as_tensor(runoff, device=device),
+        spinup=spinup,
+    )
+
+
+def _wetness(head: HeadData, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Antecedent wetness of a head's cells (S, W, Y, X), scaled by its standard deviation over
+    training steps and cells, and of its basin (S, W'), of the steps `order`."""
+    train, steps_per_day = head.split.train, DAY_SECONDS / head.step_seconds
+    rain, depth = head.forcing[order, 0], head.rain[order]
+    usual = head.forcing[train, 0].mean(0)
+    cells = antecedent_wetness(rain, usual, CELL_MEMORY_DAYS, steps_per_day)
+    spinup = len(order) - len(head.times)
+    spread = cells[spinup : spinup + train.stop][:, :, head.share > 0].std((0, 2))
+    cells /= np.maximum(spread, 1e-6)[:, None, None]
+    mean = np.asarray(head.rain[train].mean())
+    return cells, antecedent_wetness(depth, mean, BASIN_MEMORY_DAYS, steps_per_day)

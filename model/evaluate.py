@@ -1,0 +1,39 @@
+"""What a head is worth on its test years, and what the floors are worth on the same steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from model import baselines, metrics
+from model.dataset import HeadData
+
+
+def score_head(head: HeadData, simulated: np.ndarray) -> dict[str, Any]:
+    """One entry of `metrics.json`.
+
+    Args:
+        simulated: (T,) discharge [m3 s-1] of the whole record.
+
+    Returns:
+        Metrics of `metrics.evaluate` on the test steps, with the NSE of persistence (the
+        discharge one step before), climatology (day of year) and ridge (lagged rain) beside them.
+        `n_test` is the number of steps scored.
+    """
+    split, observed = head.split, head.discharge
+    times = head.dates.to_numpy().astype("datetime64[s]")
+    train = np.arange(len(times)) < split.train.stop
+    floors = {
+        "persistence": baselines.persistence(observed),
+        "climatology": baselines.climatology(observed, times, train),
+        "ridge": baselines.ridge(head.rain, observed, times, train, split.validation),
+    }
+    test = split.test
+    window = metrics.default_peak_window(np.timedelta64(round(head.step_seconds), "s"))
+    scores = metrics.evaluate(simulated[test], observed[test], peak_window=window)
+    scores["n_test"] = scores.pop("n")
+    for name, series in floors.items():
+        seen = test & np.isfinite(series)  # persistence has no value after a gap
+        scores[f"{name}_nse"] = metrics.nse(series[seen], observed[seen])
+    return scores

@@ -1,0 +1,258 @@
+"""Train a pack of heads on one device: encode once, gather stretches, keep the best on validation.
+
+Heads of a pack share nothing but the clock: each has its own start, its own random stretches and
+dropout, its own gradient norm and its own best weights, so that a head's result does not depend
+on the pack or the worker that it was placed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model import checkpoint
+from model.dataset import HeadData, Pack, make_pack
+from model.metrics import nse
+from model.network import DRY, DomST
+from model.settings import Settings
+from pipeline.errors import RunError
+
+PHYSICAL = ("log_velocity", "log_dispersion", "log_efficiency")
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training one head gave."""
+
+    site_no: str
+    updates: int
+    best_update: int
+    validation_nse: float
+    seconds: float
+    checkpoint: Path
+
+
+def head_seed(seed: int, site_no: str) -> int:
+    """A head's own seed: it depends on the run's seed and the gauge, not on the placement."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{site_no}".encode()).digest()[:7], "big")
+
+
+def new_network(heads: Sequence[HeadData], settings: Settings, spinup: int) -> DomST:
+    """A pack's untrained network on the CPU: each head initialised alone, then stacked."""
+    states = []
+    for head in heads:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(head_seed(settings.seed, head.site_no))
+            alone = make_pack([head], spinup, torch.device("cpu"))
+            states.append(DomST(alone.sheds, len(head.channels) - 1, settings).state_dict())
+    pack = make_pack(heads, spinup, torch.device("cpu"))
+    network = DomST(pack.sheds, len(heads[0].channels) - 1, settings)
+    for name, parameter in network.named_parameters():
+        checkpoint.stack(parameter, [state[name] for state in states])
+    return network
+
+
+def learning_rate(update: int, settings: Settings) -> float:
+    """Linear rise over the first share `rise` of the updates, then a cosine to 2 %."""
+    rise = max(1, round(settings.rise * settings.updates))
+    if update < rise:
+        return settings.learning_rate * (update + 1) / rise
+    done = (update - rise) / max(1, settings.updates - rise)
+    return settings.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def runoff_loss(simulated: Tensor, observed: Tensor, scale: Tensor, sqrt_weight: float) -> Tensor:
+    """Loss of each head, (H,): squared error over variance (1 - NSE), plus that of square roots.
+
+    The roots weigh recessions and low flows, which squared errors of runoff hardly see. Missing
+    observations (NaN) do not count.
+
+    Args:
+        simulated: (H, R, B, L) [mm per step], by each readout; they count alike.
+        observed: (H, B, L) [mm per step].
+        scale: (H,) standard deviation of the observed runoff in training.
+        sqrt_weight: weight of the second term.
+    """
+    valid = observed.isfinite()[:, None]
+    count = valid.sum((1, 2, 3)).clamp(min=1) * simulated.shape[1]
+    target = torch.where(valid, observed[:, None], 0.0)
+    errors = torch.where(valid, simulated - target, 0.0)
+    roots = torch.where(valid, (simulated + DRY).sqrt() - (target.clamp(min=0) + DRY).sqrt(), 0.0)
+    # the root of a depth with deviation s deviates by about sqrt(s) / 2
+    error = errors.square().sum((1, 2, 3)) / scale.square()
+    root_error = roots.square().sum((1, 2, 3)) / (0.25 * scale)
+    return (error + sqrt_weight * root_error) / count
+
+
+class Trainer:
+    """The state of a pack in training, from which it can be saved and taken up again."""
+
+    def __init__(self, heads: Sequence[HeadData], settings: Settings, device: torch.device) -> None:
+        self.heads, self.settings = heads, settings
+        self.pack: Pack = make_pack(heads, settings.warmup, device)
+        network = new_network(heads, settings, settings.warmup)
+        self.network = DomST(self.pack.sheds, len(heads[0].channels) - 1, settings).to(device)
+        self.network.load_state_dict(network.state_dict())
+        named = list(self.network.named_parameters())
+        physical = [p for n, p in named if n.endswith(PHYSICAL)]
+        learned = [p for n, p in named if not n.endswith(PHYSICAL)]
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": learned, "times": 1.0, "weight_decay": settings.weight_decay},
+                {"params": physical, "times": settings.physical_rate, "weight_decay": 0.0},
+            ]
+        )
+        self.average = {n: p.detach().clone() for n, p in named}
+        self.best = {n: p.detach().clone() for n, p in named}
+        self.best_nse = torch.full((len(heads),), -math.inf, dtype=torch.float64)
+        self.best_update = torch.zeros(len(heads), dtype=torch.int64)
+        self.update = 0
+        self.generators = [
+            torch.Generator().manual_seed(head_seed(settings.seed, head.site_no) + 1)
+            for head in heads
+        ]
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """This update's stretches and dropout, drawn on the CPU from each head's own generator.
+
+        Returns:
+            (H, B) first step with loss of each stretch, counted in the pack's steps, and
+            (H, B, 1, M) dropout masks.
+        """
+        settings, spinup = self.settings, self.pack.spinup
+        record = self.heads[0].split.train.stop
+        length = min(settings.stretch, record)
+        starts, masks = [], []
+        for generator in self.generators:
+            # half a stretch beyond each end, clipped: the record's ends are drawn as often
+            low, high = -(length // 2), record - length + length // 2
+            start = torch.randint(low, high + 1, (settings.batch,), generator=generator)
+            starts.append(start.clamp(0, record - length) + spinup)
+            keep = 1 - settings.dropout
+            mask = torch.rand(settings.batch, 1, settings.hidden, generator=generator) < keep
+            masks.append(mask / keep)
+        return torch.stack(starts), torch.stack(masks)
+
+    def step(self) -> Tensor:
+        """One gradient step of every head; returns the losses (H,)."""
+        settings, pack = self.settings, self.pack
+        starts, keep = (x.to(pack.runoff.device) for x in self.draw())
+        end = pack.spinup + self.heads[0].split.train.stop
+        length = min(settings.stretch, self.heads[0].split.train.stop)
+        offsets = torch.arange(-settings.warmup, length, device=starts.device)
+        steps = starts[..., None] + offsets  # (H, B, W + L)
+        head = torch.arange(len(starts), device=starts.device)[:, None, None]
+        inputs, routed = self.network.encode(*pack.inputs(end))
+        runoff = self.network.decode(inputs[head, steps], routed[head, steps], keep)
+        losses = runoff_loss(
+            runoff[..., settings.warmup :],
+            pack.runoff[head, steps[..., settings.warmup :]],
+            pack.sheds.runoff_scale,
+            settings.sqrt_loss,
+        )
+        self.optimiser.zero_grad()
+        losses.sum().backward()
+        self._clip()
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.update, settings) * group["times"]
+        self.optimiser.step()
+        self.update += 1
+        decay = min(settings.averaging, self.update / (10 + self.update))
+        with torch.no_grad():
+            for name, parameter in self.network.named_parameters():
+                self.average[name].lerp_(parameter, 1 - decay)
+        return losses.detach()
+
+    def _clip(self) -> None:
+        """Scale each head's gradient to a norm of at most `clip`."""
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        norm = torch.stack([g.view(len(g), -1).square().sum(1) for g in gradients]).sum(0).sqrt()
+        scale = (self.settings.clip / norm.clamp(min=1e-12)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)))
+
+    @torch.no_grad()
+    def simulate(self, weights: dict[str, Tensor]) -> np.ndarray:
+        """Runoff [mm per step], (H, T), of the whole record with the given weights."""
+        self.network.eval()
+        runoff = torch.func.functional_call(self.network, weights, self.pack.inputs())
+        self.network.train()
+        return runoff[:, self.pack.spinup :].cpu().numpy()
+
+    def validate(self) -> list[float]:
+        """Validation NSE of the averaged weights; heads that improved keep them as their best."""
+        runoff = self.simulate(self.average)
+        scores = []
+        for i, head in enumerate(self.heads):
+            held = head.split.validation
+            score = nse(runoff[i, held].astype(np.float64), head.runoff[held].astype(np.float64))
+            scores.append(score)
+            if score > self.best_nse[i] or not self.best_update[i]:
+                self.best_nse[i], self.best_update[i] = score, self.update
+                for name, value in self.average.items():
+                    self.best[name][i] = value[i]
+        return scores
+
+
+def fit_pack(
+    heads: Sequence[HeadData],
+    settings: Settings,
+    device: torch.device,
+    folder: Path,
+    report: Report,
+) -> list[Fitted]:
+    """Train a pack to the end of its updates, taking up what an earlier call left in `folder`.
+
+    Args:
+        heads: of one store; one head on a CPU, many on a GPU.
+        folder: receives `<site_no>.safetensors`, and a resume file until the head is done.
+        report: is called with one line a head and validation.
+
+    Raises:
+        RunError: a head's loss is not finite.
+    """
+    began = time.monotonic()
+    trainer = Trainer(heads, settings, device)
+    checkpoint.load_progress(trainer, folder)
+    while trainer.update < settings.updates:
+        losses = trainer.step()
+        if trainer.update % settings.evaluate_every and trainer.update < settings.updates:
+            continue
+        for head, loss in zip(heads, losses.tolist(), strict=True):
+            if not math.isfinite(loss):
+                raise RunError(f"watershed {head.site_no}: loss {loss} at update {trainer.update}")
+        scores = trainer.validate()
+        for head, loss, score in zip(heads, losses.tolist(), scores, strict=True):
+            report(
+                {
+                    "site_no": head.site_no,
+                    "update": trainer.update,
+                    "loss": loss,
+                    "validation_nse": score,
+                    "seconds": time.monotonic() - began,
+                }
+            )
+        if trainer.update < settings.updates:
+            checkpoint.save_progress(trainer, folder)
+    seconds = time.monotonic() - began
+    return [
+        Fitted(
+            site_no=head.site_no,
+            updates=trainer.update,
+            best_update=int(trainer.best_update[i]),
+            validation_nse=float(trainer.best_nse[i]),
+            seconds=seconds / len(heads),
+            checkpoint=checkpoint.save_head(trainer, i, folder),
+        )
+        for i, head in enumerate(heads)
+    ]

@@ -1,0 +1,292 @@
+"""Dom-ST: rain images, through contributions, a CNN and an LSTM, to runoff. Read top to bottom.
+
+Every parameter and every tensor carries a leading head dimension, so the same module is one head
+or a pack of many; heads never mix. A step is encoded once, whatever stretches it takes part in.
+
+    H heads   T steps   C channels   Y, X window   B stretches   L steps of a stretch
+    M hidden units   I inputs of the LSTM   R location maps   W memories of wetness
+    G series of the basin as a whole
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.signal import lfilter
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.contribution import Contribution
+from model.settings import Settings
+
+IMAGE_STRIDE = 4  # two convolutions of stride 2: a location of the encoded image is 4 x 4 cells
+DRY = 0.01  # mm, keeps the square root's slope finite
+CELL_MEMORY_DAYS = (10.0, 60.0)  # of the wetness of a cell
+BASIN_MEMORY_DAYS = (5.0, 20.0, 60.0, 180.0)  # of the wetness of the basin
+SEASON = 2  # sine and cosine of the day of the year
+
+
+@dataclass(frozen=True)
+class Watersheds:
+    """What does not change in time, for a pack of H heads. Windows are padded to one size.
+
+    share (H, Y, X): each cell's share of the watershed's area, sums to 1; 0 outside.
+    coverage (H, Y, X): share of the cell inside the watershed.
+    distance (H, Y, X): flow distance [m].
+    window (H, Y, X): 1 in the head's own window, 0 in the padding.
+    rain_scale, runoff_scale (H,): standard deviations over the training years [mm per step].
+    runoff_mean (H,): mean over the training years [mm per step].
+    step_seconds: length of a step.
+    lags: steps that each head's contribution block looks back.
+    """
+
+    share: Tensor
+    coverage: Tensor
+    distance: Tensor
+    window: Tensor
+    rain_scale: Tensor
+    runoff_scale: Tensor
+    runoff_mean: Tensor
+    step_seconds: float
+    lags: list[int]
+
+
+class HeadLinear(nn.Module):
+    """H linear maps: (H, ..., in) to (H, ..., out)."""
+
+    def __init__(self, heads: int, inputs: int, outputs: int, gain: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(heads, inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(heads, 1, outputs))
+        for weight in self.weight.data:
+            nn.init.xavier_uniform_(weight, gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.baddbmm(self.bias, x.flatten(1, -2), self.weight)
+        return y.view(*x.shape[:-1], -1)
+
+
+class HeadConv(nn.Module):
+    """H convolutions 3x3 of stride 2: (T, H C, Y, X) to (T, H C', Y / 2, X / 2), groups = heads."""
+
+    def __init__(self, heads: int, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(heads, outputs, inputs, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(heads, outputs)) if bias else None
+        for weight in self.weight.data:
+            nn.init.kaiming_uniform_(weight, nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.flatten(0, 1)
+        bias = None if self.bias is None else self.bias.flatten()
+        return F.conv2d(x, weight, bias, stride=2, padding=1, groups=len(self.weight))
+
+
+class HeadLSTM(nn.Module):
+    """H LSTMs: (H, B, L, I) to (H, B, L, M), each in the fused kernel of its device."""
+
+    def __init__(self, heads: int, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.input_weight = nn.Parameter(torch.empty(heads, 4 * hidden, inputs))
+        self.hidden_weight = nn.Parameter(torch.empty(heads, 4 * hidden, hidden))
+        self.bias = nn.Parameter(torch.zeros(heads, 4 * hidden))
+        for head in range(heads):
+            nn.init.xavier_uniform_(self.input_weight.data[head])
+            for gate in self.hidden_weight.data[head].chunk(4):
+                nn.init.orthogonal_(gate)
+        self.bias.data[:, hidden : 2 * hidden] = 1.0  # the forget gate starts open
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = []
+        for one, w_in, w_hidden, bias in zip(
+            x, self.input_weight, self.hidden_weight, self.bias, strict=True
+        ):
+            zero = one.new_zeros(1, one.shape[0], w_hidden.shape[1])
+            weights = [w_in, w_hidden, bias, torch.zeros_like(bias)]
+            y, _, _ = torch.lstm(
+                one, (zero, zero), weights, True, 1, 0.0, self.training, False, True
+            )
+            outputs.append(y)
+        return torch.stack(outputs)
+
+
+class ImageEncoder(nn.Module):
+    """Images (H, T, C, Y, X) to features (H, T, features).
+
+    The channels that do not change, flow distance and coverage, are convolved once and added to
+    every step. Pooling keeps location: R learned maps, each a softmax over the watershed's
+    locations, that start as bands of flow distance from the outlet to the divide.
+    """
+
+    static: Tensor
+    padding: Tensor
+    inside: Tensor
+
+    def __init__(self, sheds: Watersheds, channels: int, settings: Settings) -> None:
+        super().__init__()
+        heads, width = len(sheds.share), settings.conv_channels
+        longest = (sheds.distance * (sheds.share > 0)).amax((-2, -1), keepdim=True)
+        static = torch.stack([sheds.distance / longest, sheds.coverage], 1)
+        self.register_buffer("static", static.flatten(0, 1)[None], persistent=False)
+        self.place = HeadConv(heads, 2, width, bias=False)
+        self.first = HeadConv(heads, channels, width)
+        self.second = HeadConv(heads, width, width)
+        half = F.max_pool2d(sheds.window, 2, ceil_mode=True)
+        padding = half[:, None].expand(-1, width, -1, -1).flatten(0, 1)
+        self.register_buffer("padding", padding.clone(), persistent=False)
+        share = F.avg_pool2d(sheds.share, IMAGE_STRIDE, ceil_mode=True, divisor_override=1)
+        self.register_buffer("inside", share[:, None] > 0, persistent=False)
+        path = F.avg_pool2d(
+            sheds.share * sheds.distance, IMAGE_STRIDE, ceil_mode=True, divisor_override=1
+        ) / share.clamp(min=1e-12)
+        relative = path / path.amax((-2, -1), keepdim=True).clamp(min=1.0)
+        bands = (torch.arange(settings.pools, device=share.device) + 0.5) / settings.pools
+        offset = (relative[:, None] - bands[None, :, None, None]) * settings.pools
+        self.location = nn.Parameter(-offset.square())  # (H, R, Y / 4, X / 4)
+        self.mix = HeadLinear(heads, width * settings.pools, settings.image_features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        heads, steps = images.shape[:2]
+        x = self.first(images.transpose(0, 1).flatten(1, 2))  # (T, H C', Y/2, X/2)
+        x = F.silu(x + self.place(self.static)) * self.padding
+        x = F.silu(self.second(x))  # (T, H C', Y/4, X/4)
+        logits = self.location.masked_fill(~self.inside, -torch.inf)
+        pool = logits.flatten(2).softmax(-1)  # (H, R, Y/4 X/4)
+        x = x.view(steps, heads, -1, pool.shape[-1]).permute(1, 0, 2, 3).flatten(1, 2)
+        pooled = torch.bmm(x, pool.transpose(1, 2))  # (H, T C', R)
+        return torch.tanh(self.mix(pooled.view(heads, steps, -1)))
+
+
+class DomST(nn.Module):
+    """One Dom-ST head a watershed.
+
+    Args:
+        sheds: the static fields of the pack's H watersheds.
+        forcings: number of forcing channels besides rain.
+        settings: sizes and switches.
+    """
+
+    def __init__(self, sheds: Watersheds, forcings: int, settings: Settings) -> None:
+        super().__init__()
+        heads = len(sheds.share)
+        self.sheds = sheds
+        self.contribution = (
+            Contribution(
+                sheds.share,
+                sheds.distance,
+                sheds.step_seconds,
+                sheds.lags,
+                forcings + len(CELL_MEMORY_DAYS),
+            )
+            if settings.contribution
+            else None
+        )
+        channels = 1 + (1 if settings.contribution else 0) + forcings
+        self.encoder = ImageEncoder(sheds, channels, settings) if settings.cnn else None
+        inputs = 2 + (2 if settings.contribution else 0) + forcings + len(CELL_MEMORY_DAYS)
+        inputs += SEASON + len(BASIN_MEMORY_DAYS)
+        inputs += settings.image_features if settings.cnn else 0
+        self.lstm = HeadLSTM(heads, inputs, settings.hidden)
+        self.output = HeadLinear(heads, settings.hidden, 3 if settings.contribution else 1, 0.3)
+        usual = (sheds.runoff_mean / sheds.runoff_scale).clamp(0.01, 20)
+        self.output.bias.data[:, 0, 0] = inverse_softplus(usual)
+        if settings.contribution:  # half of it: the routed rain brings the rest
+            self.output.bias.data[:, 0, 2] = inverse_softplus(usual / 2)
+
+    def encode(self, forcing: Tensor, wetness: Tensor, basin: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode every step of a contiguous stretch once.
+
+        Args:
+            forcing: (H, T, C, Y, X), channel 0 is rain [mm per step], the rest are standardised.
+            wetness: (H, T, W, Y, X), `antecedent_wetness` of the cells, in standard deviations.
+            basin: (H, T, G), `season_of` and the basin's `antecedent_wetness`.
+
+        Returns:
+            (H, T, I) what the LSTM sees, and (H, T) routed rain [mm per step], the basin mean
+            without the contribution block.
+        """
+        share, scale = self.sheds.share[:, None], self.sheds.rain_scale[:, None]
+        rain, others = forcing[:, :, 0], forcing[:, :, 1:]
+        state = torch.cat([others, wetness], 2)
+        depth = routed = (rain * share).sum((-2, -1))
+        features = [depth / scale, ((depth + DRY) / scale).sqrt()]
+        if self.contribution is not None:
+            effective = self.contribution.effective(rain, state)
+            routed = self.contribution.routed(effective)
+            features += [routed / scale, ((routed + DRY) / scale).sqrt()]
+        inputs = [
+            torch.stack(features, -1),
+            (state * share[:, :, None]).sum((-2, -1)),
+            basin,
+        ]
+        if self.encoder is not None:
+            amounts = [rain]
+            if self.contribution is not None:  # in mm of the mean cell
+                cells = (share > 0).sum((-2, -1), keepdim=True)
+                amounts.append(self.contribution.delivered(effective) * cells)
+            images = torch.stack(amounts, 2) / scale[..., None, None, None]
+            inputs.append(self.encoder(torch.cat([images, others], 2)))
+        return torch.cat(inputs, -1), routed
+
+    def decode(self, inputs: Tensor, routed: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Runoff [mm per step] by each readout, (H, R, B, L); stretches start from rest.
+
+        Two readouts see one memory. The gated one adds the share of the routed rain that runs off
+        fast to what the LSTM says; the direct one is the LSTM's alone. They err differently, so
+        each is trained for itself and their mean is the answer. Without the contribution block
+        only the direct one is left.
+
+        Args:
+            inputs, routed: (H, B, L, I) and (H, B, L), gathered from what `encode` returned.
+            keep: (H, B, 1, M) dropout mask, already scaled.
+        """
+        state = self.lstm(inputs)
+        if keep is not None:
+            state = state * keep
+        out = self.output(state)
+        scale = self.sheds.runoff_scale[:, None, None]
+        readouts = [F.softplus(out[..., 0])]
+        if self.contribution is not None:
+            fast = 2 * torch.sigmoid(out[..., 1]) * routed / scale
+            readouts.append(F.softplus(out[..., 2] + fast))
+        return torch.stack(readouts, 1) * scale[:, None]
+
+    def forward(self, forcing: Tensor, wetness: Tensor, basin: Tensor) -> Tensor:
+        """Runoff [mm per step], (H, T), simulated in one go from the first step to the last."""
+        inputs, routed = self.encode(forcing, wetness, basin)
+        return self.decode(inputs[:, None], routed[:, None]).mean(1)[:, 0]
+
+
+def inverse_softplus(y: Tensor) -> Tensor:
+    """x with softplus(x) = y > 0."""
+    return y + torch.log(-torch.expm1(-y))
+
+
+def season_of(day_of_year: np.ndarray) -> np.ndarray:
+    """(T,) days of the year to (T, 2) sine and cosine, float32."""
+    angle = day_of_year * (2 * math.pi / 365.25)
+    return np.stack([np.sin(angle), np.cos(angle)], -1).astype(np.float32)
+
+
+def antecedent_wetness(
+    rain: np.ndarray, usual: np.ndarray, memory_days: Sequence[float], steps_per_day: float
+) -> np.ndarray:
+    """Rain of the past, averaged with exponential memories, (T, W, ...) float32.
+
+    As the deviation from the usual rain, in units of it; 0 where it never rains. An LSTM could
+    integrate rain itself, but learns to from a few years only badly, and not cell by cell.
+
+    Args:
+        rain: (T, ...) [mm per step].
+        usual: (...) mean over the training years [mm per step].
+    """
+    maps = []
+    for days in memory_days:
+        keep = math.exp(-1 / (days * steps_per_day))
+        wet, _ = lfilter([1 - keep], [1, -keep], rain, axis=0, zi=keep * usual[None])
+        maps.append(np.where(usual > 0, wet / np.maximum(usual, 1e-6) - 1, 0))
+    return np.stack(maps, 1).astype(np.float32)

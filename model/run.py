@@ -1,0 +1,154 @@
+"""The run directory: everything that one training writes, and the rules for writing it.
+
+run.yaml            resolved settings, versions, git revision, the store's provenance
+metrics.jsonl       one line a head and validation
+metrics.json        the final scores
+checkpoints/        <site_no>.safetensors
+predictions.zarr    discharge, observed and simulated, of every head
+hydrographs/        <site_no>.png
+report.html         the page that shows it all
+log.txt
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+import yaml
+import zarr
+
+from model.settings import Settings
+from pipeline.errors import InputError
+
+VERSIONED = ("dom-st", "torch", "dask", "distributed", "numpy", "xarray", "zarr")
+
+
+class Run:
+    """A run directory. Creating one is idempotent; a directory of another run is refused."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+        self.hydrographs = folder / "hydrographs"
+        self.predictions = folder / "predictions.zarr"
+
+    def begin(self, settings: Settings, store: str, provenance: str) -> None:
+        """Write run.yaml, or check that the one here is of the same training.
+
+        Args:
+            provenance: digest of the store's provenance.
+
+        Raises:
+            InputError: the directory holds a run with other settings or of another store.
+        """
+        chosen = settings.model_dump(mode="json")
+        path = self.folder / "run.yaml"
+        if path.exists():
+            before = yaml.safe_load(path.read_text())
+            found_in = {**before["settings"], "provenance": before["provenance"]}
+            for name, value in {**chosen, "provenance": provenance}.items():
+                found = found_in.get(name)
+                if found != value:
+                    raise InputError(
+                        f"{path}: {name} is {found!r} and not {value!r}: "
+                        "expected the same training, or another --run"
+                    )
+            return
+        for folder in (self.folder, self.checkpoints, self.hydrographs):
+            folder.mkdir(parents=True, exist_ok=True)
+        about = {
+            "settings": chosen,
+            "provenance": provenance,
+            "store": str(store),
+            "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
+            "revision": git_revision(),
+        }
+        write_text(path, yaml.safe_dump(about, sort_keys=False))
+
+    def prepare_predictions(
+        self, sites: Sequence[str], times: pd.DatetimeIndex, title: str
+    ) -> None:
+        """Lay out predictions.zarr: one chunk a head, so that heads write without waiting."""
+        if self.predictions.exists():
+            return
+        shape = (len(sites), len(times))
+        missing = np.full(shape, np.nan, np.float32)
+        about = {"units": "m3 s-1", "standard_name": "water_volume_transport_in_river_channel"}
+        dataset = xr.Dataset(
+            {
+                "simulated": (("site_no", "time"), missing, about),
+                "observed": (("site_no", "time"), missing, about),
+            },
+            {"site_no": np.array(sites, dtype=object), "time": times},
+            {"title": title},
+        )
+        encoding = {name: {"chunks": (1, len(times))} for name in dataset.data_vars}
+        temporary = self.predictions.with_name(f".{self.predictions.name}.{os.getpid()}")
+        dataset.to_zarr(temporary, encoding=encoding, consolidated=False, zarr_format=3)
+        os.replace(temporary, self.predictions)
+
+    def write_prediction(self, row: int, simulated: np.ndarray, observed: np.ndarray) -> None:
+        """One head's discharge [m3 s-1], (T,) each."""
+        group = zarr.open_group(self.predictions, mode="r+")
+        for name, values in (("simulated", simulated), ("observed", observed)):
+            array = group[name]
+            assert isinstance(array, zarr.Array)
+            array[row] = values.astype(np.float32)
+
+    @contextmanager
+    def logged(self) -> Iterator[None]:
+        """What the product's loggers say meanwhile also goes to log.txt."""
+        handler = logging.FileHandler(self.folder / "log.txt")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        loggers = [logging.getLogger(name) for name in ("model", "pipeline")]
+        for logger in loggers:
+            logger.addHandler(handler)
+            logger.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            for logger in loggers:
+                logger.removeHandler(handler)
+            handler.close()
+
+    def append(self, line: dict[str, Any]) -> None:
+        """One line of metrics.jsonl."""
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def score_path(self, site_no: str) -> Path:
+        """A finished head's scores, kept so that a resumed run does not do it again."""
+        return self.checkpoints / f"{site_no}.json"
+
+    def finish(self, metrics: dict[str, Any]) -> None:
+        """Write metrics.json."""
+        write_text(self.folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, all or nothing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def git_revision() -> str | None:
+    """The checkout's revision, with a + where it was changed; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+    git = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+"]
+    try:
+        done = subprocess.run(git, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,95 @@
+"""What a person sees on the terminal while heads train and when they are done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+SHORT = {"persistence": "persist.", "climatology": "climat.", "ridge": "ridge"}
+FLOORS = tuple(SHORT)
+
+
+class Progress:
+    """A bar of updates on a terminal, one line a finished head elsewhere."""
+
+    def __init__(self, console: Console, heads: int, updates: int) -> None:
+        self.console = console
+        self.heads, self.updates = heads, updates
+        self.done: dict[str, int] = {}
+        self.bar = Bar(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("updates, {task.fields[finished]} heads done"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task("training", total=heads * updates, finished=0)
+        self.finished = 0
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bar.stop()
+
+    def update(self, site_no: str, update: int) -> None:
+        """A head has done `update` gradient steps."""
+        self.done[site_no] = max(update, self.done.get(site_no, 0))
+        self.bar.update(self.task, completed=sum(self.done.values()))
+
+    def head_done(self, score: dict[str, Any]) -> None:
+        """A head is trained and scored."""
+        self.finished += 1
+        self.update(score["site_no"], self.updates)
+        self.bar.update(self.task, finished=self.finished)
+        if not self.console.is_terminal:
+            self.console.print(
+                f"head {score['site_no']} done ({self.finished} of {self.heads}): "
+                f"test NSE {score['nse']:.3f} in {score['seconds']:.0f} s",
+                highlight=False,
+            )
+
+
+def skill_table(metrics: dict[str, Any]) -> Table:
+    """The scores of a run on its test years: a row a head, the medians last.
+
+    PBIAS and FHV are in percent, the lag of peaks in steps, the floors are NSE. Rows in yellow
+    lose to climatology or ridge.
+    """
+    heads: Sequence[dict[str, Any]] = metrics["heads"]
+    data = "synthetic, " if metrics["synthetic"] else ""
+    title = f"{metrics['title']} ({data}{metrics['variant']}; {metrics['split']})"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("site", no_wrap=True)
+    for name in ("cells", "NSE", "KGE", "PBIAS", "FHV", "lag", *SHORT.values()):
+        table.add_column(name, justify="right", no_wrap=True)
+    keys = ("nse", "kge", "pbias", "fhv", "peak_timing", *(f"{name}_nse" for name in FLOORS))
+    digits = (3, 3, 1, 1, 1, 3, 3, 3)
+    for head in heads:
+        cells = [f"{head[key]:.{n}f}" for key, n in zip(keys, digits, strict=True)]
+        loses = head["nse"] < max(head[f"{name}_nse"] for name in FLOORS[1:])
+        table.add_row(
+            head["site_no"], str(head["cells"]), *cells, style="yellow" if loses else None
+        )
+    medians = [
+        f"{np.nanmedian([h[k] for h in heads]):.{n}f}" for k, n in zip(keys, digits, strict=True)
+    ]
+    table.add_section()
+    table.add_row("median", "", *medians, style="bold")
+    return table

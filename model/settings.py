@@ -1,0 +1,39 @@
+"""Every choice that shapes a training, in one place; the resolved form is saved with the run."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """Defaults were chosen on validation years alone; `docs/model.md` says how."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # the network
+    contribution: bool = Field(default=True, description="the pixel-contribution block")
+    cnn: bool = Field(default=True, description="the image encoder")
+    conv_channels: int = Field(default=8, ge=1, description="maps of each convolution")
+    pools: int = Field(default=4, ge=1, description="learned location maps that pool an image")
+    image_features: int = Field(default=8, ge=1, description="numbers an image is encoded into")
+    hidden: int = Field(default=64, ge=1, description="units of the LSTM")
+    dropout: float = Field(default=0.4, ge=0, lt=1, description="on the LSTM's output")
+
+    # the training
+    updates: int = Field(default=400, ge=1, description="gradient steps")
+    batch: int = Field(default=4, ge=1, description="stretches in a batch")
+    stretch: int = Field(default=365, ge=1, description="steps with loss in a stretch")
+    warmup: int = Field(default=180, ge=0, description="steps before them, without loss")
+    learning_rate: float = Field(default=0.005, gt=0)
+    physical_rate: float = Field(default=5.0, gt=0, description="times that, of the block's")
+    rise: float = Field(default=0.1, ge=0, lt=1, description="share of updates spent warming up")
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip: float = Field(default=1.0, gt=0, description="largest gradient norm of a head")
+    averaging: float = Field(default=0.98, ge=0, lt=1, description="decay of the averaged weights")
+    sqrt_loss: float = Field(default=0.5, ge=0, description="weight of the error of sqrt(runoff)")
+    evaluate_every: int = Field(default=25, ge=1, description="updates between validations")
+
+    # the experiment
+    seed: int = 0
+    validation_years: tuple[int, ...] = Field(default=(), description="water years; see Split")
+    test_years: tuple[int, ...] = Field(default=(), description="water years; see Split")

@@ -1,0 +1,134 @@
+"""What a worker does with a pack: load its watersheds, train, predict, score and draw.
+
+The watersheds' data is read where their heads train and goes nowhere else; what returns to the
+scheduler is paths and floats.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from distributed import get_worker
+
+from model import checkpoint
+from model.dataset import HeadData, load_head
+from model.evaluate import score_head
+from model.figures import hydrograph
+from model.fit import Fitted, Report, fit_pack
+from model.network import DomST
+from model.run import Run, write_text
+from model.settings import Settings
+from pipeline.units import discharge_of
+
+
+def train_pack(
+    store: str,
+    rows: dict[str, int],
+    settings: Settings,
+    folder: str,
+    topic: str,
+    device: str,
+) -> list[dict[str, Any]]:
+    """Train the heads of a pack; a head that is already done only hands in its scores.
+
+    Args:
+        store: path or URL of the store.
+        rows: site numbers of the pack, each with its row in predictions.zarr.
+        settings: of the run.
+        folder: the run directory.
+        topic: where progress is told, as Dask events.
+        device: "cpu" or "cuda:0".
+
+    Returns:
+        One entry of metrics.json a head, with `busy`, the seconds this call spent on it, and
+        `worker`, where.
+    """
+    run = Run(Path(folder))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a CPU worker is one thread; the nanny's OMP_NUM_THREADS is not read
+    worker = get_worker()
+    try:
+        done = [
+            json.loads(run.score_path(site).read_text()) | {"busy": 0.0, "worker": worker.address}
+            for site in rows
+            if run.score_path(site).exists()
+        ]
+        left = [site for site in rows if not run.score_path(site).exists()]
+        by_update: dict[int, list[str]] = {}
+        for site in left:
+            by_update.setdefault(checkpoint.updates_done(run.checkpoints, site), []).append(site)
+        for sites in by_update.values():
+            began = time.monotonic()
+            heads = [
+                load_head(store, site, settings.validation_years, settings.test_years)
+                for site in sites
+            ]
+            report: Report = lambda line: worker.log_event(topic, line)  # noqa: E731
+            fitted = fit_pack(heads, settings, torch.device(device), run.checkpoints, report)
+            scores = [
+                finish_head(run, head, fit, rows[head.site_no], torch.device(device))
+                for head, fit in zip(heads, fitted, strict=True)
+            ]
+            busy = (time.monotonic() - began) / len(sites)
+            done += [score | {"busy": busy, "worker": worker.address} for score in scores]
+        return done
+    finally:
+        torch.set_num_threads(threads)
+
+
+def simulate(head: HeadData, path: Path, device: torch.device) -> tuple[Any, dict[str, float]]:
+    """Discharge [m3 s-1] (T,) of a trained head over its record, and what its block learned."""
+    network, pack = checkpoint.load_head(path, head, device)
+    with torch.no_grad():
+        runoff = network(*pack.inputs())[0, pack.spinup :].cpu().numpy()
+    return discharge_of(runoff, head.area, head.step_seconds), learned(network)
+
+
+def learned(network: DomST) -> dict[str, float]:
+    """Velocity [m s-1], dispersion [m2 s-1] and truncated share of a single head's block."""
+    block = network.contribution
+    if block is None:
+        return {}
+    with torch.no_grad():
+        return {
+            "velocity": float(block.log_velocity.exp()),
+            "dispersion": float(block.log_dispersion.exp()),
+            "truncated": float(block.truncated()),
+        }
+
+
+def finish_head(
+    run: Run, head: HeadData, fitted: Fitted, row: int, device: torch.device
+) -> dict[str, Any]:
+    """Predict, score, draw and record a trained head."""
+    simulated, physics = simulate(head, fitted.checkpoint, device)
+    run.write_prediction(row, simulated, head.discharge)
+    scores = {
+        "site_no": head.site_no,
+        "name": head.name,
+        **score_head(head, simulated),
+        **physics,
+        "validation_nse": fitted.validation_nse,
+        "best_update": fitted.best_update,
+        "updates": fitted.updates,
+        "cells": int((head.share > 0).sum()),
+        "seconds": fitted.seconds,
+    }
+    test = head.split.test
+    hydrograph(
+        run.hydrographs / f"{head.site_no}.png",
+        times=head.times.to_numpy()[test],
+        observed=head.discharge[test],
+        simulated=simulated[test],
+        rain=head.rain[test],
+        title=f"{head.name} ({head.site_no})",
+        scores=scores | {"n": scores["n_test"]},
+        baselines={name: scores[f"{name}_nse"] for name in ("persistence", "climatology", "ridge")},
+        note="synthetic sample world" if head.synthetic else None,
+    )
+    write_text(run.score_path(head.site_no), json.dumps(scores))
+    return scores

@@ -1,0 +1,225 @@
+"""`python -m model.train`: one Dom-ST head a watershed, packs placed over Dask workers.
+
+The command line is thin; `train` is the program.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections import defaultdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from distributed import Client, as_completed
+from rich.console import Console
+
+from model.dataset import Split, Survey, survey_store
+from model.placement import CostModel, pack_heads
+from model.report import write_report
+from model.run import Run
+from model.screen import Progress, skill_table
+from model.settings import Settings
+from model.task import train_pack
+from pipeline.cluster import Kind, dashboard_address, make_client
+from pipeline.errors import RunError, exit_codes
+
+log = logging.getLogger("model.train")
+PACKS_A_GPU = 4  # more packs than devices, so that the scheduler evens out the rest
+SAMPLE = Path("build/sample")
+RUNS = Path("build/runs")
+
+
+def train(
+    store: str, run: Run, settings: Settings, client: Client, console: Console
+) -> dict[str, Any]:
+    """Train every watershed of a store on the client's workers and write the run directory.
+
+    Heads that an earlier call finished are kept, unfinished ones go on where they stopped.
+
+    Returns:
+        What metrics.json holds.
+
+    Raises:
+        InputError: the store or the run directory does not fit.
+        RunError: packs failed; the others are finished and stay.
+    """
+    began = time.monotonic()
+    survey = survey_store(store)
+    split = Split.by_water_year(survey.dates, settings.validation_years, settings.test_years)
+    run.begin(settings, store, survey.digest)
+    run.prepare_predictions(list(survey.pixels), survey.times, survey.title)
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    gpus = sum("GPU" in worker["resources"] for worker in workers)
+    packs = place(survey, split.train.stop + settings.warmup, gpus)
+    with run.logged():
+        log.info("%d heads in %d packs on %d workers", len(survey.pixels), len(packs), len(workers))
+        scores, failures = _work(store, run, settings, client, console, survey, packs, gpus > 0)
+    metrics = summary(survey, settings, scores, gpus, len(workers), time.monotonic() - began)
+    metrics["split"] = split.describe(survey.dates)
+    if failures:
+        raise RunError(f"{len(failures)} of {len(packs)} packs failed: {'; '.join(failures)}")
+    run.finish(metrics)
+    write_report(run, metrics)
+    return metrics
+
+
+def place(survey: Survey, steps: int, gpus: int) -> list[list[str]]:
+    """Packs of site numbers, the costliest first: of one head on CPUs, of many on GPUs."""
+    model = CostModel()
+    costs = {site: model.update_seconds(steps, pixels) for site, pixels in survey.pixels.items()}
+    return pack_heads(costs, PACKS_A_GPU * gpus if gpus else len(costs))
+
+
+def _work(
+    store: str,
+    run: Run,
+    settings: Settings,
+    client: Client,
+    console: Console,
+    survey: Survey,
+    packs: list[list[str]],
+    on_gpu: bool,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Have the workers train the packs; scores sorted by site, and a line a pack that failed."""
+    token = uuid.uuid4().hex[:8]  # one scheduler may serve several runs
+    topic = f"dom-st-{token}"
+    rows = {site: row for row, site in enumerate(survey.pixels)}
+    scores: list[dict[str, Any]] = []
+    failures: list[str] = []
+    with Progress(console, len(rows), settings.updates) as progress:
+
+        def heard(event: tuple[float, dict[str, Any]]) -> None:
+            line = event[1]
+            run.append(line)
+            progress.update(line["site_no"], line["update"])
+
+        client.subscribe_topic(topic, heard)
+        futures = {
+            client.submit(
+                train_pack,
+                store,
+                {site: rows[site] for site in pack},
+                settings,
+                str(run.folder.resolve()),
+                topic,
+                "cuda:0" if on_gpu else "cpu",
+                key=f"train-{pack[0]}{f'+{len(pack) - 1}' if len(pack) > 1 else ''}-{token}",
+                priority=-place,
+                resources={"GPU": 1} if on_gpu else None,
+            ): pack
+            for place, pack in enumerate(packs)
+        }
+        for future in as_completed(futures):
+            if future.status == "finished":
+                for score in future.result():
+                    scores.append(score)
+                    progress.head_done(score)
+                    log.info("head %s done: test NSE %.3f", score["site_no"], score["nse"])
+            else:
+                failures.append(f"{', '.join(futures[future])}: {future.exception()}")
+                log.error("%s", failures[-1])
+        client.unsubscribe_topic(topic)
+    return sorted(scores, key=lambda score: score["site_no"]), failures
+
+
+def summary(
+    survey: Survey,
+    settings: Settings,
+    scores: list[dict[str, Any]],
+    gpus: int,
+    workers: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """What metrics.json holds; takes `busy` and `worker` out of the scores."""
+    busy: dict[str, float] = defaultdict(float)
+    for score in scores:
+        busy[score.pop("worker")] += score.pop("busy")
+    return {
+        "variant": "multihead" if settings.contribution else "multihead without contribution",
+        "title": survey.title,
+        "synthetic": survey.synthetic,
+        "cluster": {"workers": workers, "gpus": gpus},
+        "seconds": {
+            "total": seconds,
+            "fit": sum(score["seconds"] for score in scores),
+            "busy_max": max(busy.values(), default=0.0),
+            "busy_mean": sum(busy.values()) / workers,
+        },
+        "heads": scores,
+        "median_nse": float(np.nanmedian([score["nse"] for score in scores])) if scores else None,
+    }
+
+
+def make_sample_store(console: Console) -> Path:
+    """The embedded sample and its store, made first if they are missing."""
+    from pipeline.catalog import load_catalog
+    from pipeline.graph import run as run_pipeline
+    from pipeline.sample import make_sample
+
+    console.print(f"embedded sample, a synthetic world: {SAMPLE}")
+    catalog = load_catalog(make_sample(SAMPLE))
+    store = SAMPLE / "store.zarr"
+    with make_client() as client:
+        done = run_pipeline(catalog, store, client)
+    console.print(f"store: {store}, {done.files} rasters read in {done.seconds:.1f} s")
+    return store
+
+
+def main(
+    store: Annotated[
+        str | None, typer.Argument(help="Store to train on; the embedded sample if left out.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Run directory; build/runs/<name of the store's folder>.")
+    ] = None,
+    cluster: Annotated[Kind, typer.Option(help="Local workers: one a core or a GPU.")] = "auto",
+    workers: Annotated[int | None, typer.Option(min=1, help="Local CPU workers.")] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(envvar="DASK_SCHEDULER_ADDRESS", help="Address of a running Dask scheduler."),
+    ] = None,
+    scheduler_file: Annotated[
+        Path | None, typer.Option(help="File that a running Dask scheduler wrote.")
+    ] = None,
+    validation_year: Annotated[
+        list[int] | None, typer.Option(help="Water year to pick the weights on; repeatable.")
+    ] = None,
+    test_year: Annotated[
+        list[int] | None, typer.Option(help="Water year to score on; repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    updates: Annotated[
+        int, typer.Option(min=1, help="Gradient steps of a head.")
+    ] = Settings().updates,
+    contribution: Annotated[bool, typer.Option(help="The pixel-contribution block.")] = True,
+    cnn: Annotated[bool, typer.Option(help="The image encoder.")] = True,
+) -> None:
+    """Train one Dom-ST head a watershed of a store, in parallel on Dask workers."""
+    console = Console()
+    with exit_codes():
+        settings = Settings(
+            contribution=contribution,
+            cnn=cnn,
+            updates=updates,
+            seed=seed,
+            validation_years=tuple(validation_year or ()),
+            test_years=tuple(test_year or ()),
+        )
+        where = str(Path(store).resolve()) if store else str(make_sample_store(console).resolve())
+        folder = run or RUNS / (Path(where).parent.name if store is None else Path(where).stem)
+        survey_store(where)  # a wrong path is told before workers start
+        with make_client(
+            scheduler, scheduler_file, cluster=cluster, processes=True, workers=workers
+        ) as client:
+            console.print(f"dashboard: {dashboard_address(client)}", soft_wrap=True)
+            metrics = train(where, Run(folder), settings, client, console)
+        console.print(skill_table(metrics))
+        console.print(f"run: {folder}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,1 @@
+"""Raw rasters, gauge records, polygons and terrain to one analysis-ready store."""

@@ -1,0 +1,144 @@
+"""The command line: `python -m pipeline run | plan | check | sample`."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.catalog import load_catalog
+from pipeline.errors import RunError, exit_codes
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Raw rasters, gauge records, polygons and terrain to one analysis-ready store.",
+)
+
+CatalogFile = Annotated[
+    Path, typer.Argument(metavar="CATALOG", help="YAML file that says what data exists")
+]
+LINE_SECONDS = 5.0  # between two lines of progress where the output is not a terminal
+
+
+@app.command()
+def run(
+    catalog: CatalogFile,
+    store: Annotated[Path, typer.Option(help="folder of the store; written, or finished")],
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="of a running Dask scheduler [$DASK_SCHEDULER_ADDRESS]"
+        ),
+    ] = None,
+    scheduler_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="that a running Dask scheduler wrote")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="threads, without a scheduler  [default: all cores]")
+    ] = None,
+) -> None:
+    """Write the store of a catalog, or what is missing of it."""
+    with exit_codes():
+        started = time.perf_counter()
+        described = load_catalog(catalog)
+        from pipeline.cluster import dashboard_address, make_client
+        from pipeline.graph import run as run_graph
+
+        with make_client(scheduler, scheduler_file, workers=workers) as client:
+            print(f"dashboard: {dashboard_address(client)}", flush=True)
+            if described.synthetic:
+                print(f"synthetic data: {described.title}", flush=True)
+            with _progress() as show:
+                report = run_graph(described, store, client, show)
+        seconds = time.perf_counter() - started
+        if not report.blocks:
+            print(f"{store}: finished before, nothing was to be done")
+            return
+        print(
+            f"{store}: {len(report.blocks)} of {len(report.plan.blocks)} blocks, {report.files} "
+            f"rasters in {seconds:.1f} s, {report.files / seconds:.0f} rasters/s "
+            f"(the blocks alone {report.files / report.seconds:.0f} rasters/s)"
+        )
+
+
+@app.command()
+def plan(
+    catalog: CatalogFile,
+    store: Annotated[
+        Path | None, typer.Option(help="a store, to see what is still to be done")
+    ] = None,
+) -> None:
+    """Say what a run would read, compute and write, without doing it."""
+    with exit_codes():
+        described = load_catalog(catalog)
+        from pipeline.describe import describe_plan
+        from pipeline.plan import make_plan
+
+        print(describe_plan(make_plan(described), store))
+
+
+@app.command()
+def check(store: Annotated[Path, typer.Argument(metavar="STORE")]) -> None:
+    """Verify a store: template, blocks, gaps, coverage, conservation, water balance."""
+    with exit_codes():
+        from pipeline.check import check_store, print_checks
+
+        checks = check_store(store)
+        print_checks(store, checks)
+        failed = [check.name for check in checks if check.status == "FAIL"]
+        if failed:
+            raise RunError(f"{store}: failed: {', '.join(failed)}")
+
+
+@app.command()
+def sample(
+    directory: Annotated[Path, typer.Argument(metavar="DIR")],
+    tiny: Annotated[bool, typer.Option("--tiny", help="a shrunken world, for tests")] = False,
+) -> None:
+    """Make the embedded sample: a synthetic world in raw formats, and its catalog."""
+    with exit_codes():
+        from pipeline.sample import make_sample
+
+        print(make_sample(directory, tiny=tiny))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Shows rasters done of rasters to do: a bar on a terminal, now and then a line elsewhere."""
+    if sys.stdout.isatty():
+        from rich.progress import Progress, TimeRemainingColumn
+
+        with Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn()) as bar:
+            task = bar.add_task("rasters", total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+        return
+    last = time.perf_counter()
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        if time.perf_counter() - last >= LINE_SECONDS:
+            last = time.perf_counter()
+            print(f"{done} of {total} rasters", flush=True)
+
+    yield show
+
+
+if __name__ == "__main__":
+    # What is imported stays to the end. Searching it for garbage takes a fifth of the start, and
+    # the better part of a second once more when the interpreter ends.
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logging.getLogger("pipeline").addHandler(handler)  # not the root: Dask has handlers of its own
+    app()

@@ -1,0 +1,320 @@
+"""What data exists: the strict schema of `catalogs/*.yaml`.
+
+A catalog describes raw data, it does not process it. Unknown keys and bad values are refused in
+one line each that names the file, the key, the value and what is expected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pandas as pd
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
+
+from pipeline.errors import InputError
+
+STEP = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
+PRECIPITATION = "precipitation"
+TIME_FIELD = re.compile(r"\{time:([^}]*)\}")
+
+
+YEARS = (1700, 2200)  # which nanoseconds since 1970 can count
+NAMES = r"^[A-Za-z][A-Za-z0-9_]*$"  # of forcings, which are names of arrays
+TAKEN = frozenset(  # by other arrays of the store
+    [
+        "time",
+        "time_bnds",
+        "x",
+        "y",
+        "spatial_ref",
+        "cell_area",
+        "coverage",
+        "flow_distance",
+        "discharge",
+        "flag",
+        "runoff",
+    ]
+)
+
+
+def _utc(value: datetime) -> datetime:
+    """Times without an offset are UTC; inside the product every time is naive UTC."""
+    if not YEARS[0] <= value.year <= YEARS[1]:
+        raise ValueError(f"expected a year from {YEARS[0]} to {YEARS[1]}")
+    return value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
+
+
+Instant = Annotated[datetime, AfterValidator(_utc)]
+
+
+class Strict(BaseModel):
+    """No unknown keys, nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Period(Strict):
+    """The store's time axis: whole steps from `start` to `end`, both instants in UTC."""
+
+    step: Literal["hour", "day"]
+    start: Instant = Field(description="start of the first step")
+    end: Instant = Field(description="end of the last step")
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> Self:
+        span = self.end - self.start
+        if span <= timedelta(0) or span % STEP[self.step]:
+            raise ValueError(f"{self.start} to {self.end} is not a whole number of {self.step}s")
+        return self
+
+    @property
+    def step_seconds(self) -> float:
+        """Length of a step [s]."""
+        return STEP[self.step].total_seconds()
+
+    @property
+    def times(self) -> pd.DatetimeIndex:
+        """Starts of the steps, naive UTC."""
+        return pd.date_range(
+            self.start, self.end, freq=STEP[self.step], inclusive="left", unit="ns"
+        )
+
+
+class TimeLabel(Strict):
+    """How a source names its time intervals.
+
+    The instant that a label means is the label (read as UTC) plus `offset`; it is the start or
+    the end of the interval. PRISM's day D ends at 12:00 UTC of D: `label: end, offset: 12h`.
+    A USGS day D in Central Standard Time starts at 06:00 UTC: `label: start, offset: 6h`.
+    """
+
+    label: Literal["start", "end"] = "start"
+    offset: timedelta = Field(
+        default=timedelta(0),
+        ge=timedelta(days=-31),
+        le=timedelta(days=31),
+        description="hours as '12h' or ISO 8601",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hours(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("offset"), str):
+            hours = re.fullmatch(r"([+-]?\d{1,6}(?:\.\d+)?)h", data["offset"].strip())
+            if hours:
+                return {**data, "offset": timedelta(hours=float(hours[1]))}
+        return data
+
+    def start_of(self, label: pd.DatetimeIndex, step: timedelta) -> pd.DatetimeIndex:
+        """Starts (naive UTC) of the intervals of length `step` that `label` names."""
+        shift = self.offset - (step if self.label == "end" else timedelta(0))
+        return label + pd.Timedelta(shift)
+
+
+class RasterSource(Strict):
+    """A raw raster series, one step a file."""
+
+    driver: Literal["geotiff"]
+    files: str = Field(description="path with {time:%Y%m%d} where the label stands")
+    band: int = Field(default=1, ge=1)
+    units: Literal["mm", "degC"] = Field(description="mm per step for precipitation")
+    missing: list[float] = Field(default=[], description="missing codes besides the file's nodata")
+    time: TimeLabel = TimeLabel()
+    min_valid: float = Field(default=0.5, gt=0, le=1, description="least valid share of a cell")
+    max_missing_steps: int = Field(default=0, ge=0, description="steps that may lack a file")
+
+    @model_validator(mode="after")
+    def _one_time_field(self) -> Self:
+        if len(TIME_FIELD.findall(self.files)) != 1:
+            raise ValueError(f"files {self.files!r} needs one {{time:%Y%m%d}} field")
+        return self
+
+
+class Columns(Strict):
+    """Column names of a discharge CSV."""
+
+    site: str = "site_no"
+    time: str = "datetime"
+    discharge: str = "discharge"
+    flag: str | None = None
+
+
+class Gauges(Strict):
+    """Daily discharge records."""
+
+    format: Literal["rdb", "csv"]
+    files: str = Field(description="path; {site} stands for the site number, if one file a site")
+    units: Literal["ft3/s", "m3/s"]
+    time: TimeLabel = TimeLabel()
+    columns: Columns | None = Field(default=None, description="csv only")
+    time_format: str | None = Field(default=None, min_length=1, description="csv only, strptime")
+
+    @model_validator(mode="after")
+    def _csv_only(self) -> Self:
+        if self.format == "rdb" and (self.columns or self.time_format):
+            raise ValueError("columns and time_format describe a csv, format is rdb")
+        return self
+
+
+class Watersheds(Strict):
+    """Polygons, one a gauge."""
+
+    file: str
+    site_field: str
+    name_field: str | None = None
+    area_field: str | None = Field(default=None, description="reported drainage area")
+    area_units: Literal["m2", "km2", "mi2"] = "km2"
+    sites: list[str] | None = Field(default=None, description="site numbers; all if left out")
+
+
+class Terrain(Strict):
+    """Where flow directions come from: a DEM, to be conditioned and traced."""
+
+    dem: str
+    outlet_snap: float = Field(default=1000.0, gt=0, description="search radius [m]")
+
+
+class Catalog(Strict):
+    """One region: its period, rasters, gauges, watersheds and terrain."""
+
+    title: str
+    synthetic: bool = Field(default=False, description="made up: said wherever results show")
+    root: str = Field(default=".", description="paths below start here; $VARIABLES are expanded")
+    period: Period
+    bounds: tuple[float, float, float, float] | None = Field(
+        default=None, description="west, south, east, north; the watersheds' own if left out"
+    )
+    forcings: dict[Annotated[str, Field(pattern=NAMES)], RasterSource]
+    gauges: Gauges
+    watersheds: Watersheds
+    terrain: Terrain | None = None
+    block_steps: int | None = Field(default=None, ge=1, description="steps in a block of work")
+
+    _path: Path = PrivateAttr(default=Path("."))
+    _text: str = PrivateAttr(default="")
+
+    @model_validator(mode="after")
+    def _rain(self) -> Self:
+        rain = self.forcings.get(PRECIPITATION)
+        if rain is None:
+            raise ValueError(f"forcings {sorted(self.forcings)} lack {PRECIPITATION!r}")
+        if rain.units != "mm":
+            raise ValueError(f"precipitation units {rain.units!r}: expected 'mm' (per step)")
+        for name in self.forcings:
+            if name in TAKEN or name.endswith("valid_fraction"):
+                raise ValueError(f"forcings.{name}: expected a name that the store does not use")
+        return self
+
+    @model_validator(mode="after")
+    def _degrees(self) -> Self:
+        if self.bounds is not None:
+            west, south, east, north = self.bounds
+            if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+                raise ValueError(
+                    f"bounds {self.bounds}: expected west < east within -180..180 and south < "
+                    "north within -90..90"
+                )
+        return self
+
+    @property
+    def path(self) -> Path:
+        """The file this was read from."""
+        return self._path
+
+    @property
+    def text(self) -> str:
+        """The file's text."""
+        return self._text
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text."""
+        return hashlib.sha256(self._text.encode()).hexdigest()
+
+    def resolve(self, path: str) -> Path:
+        """A path of this catalog, made absolute.
+
+        Relative paths start at `root`, and a relative `root` at the catalog's own folder.
+
+        Raises:
+            InputError: a $VARIABLE in `root` is not set, or the system allows no such path.
+        """
+        root = os.path.expandvars(self.root)
+        if "$" in root:
+            raise InputError(
+                f"{self.path}: root: {self.root!r}: expected the environment variable to be set"
+            )
+        try:
+            return (self.path.parent / root / path).resolve()
+        except (ValueError, RuntimeError) as error:  # a NUL character; links in a circle
+            raise InputError(f"{self.path}: path {path!r}: {error}: expected a path") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                problem = f"key {key.value!r} is there twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            if isinstance(key.value, str):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def load_catalog(path: str | os.PathLike[str]) -> Catalog:
+    """Read and validate a catalog.
+
+    Raises:
+        InputError: not readable, not YAML, an unknown key or a bad value; one line per problem.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = yaml.load(text, _Loader)  # noqa: S506, a safe loader
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable ({error}): expected a catalog in YAML") from error
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" line {where.line + 1}" if where else ""
+        raise InputError(
+            f"{path}:{line} is not YAML: {getattr(error, 'problem', error)}"
+        ) from error
+    except (ValueError, RecursionError) as error:  # 2020-02-30 looks like a date and is none
+        raise InputError(f"{path}: a value is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: holds {type(data).__name__}: expected a mapping of keys")
+    try:
+        catalog = Catalog.model_validate(data)
+    except ValidationError as error:
+        problems = (_describe(problem) for problem in error.errors(include_url=False))
+        raise InputError("; ".join(f"{path}: {problem}" for problem in problems)) from error
+    catalog._path, catalog._text = path.resolve(), text
+    return catalog
+
+
+def _describe(problem: Any) -> str:
+    """One line: key, value, expectation."""
+    key = ".".join(str(part) for part in problem["loc"]) or "catalog"
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key: expected one of the documented keys"
+    if problem["type"] == "missing":
+        return f"{key}: missing: this key is required"
+    value = "" if isinstance(problem["input"], dict) else f" {problem['input']!r}:"
+    return f"{key}:{value} {problem['msg']}"

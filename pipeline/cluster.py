@@ -1,0 +1,209 @@
+"""Where the work runs: one function that gives a Dask client.
+
+Either the workers are ours and end with the client (threads or processes of this machine, or one
+worker a GPU), or they belong to a scheduler that is already running.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import dask
+from distributed import Client, LocalCluster
+from distributed.deploy.cluster import Cluster
+
+from pipeline.errors import InputError, RunError
+
+LOG = logging.getLogger(__name__)
+Kind = Literal["auto", "cpu", "cuda"]
+ANSWER_SECONDS = 10.0  # for a scheduler to answer, and to have a worker
+LOOPBACK = "127.0.0.1"
+# Dask's nanny has glibc return freed memory at once. Training frees and takes the same megabytes
+# thousands of times and spends half its time on page faults then; these let a worker keep them.
+KEEP_MEMORY = {
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**30,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
+}
+DASHBOARD_PORT = 8787  # Dask's own; another one if it is taken
+
+
+@contextmanager
+def make_client(
+    scheduler: str | None = None,
+    scheduler_file: Path | None = None,
+    *,
+    cluster: Kind = "cpu",
+    processes: bool = False,
+    workers: int | None = None,
+    threads_per_worker: int | None = None,
+) -> Iterator[Client]:
+    """A Dask client, closed at the end together with the workers that were started for it.
+
+    Args:
+        scheduler: address of a running scheduler; $DASK_SCHEDULER_ADDRESS if neither it nor a file
+            is given.
+        scheduler_file: file that a running scheduler wrote its address to.
+        cluster: "cpu" or "cuda" (dask-cuda: one worker a GPU, each with the resource GPU=1) if no
+            scheduler is given; "auto" is "cuda" where NVML finds a GPU.
+        processes: workers are processes, else threads of this process ("cpu" only).
+        workers: how many processes or GPUs, or threads without processes; all cores or GPUs if left
+            out.
+        threads_per_worker: with processes; 1 if left out.
+
+    Raises:
+        InputError: both an address and a file, `workers` beside either, an address or a file that
+            is not one, or "cuda" without a GPU or without dask-cuda.
+        RunError: a scheduler that does not answer, or has no worker, within 10 s.
+    """
+    address = _address(scheduler, scheduler_file)
+    if address is not None:
+        if workers:
+            raise InputError(
+                f"--workers {workers}: the scheduler {address} has its own: expected one of the two"
+            )
+        with _connected(address) as client:
+            yield client
+        return
+    with _started(cluster, processes, workers, threads_per_worker) as own, Client(own) as client:
+        yield client
+
+
+def dashboard_address(client: Client) -> str:
+    """Where a browser finds the dashboard of the client's scheduler."""
+    own = client.cluster
+    if own is None:
+        return str(client.dashboard_link)
+    port = own.scheduler_info["services"].get("dashboard")
+    return f"http://{LOOPBACK}:{port}/status" if port else "none"
+
+
+def _address(scheduler: str | None, scheduler_file: Path | None) -> str | None:
+    """Address of the scheduler to use, None to start workers."""
+    if scheduler and scheduler_file:
+        raise InputError(
+            f"--scheduler {scheduler} and --scheduler-file {scheduler_file}: expected one of them"
+        )
+    if scheduler_file:
+        try:
+            address = json.loads(scheduler_file.read_text())["address"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{scheduler_file}: not readable ({error!r}): expected the file that "
+                "`dask scheduler --scheduler-file` writes"
+            ) from error
+        return str(address)
+    return scheduler or os.environ.get("DASK_SCHEDULER_ADDRESS") or None
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Client]:
+    """A client of a running scheduler that has a worker."""
+    try:
+        client = Client(address, timeout=ANSWER_SECONDS)
+    except (ValueError, TypeError) as error:  # TypeError: tls:// without certificates
+        raise InputError(f"scheduler {address}: {error}: expected tcp://host:port") from error
+    except OSError as error:
+        raise RunError(
+            f"scheduler {address}: no answer in {ANSWER_SECONDS:g} s: expected a running one"
+        ) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=ANSWER_SECONDS)
+        except TimeoutError as error:
+            raise RunError(
+                f"scheduler {address}: no worker in {ANSWER_SECONDS:g} s: expected at least one"
+            ) from error
+        yield client
+
+
+@contextmanager
+def _started(
+    kind: Kind, processes: bool, workers: int | None, threads_per_worker: int | None
+) -> Iterator[Cluster]:
+    """Workers on this machine."""
+    if kind == "cuda" or (kind == "auto" and _has_cuda()):
+        own = _cuda(workers)
+    elif processes:
+        with dask.config.set(KEEP_MEMORY):
+            own = LocalCluster(
+                n_workers=workers or _cores(),
+                threads_per_worker=threads_per_worker or 1,
+                host=LOOPBACK,
+                dashboard_address=_free_dashboard(),
+            )
+    else:
+        own = LocalCluster(
+            n_workers=1,
+            threads_per_worker=workers or _cores(),
+            processes=False,
+            dashboard_address=_free_dashboard(),
+            worker_dashboard_address=f"{LOOPBACK}:0",
+            silence_logs=logging.CRITICAL,  # a failed task reaches the caller as an exception
+        )
+    with own:
+        yield own
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _free_dashboard() -> str:
+    """Where the dashboard listens: on this machine alone, port 8787 if nothing else is there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
+        try:
+            probe.bind((LOOPBACK, DASHBOARD_PORT))
+        except OSError:
+            return f"{LOOPBACK}:0"
+    return f"{LOOPBACK}:{DASHBOARD_PORT}"
+
+
+def gpus() -> int:
+    """GPUs that NVML finds, 0 without NVML."""
+    if find_spec("pynvml") is None:
+        return 0
+    import pynvml  # comes with dask-cuda
+
+    try:
+        pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetCount())
+    except pynvml.NVMLError:
+        return 0
+
+
+def _has_cuda() -> bool:
+    """Whether "auto" may use GPUs; says so where one is found that it may not."""
+    if not gpus():
+        return False
+    if find_spec("dask_cuda") is None:
+        LOG.warning("a GPU is there, but not used: dask-cuda is missing; install dom-st[cuda]")
+        return False
+    return True
+
+
+def _cuda(workers: int | None) -> Cluster:
+    """One worker a GPU, with the resource GPU=1."""
+    if find_spec("dask_cuda") is None:
+        raise InputError("cluster 'cuda': dask-cuda is not installed: expected dom-st[cuda]")
+    found = gpus()
+    if not found:
+        raise InputError("cluster 'cuda': NVML finds no GPU: expected one, or cluster 'cpu'")
+    from dask_cuda import LocalCUDACluster
+
+    return LocalCUDACluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        resources={"GPU": 1},
+        host=LOOPBACK,
+        dashboard_address=_free_dashboard(),
+    )

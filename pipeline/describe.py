@@ -1,0 +1,72 @@
+"""A plan in words, for the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.plan import Plan
+from pipeline.store import is_absent, open_store, remaining, require_same
+from pipeline.template import root_attributes
+
+
+def describe_plan(plan: Plan, store: Path | None = None) -> str:
+    """What a run would read, compute and write; with a store, what of it is still to be done.
+
+    Raises:
+        InputError: the store is another catalog's.
+    """
+    catalog, grid = plan.catalog, plan.grid
+    period = catalog.period
+    west, south, east, north = grid.bounds
+    lines = [
+        ("catalog", f"{catalog.path}" + (" (synthetic)" if catalog.synthetic else "")),
+        ("period", f"{period.start} to {period.end} UTC: {plan.steps} steps of a {period.step}"),
+        (
+            "region",
+            f"{west:g}..{east:g} E, {south:g}..{north:g} N: "
+            f"{grid.ny} x {grid.nx} = {plan.cells} cells",
+        ),
+        ("watersheds", f"{len(plan.sites)}: {', '.join(s.watershed.site_no for s in plan.sites)}"),
+    ]
+    for source in plan.sources:
+        rows, columns = source.weights.raw_shape
+        lines.append(
+            (
+                "read",
+                f"{', '.join(source.series.names)}: {source.files} files, "
+                f"{_size(source.raw_bytes)}, {rows} x {columns} pixels of each",
+            )
+        )
+        if source.files < plan.steps:
+            lines.append(("", f"{plan.steps - source.files} steps without a file"))
+    lines += [
+        ("compute", f"{len(plan.blocks)} tasks, each a block of {plan.block_steps} steps"),
+        ("write", f"{_size(plan.steps * plan.step_bytes)} before compression"),
+    ]
+    if store is not None:
+        lines.append(("store", _state(plan, store)))
+    return "\n".join(f"{key:<10} {text}" for key, text in lines)
+
+
+def _state(plan: Plan, store: Path) -> str:
+    """What of a store is still to be done."""
+    if is_absent(store):
+        return f"{store}: not there yet, everything is to be done"
+    root = open_store(store)
+    require_same(store, root, root_attributes(plan))
+    todo = remaining(plan, root)
+    if not todo:
+        return f"{store}: finished, nothing is to be done"
+    return (
+        f"{store}: {len(todo)} of {len(plan.blocks)} tasks are to be done, "
+        f"{sum(block.files for block in todo)} files, {_size(sum(b.raw_bytes for b in todo))}"
+    )
+
+
+def _size(count: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.4g} TB"

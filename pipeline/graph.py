@@ -1,0 +1,231 @@
+"""The Dask graph: one task a block of time, which reads, regrids, clips and writes it.
+
+The graph grows with the number of blocks only: weights, series and windows are sent to the workers
+once. A task may run twice, or be killed at any moment: it writes whole chunks that belong to its
+block alone, and its done-mark last.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import zarr
+from distributed import Client, Future, as_completed
+from distributed.client import FutureCancelledError
+from distributed.comm.core import CommClosedError
+from distributed.scheduler import KilledWorker
+
+from pipeline.catalog import Catalog
+from pipeline.errors import InputError, RunError
+from pipeline.plan import Block, Plan, Source, make_plan
+from pipeline.store import (
+    BlockWriter,
+    attributes_of,
+    is_absent,
+    open_store,
+    remaining,
+    require_same,
+    stale,
+    sweep,
+    writing,
+)
+from pipeline.template import root_attributes, write_template
+
+LOG = logging.getLogger(__name__)
+Progress = Callable[[int, int], None]  # rasters done, rasters to do
+
+
+@dataclass(frozen=True)
+class BlockReport:
+    """What became of a block.
+
+    Attributes:
+        name: its start.
+        files: rasters read.
+        invalid_pixels: for each forcing, the share of raw pixels over the region without a value.
+        invalid_cells: for each forcing, the share of cells left without a value.
+    """
+
+    name: str
+    files: int
+    invalid_pixels: dict[str, float]
+    invalid_cells: dict[str, float]
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a run did.
+
+    Attributes:
+        plan: what there was to do.
+        blocks: those that this run did, in the order in which they finished.
+        seconds: spent on them.
+    """
+
+    plan: Plan
+    blocks: list[BlockReport]
+    seconds: float
+
+    @property
+    def files(self) -> int:
+        """Rasters read."""
+        return sum(block.files for block in self.blocks)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every block needs, sent to the workers once.
+
+    Attributes:
+        sources: the raster series and their weights.
+        min_valid: for each forcing, the least valid share of a cell that has a value.
+        writer: of the store.
+    """
+
+    sources: tuple[Source, ...]
+    min_valid: dict[str, float]
+    writer: BlockWriter
+
+
+def run(
+    catalog: Catalog, store: Path, client: Client, progress: Progress = lambda done, total: None
+) -> RunReport:
+    """Write the store of a catalog, or what is missing of it.
+
+    Args:
+        catalog: what to read.
+        store: where to write; workers must see it, and the raw files, under the same path.
+        client: whose workers do the blocks.
+        progress: called before the first block and after each.
+
+    Raises:
+        InputError: the catalog's data is not as it says, or the store is another catalog's.
+        RunError: the disk is full or read-only, or the workers are gone.
+    """
+    store = Path(os.path.abspath(store))  # workers may have another working directory
+    plan = make_plan(catalog)
+    todo = remaining(plan, prepare(plan, store))
+    started = time.perf_counter()
+    reports = execute(plan, store, todo, client, progress)
+    return RunReport(plan, reports, time.perf_counter() - started)
+
+
+def prepare(plan: Plan, store: Path) -> zarr.Group:
+    """Lay out the store, or make sure that the one that is there is this plan's.
+
+    Raises:
+        InputError: static inputs are not as the catalog says, something else is in the way, or the
+            store is another catalog's.
+        RunError: the disk is full or read-only.
+    """
+    attributes = root_attributes(plan)
+    if is_absent(store):
+        write_template(plan, attributes, store)
+        return open_store(store, mode="r+")
+    root = open_store(store, mode="r+")
+    require_same(store, root, attributes)
+    todo = remaining(plan, root)
+    if not todo:
+        return root
+    sweep(store)
+    changed = stale(todo, root)
+    if changed:
+        LOG.warning(
+            "%s: raw files of %d of %d blocks have changed, the first %s: they are done again",
+            store, len(changed), len(plan.blocks), changed[0].name,
+        )  # fmt: skip
+    forcings = attributes["provenance"]["forcings"]
+    provenance = attributes_of(root)["provenance"]
+    if provenance["forcings"] != forcings:
+        with writing(store):
+            root.attrs["provenance"] = {**provenance, "forcings": forcings}
+    return root
+
+
+def execute(
+    plan: Plan, store: Path, todo: list[Block], client: Client, progress: Progress
+) -> list[BlockReport]:
+    """Have the workers do some blocks.
+
+    Raises:
+        InputError: a raster is not as the series says.
+        RunError: the disk is full or read-only, or the workers are gone.
+    """
+    total, done = sum(block.files for block in todo), 0
+    progress(0, total)
+    if not todo:
+        return []
+    job = Job(
+        sources=plan.sources,
+        min_valid={name: source.min_valid for name, source in plan.catalog.forcings.items()},
+        writer=BlockWriter(store, {s.watershed.site_no: s.window for s in plan.sites}),
+    )
+    token = uuid4().hex[:8]  # one scheduler may serve several runs
+    shared = client.scatter(job, broadcast=True, hash=False)
+    futures = [
+        client.submit(run_block, shared, block, key=f"block-{block.name}-{token}") for block in todo
+    ]
+    reports: list[BlockReport] = []
+    try:
+        for future in as_completed(futures):
+            report = _result(future, store)
+            LOG.info(
+                "block %s: %d rasters, invalid pixels %s, invalid cells %s",
+                report.name, report.files, report.invalid_pixels, report.invalid_cells,
+            )  # fmt: skip
+            reports.append(report)
+            done += report.files
+            progress(done, total)
+    finally:
+        client.cancel([future for future in futures if not future.done()])
+    return reports
+
+
+def _result(future: Future, store: Path) -> BlockReport:
+    """A block's report; what stopped it, if it did not finish, in one line."""
+    try:
+        return future.result()
+    except (InputError, RunError):
+        raise
+    except (KilledWorker, FutureCancelledError, CommClosedError) as error:
+        raise RunError(
+            f"{store}: {future.key}: lost its worker ({type(error).__name__}): expected workers "
+            "that stay and have enough memory; what is done stays, and the same command goes on "
+            "from there"
+        ) from error
+
+
+def run_block(job: Job, block: Block) -> BlockReport:
+    """Read, regrid and write a block; runs on a worker.
+
+    Raises:
+        InputError: a raster is not as the series says.
+        RunError: the disk is full or read-only.
+    """
+    try:
+        return _run_block(job, block)
+    except (InputError, RunError) as error:
+        failure = type(error)(str(error))
+    raise failure  # without its cause: some of GDAL's errors do not survive the way to the client
+
+
+def _run_block(job: Job, block: Block) -> BlockReport:
+    invalid_pixels, invalid_cells = {}, {}
+    job.writer.mark(block, 0)
+    for source in job.sources:
+        raw = source.series.read(block.start, block.stop, source.weights.window)
+        for name, pixels in raw.items():
+            value, valid = source.weights.apply(pixels)
+            value[valid < job.min_valid[name]] = np.nan
+            invalid_pixels[name] = float(np.isnan(pixels).mean())
+            invalid_cells[name] = float(np.isnan(value).mean())
+            job.writer.write(block, name, value, valid)
+    job.writer.mark(block, block.stamp)
+    return BlockReport(block.name, block.files, invalid_pixels, invalid_cells)

@@ -1,0 +1,243 @@
+"""What a run reads, computes and writes, known from listings and headers before any of it is done.
+
+The period is cut into blocks of whole steps, the unit of work and of resuming. A block is
+identified by a stamp of its raw files, so that a changed file shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.catalog import Catalog
+from pipeline.errors import InputError
+from pipeline.grid import Grid
+from pipeline.rasters import RasterSeries, group_forcings, open_series
+from pipeline.regrid import SeparableWeights, separable_weights
+from pipeline.watersheds import (
+    Watershed,
+    coverage,
+    read_watersheds,
+    region_grid,
+    watershed_grid,
+)
+
+LOG = logging.getLogger(__name__)
+BLOCK_BYTES = 64 * 2**20  # raw float32 values of one series that a block holds in memory
+BLOCK_STEPS = 366  # longest block: a year of days is lost at most when a run is interrupted
+BLOCKS = 8  # blocks that a shorter period is cut into, for the workers to share
+OUTSIDE_REPORT, OUTSIDE_REFUSE = 0.1, 0.5  # shares of a watershed that lie beyond the rasters
+
+
+@dataclass(frozen=True)
+class Block:
+    """A stretch of steps that one task reads, regrids and writes.
+
+    Attributes:
+        index: position among the period's blocks.
+        start, stop: positions in the period's steps.
+        name: start of the first step, as a date (with the hour if the steps are hours).
+        files: number of raw files.
+        raw_bytes: their size.
+        stamp: 64-bit digest of the files' names, sizes and times of change; never 0.
+    """
+
+    index: int
+    start: int
+    stop: int
+    name: str
+    files: int
+    raw_bytes: int
+    stamp: int
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A watershed on the grid.
+
+    Attributes:
+        watershed: the polygon.
+        grid: its window.
+        window: slices (rows, columns) of the region's grid at which that lies.
+        coverage: share of each cell inside the polygon, float64 (y, x) of the window.
+    """
+
+    watershed: Watershed
+    grid: Grid
+    window: tuple[slice, slice]
+    coverage: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A raster series, its weights on the region's grid, and its files.
+
+    Attributes:
+        files, raw_bytes: their number and size.
+        digest: SHA-256 of their names, sizes and times of change.
+    """
+
+    series: RasterSeries
+    weights: SeparableWeights
+    files: int
+    raw_bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything a run is going to do.
+
+    Attributes:
+        catalog: what it was made from.
+        grid: the region's.
+        sites: the watersheds, sorted by site number.
+        sources: the raster series, each a group of forcings in the same files.
+        block_steps: steps in a block, and in a chunk of the store; the last may be shorter.
+        blocks: in order of time.
+    """
+
+    catalog: Catalog
+    grid: Grid
+    sites: tuple[Site, ...]
+    sources: tuple[Source, ...]
+    block_steps: int
+    blocks: tuple[Block, ...]
+
+    @property
+    def steps(self) -> int:
+        """Steps in the period."""
+        return self.blocks[-1].stop
+
+    @property
+    def cells(self) -> int:
+        """Cells of the region."""
+        return self.grid.nx * self.grid.ny
+
+    @property
+    def forcings(self) -> list[str]:
+        """Names of the forcings, in the order in which they are read."""
+        return [name for source in self.sources for name in source.series.names]
+
+    @cached_property
+    def step_bytes(self) -> int:
+        """Bytes written a step before compression: values and valid fractions, and the clips."""
+        clipped = sum(site.coverage.size for site in self.sites)
+        return len(self.forcings) * 4 * (2 * self.cells + clipped)
+
+
+def make_plan(catalog: Catalog) -> Plan:
+    """List the rasters, read one header of each series and the polygons, and cut the blocks.
+
+    Raises:
+        InputError: as the modules that read them; a watershed more than half beyond the rasters.
+    """
+    watersheds = read_watersheds(catalog)
+    grid = region_grid(catalog, watersheds)
+    opened = []
+    for names in group_forcings(catalog):
+        series = open_series(catalog, names)
+        opened.append((series, _weights(series, grid)))
+    steps = len(catalog.period.times)
+    block_steps = min(catalog.block_steps or _block_steps(steps, opened), steps)
+    blocks, sources = _blocks(catalog, opened, block_steps)
+    sites = tuple(_site(watershed, grid) for watershed in watersheds)
+    for source in sources:
+        for site in sites:
+            _require_rasters(catalog, site, source)
+    return Plan(catalog, grid, sites, sources, block_steps, blocks)
+
+
+def _weights(series: RasterSeries, grid: Grid) -> SeparableWeights:
+    try:
+        return separable_weights(series.x_edges, series.y_edges, grid)
+    except InputError as error:
+        raise InputError(f"{series.layout.path}: {error}") from error
+
+
+def _site(watershed: Watershed, grid: Grid) -> Site:
+    own = watershed_grid(watershed.polygon)
+    return Site(watershed, own, grid.window(own), coverage(watershed.polygon, own))
+
+
+def _require_rasters(catalog: Catalog, site: Site, source: Source) -> None:
+    """Report or refuse a watershed that reaches beyond the rasters."""
+    area = site.coverage * site.grid.cell_area
+    outside = 1 - float((area * source.weights.coverage[site.window]).sum() / area.sum())
+    x, y = source.series.x_edges, source.series.y_edges
+    message = (
+        f"{catalog.resolve(catalog.watersheds.file)}: {outside:.0%} of the watershed of "
+        f"{site.watershed.site_no} lies outside the rasters of {source.series.names[0]}, which "
+        f"span {min(x):.6g}..{max(x):.6g}, {min(y):.6g}..{max(y):.6g}"
+    )
+    if outside > OUTSIDE_REFUSE:
+        raise InputError(f"{message}: expected at most {OUTSIDE_REFUSE:.0%}")
+    if outside > OUTSIDE_REPORT:
+        LOG.warning("%s", message)
+
+
+def _block_steps(steps: int, opened: list[tuple[RasterSeries, SeparableWeights]]) -> int:
+    """Steps in a block: few enough for memory and for `BLOCKS` blocks, the same on any machine."""
+    widest = max(math.prod(weights.raw_shape) * len(series.names) for series, weights in opened)
+    most = max(1, min(BLOCK_STEPS, BLOCK_BYTES // (4 * widest)))
+    return math.ceil(steps / max(min(BLOCKS, steps), math.ceil(steps / most)))
+
+
+def _blocks(
+    catalog: Catalog, opened: list[tuple[RasterSeries, SeparableWeights]], block_steps: int
+) -> tuple[tuple[Block, ...], tuple[Source, ...]]:
+    """Cut the period, and stamp each block and each series with what is known of their files."""
+    times = catalog.period.times
+    listed = [_describe_files(series) for series, _ in opened]
+    form = "%Y-%m-%d" if catalog.period.step == "day" else "%Y-%m-%dT%H"
+    blocks = []
+    for index, start in enumerate(range(0, len(times), block_steps)):
+        stop = min(start + block_steps, len(times))
+        lines = [line for lines, _ in listed for line in lines[start:stop]]
+        digest = hashlib.sha256("\n".join(lines).encode()).digest()
+        blocks.append(
+            Block(
+                index=index,
+                start=start,
+                stop=stop,
+                name=times[start].strftime(form),
+                files=sum(line != "" for line in lines),
+                raw_bytes=int(sum(sizes[start:stop].sum() for _, sizes in listed)),
+                stamp=int.from_bytes(digest[:8], "little") or 1,
+            )
+        )
+    sources = tuple(
+        Source(
+            series=series,
+            weights=weights,
+            files=int(series.present.sum()),
+            raw_bytes=int(sizes.sum()),
+            digest=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+        )
+        for (series, weights), (lines, sizes) in zip(opened, listed, strict=True)
+    )
+    return tuple(blocks), sources
+
+
+def _describe_files(series: RasterSeries) -> tuple[list[str], np.ndarray]:
+    """A line (name, size, time of change) and the size of each step's file; empty and 0 if none."""
+    lines, sizes = [""] * series.present.size, np.zeros(series.present.size, np.int64)
+    for step, path in zip(np.flatnonzero(series.present).tolist(), series.paths, strict=True):
+        stat = _stat(path)
+        lines[step], sizes[step] = f"{path.name} {stat[0]} {stat[1]}", stat[0]
+    return lines, sizes
+
+
+def _stat(path: Path) -> tuple[int, int]:
+    """Size and time of change of a file that was listed a moment ago."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}: expected a raster to stay in place") from error
+    return stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,173 @@
+"""The bucket model that turns rain into runoff, pixel by pixel.
+
+A soil store of variable infiltration capacity (Zhao 1992; Wood et al. 1992) sheds what falls on
+its saturated share, evaporates, and percolates into a linear groundwater reservoir. All depths
+are millimetres; no water is made or lost: rain = evaporation + runoff + change of both stores.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import datetime
+
+import numba
+import numpy as np
+import pandas as pd
+
+from pipeline.sample.terrain import Basin, resample, spectral_noise
+from pipeline.sample.world import DAY_START, DEM_PER_PIXEL, STEP_HOURS, STEPS_PER_DAY, World
+
+QUARTERS = (0.05, 0.35, 0.50, 0.10)  # share of a day's evaporation from local midnight on
+STRIPS = 4  # strips of pixels simulated side by side
+
+
+@dataclass(frozen=True)
+class Soil:
+    """Parameters, each float64 (pixels,)."""
+
+    capacity: np.ndarray  # of the soil store [mm]
+    shape: np.ndarray  # exponent of the distribution of infiltration capacities
+    percolation: np.ndarray  # from a full soil [mm/day]
+    residence: np.ndarray  # of the groundwater [days]
+
+
+@dataclass
+class Stores:
+    """Water held now, each float64 (pixels,) [mm]; a simulation moves it on."""
+
+    soil: np.ndarray
+    ground: np.ndarray
+
+    @classmethod
+    def before(cls, soil: Soil) -> Stores:
+        """A start half full, from which a year of warm-up leads to the climate's own state."""
+        return cls(0.5 * soil.capacity, 0.4 * soil.residence)
+
+
+# Median, spread (of the logarithm) among watersheds, spread within them.
+PARAMETERS = {
+    "capacity": (190.0, 0.25, 0.10),
+    "shape": (0.35, 0.35, 0.12),
+    "percolation": (7.0, 0.35, 0.15),
+    "residence": (32.0, 0.35, 0.10),
+}
+
+
+def draw_soil(
+    world: World, basins: list[Basin], pixels: np.ndarray, rng: np.random.Generator
+) -> Soil:
+    """Soil of `pixels` (flat indices of rain pixels).
+
+    Each innermost watershed has its own soil, with mild variation in space; so a nested watershed
+    has the same soil in its own record as in that of the river that it feeds.
+    """
+    innermost = np.full(world.dem_shape, len(basins))
+    for index in sorted(range(len(basins)), key=lambda i: -basins[i].area):
+        innermost[basins[index].mask] = index
+    half = DEM_PER_PIXEL // 2
+    owner = innermost[half::DEM_PER_PIXEL, half::DEM_PER_PIXEL].ravel()[pixels]
+    values = {}
+    for name, (median, among, within) in PARAMETERS.items():
+        offset = among * np.clip(rng.standard_normal(len(basins) + 1), -1.6, 1.6)
+        local = resample(spectral_noise((64, 64), 3.0, rng), world.shape).ravel()[pixels]
+        values[name] = median * np.exp(offset[owner] + within * local)
+    return Soil(**values)
+
+
+def potential_evaporation(
+    temperature: np.ndarray, latitude: np.ndarray, start: datetime
+) -> np.ndarray:
+    """Potential evaporation [mm/day] after Oudin et al. (2005, J. Hydrol. 303).
+
+    Args:
+        temperature: daily means [degC], (days, pixels), from the day that starts at `start`.
+        latitude: of the pixels [degrees], (pixels,).
+    """
+    dates = pd.date_range(start - DAY_START, periods=temperature.shape[0], freq="D")
+    angle = 2 * np.pi * dates.day_of_year.to_numpy()[:, None] / 365.25
+    rows, row = np.unique(latitude, return_inverse=True)
+    phi = np.radians(rows)[None, :]
+    declination = 0.409 * np.sin(angle - 1.39)
+    sunset = np.arccos(-np.tan(phi) * np.tan(declination))
+    beam = sunset * np.sin(phi) * np.sin(declination)
+    beam = beam + np.cos(phi) * np.cos(declination) * np.sin(sunset)
+    radiation = 37.59 * (1 + 0.033 * np.cos(angle)) * beam  # extraterrestrial [MJ m-2 day-1]
+    per_degree = (radiation / 2.45 / 100.0).astype(np.float32)  # 2.45 MJ evaporate 1 mm of 1 m2
+    return per_degree[:, row] * np.maximum(temperature + np.float32(5.0), 0.0)
+
+
+@numba.njit(cache=True, nogil=True)
+def _bucket(
+    rain: np.ndarray,  # float32 (steps, pixels) [mm]
+    demand: np.ndarray,  # float32 (days, pixels) [mm/day]
+    quarters: np.ndarray,
+    capacity: np.ndarray,
+    shape: np.ndarray,
+    percolation: np.ndarray,  # [mm/step]
+    recession: np.ndarray,  # share of the groundwater that leaves in a step
+    soil: np.ndarray,  # moved on
+    ground: np.ndarray,  # moved on
+    runoff: np.ndarray,  # float32 (steps, pixels) [mm], written
+    evaporated: np.ndarray,  # float64 (pixels,) [mm], added to
+) -> None:
+    per_day = quarters.size
+    for step in range(rain.shape[0]):
+        day, quarter = step // per_day, quarters[step % per_day]
+        for i in range(rain.shape[1]):
+            water, full, fall = soil[i], capacity[i], float(rain[step, i])
+            quick = 0.0
+            if fall > 0.0:
+                largest = full * (1.0 + shape[i])
+                level = largest * (1.0 - max(1.0 - water / full, 0.0) ** (1.0 / (1.0 + shape[i])))
+                quick = fall - (full - water)
+                if level + fall < largest:
+                    quick += full * (1.0 - (level + fall) / largest) ** (1.0 + shape[i])
+                quick = min(max(quick, 0.0), fall)
+                water += fall - quick
+            wetness = water / full
+            loss = min(demand[day, i] * quarter * min(wetness / 0.6, 1.0), water)
+            water -= loss
+            evaporated[i] += loss
+            seep = min(percolation[i] * wetness**4, water)
+            soil[i] = water - seep
+            ground[i] += seep
+            base = ground[i] * recession[i]
+            ground[i] -= base
+            runoff[step, i] = quick + base
+
+
+def simulate(
+    rain: np.ndarray, demand: np.ndarray, soil: Soil, stores: Stores, pool: Executor
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run the bucket over some days and move `stores` on.
+
+    Args:
+        rain: float32 (steps, pixels) [mm a step], four steps a day.
+        demand: potential evaporation, float32 (days, pixels) [mm/day].
+
+    Returns:
+        runoff, float32 (steps, pixels) [mm a step], and evaporation, float64 (pixels,) [mm].
+    """
+    runoff, evaporated = np.empty_like(rain), np.zeros(rain.shape[1])
+    recession = -np.expm1(-STEP_HOURS / 24.0 / soil.residence)
+
+    def strip(part: slice) -> None:
+        _bucket(
+            rain[:, part],
+            demand[:, part],
+            np.asarray(QUARTERS),
+            soil.capacity[part],
+            soil.shape[part],
+            soil.percolation[part] / STEPS_PER_DAY,
+            recession[part],
+            stores.soil[part],
+            stores.ground[part],
+            runoff[:, part],
+            evaporated[part],
+        )
+
+    edges = np.linspace(0, rain.shape[1], STRIPS + 1).astype(int)
+    for _ in pool.map(strip, map(slice, edges[:-1], edges[1:])):
+        pass
+    return runoff, evaporated

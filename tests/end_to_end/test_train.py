@@ -1,0 +1,162 @@
+"""From a store to a run directory, through the command line, as a user does it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+import yaml
+
+from model.metrics import nse
+from model.settings import Settings
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+QUICK = ("--cluster", "cpu", "--workers", "2", "--updates", "30")
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "model.train", *arguments]
+
+
+def train(*arguments: str, cwd: Path = CHECKOUT) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "120"}
+    environment.pop("DASK_SCHEDULER_ADDRESS", None)
+    return subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        timeout=280,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short training of every watershed of the shrunken sample."""
+    run = tmp_path_factory.mktemp("run") / "tiny"
+    done = train(str(tiny_store), "--run", str(run), *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert "dashboard: http://127.0.0.1:" in done.stdout
+    assert "median" in done.stdout
+    assert "synthetic" in done.stdout
+    return run
+
+
+def test_a_run_directory_holds_what_the_design_says(finished: Path, tiny_store: Path) -> None:
+    metrics = json.loads((finished / "metrics.json").read_text())
+    sites = [head["site_no"] for head in metrics["heads"]]
+    assert sites == sorted(p.name for p in (tiny_store / "watersheds").iterdir() if p.is_dir())
+    about = yaml.safe_load((finished / "run.yaml").read_text())
+    assert Settings.model_validate(about["settings"]).updates == 30
+    assert about["versions"]["torch"]
+    assert metrics["synthetic"] is True
+    assert metrics["cluster"]["workers"] == 2
+    assert metrics["seconds"]["busy_max"] >= metrics["seconds"]["busy_mean"] > 0
+    for site in sites:
+        assert (finished / "checkpoints" / f"{site}.safetensors").is_file()
+        assert (finished / "hydrographs" / f"{site}.png").read_bytes()[1:4] == b"PNG"
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert {(line["site_no"], line["update"]) for line in lines} == {
+        (site, update) for site in sites for update in (25, 30)
+    }
+    page = (finished / "report.html").read_text()
+    assert all(f"hydrographs/{site}.png" in page for site in sites)
+    assert "synthetic" in page
+    assert "done" in (finished / "log.txt").read_text()
+
+
+def test_metrics_are_those_of_the_predictions(finished: Path, tiny_store: Path) -> None:
+    """NSE computed anew from predictions.zarr and the store's own discharge."""
+    metrics = json.loads((finished / "metrics.json").read_text())
+    predictions = xr.open_zarr(finished / "predictions.zarr", consolidated=False)
+    for head in metrics["heads"]:
+        site = head["site_no"]
+        shed = xr.open_zarr(tiny_store, group=f"watersheds/{site}", consolidated=False)
+        simulated = predictions["simulated"].sel(site_no=site).values.astype(np.float64)
+        observed = shed["discharge"].values.astype(np.float64)
+        test = (shed["time"] >= np.datetime64("2014-10-01")).values
+        assert head["nse"] == pytest.approx(nse(simulated[test], observed[test]), abs=1e-4)
+        assert head["n_test"] == np.isfinite(observed[test]).sum()
+        assert np.isfinite(simulated).all()
+        assert (simulated >= 0).all()
+
+
+def test_running_again_trains_nothing(finished: Path, tiny_store: Path) -> None:
+    files = sorted((finished / "checkpoints").glob("*.safetensors"))
+    before = [(path.stat().st_mtime_ns, path.read_bytes()) for path in files]
+    again = train(str(tiny_store), "--run", str(finished), *QUICK)
+    assert again.returncode == 0, again.stderr
+    assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in files] == before
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(
+    finished: Path, tiny_store: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "killed"
+    arguments = (str(tiny_store), "--run", str(run), "--cluster", "cpu", "--workers", "1")
+    with subprocess.Popen(
+        command(*arguments, "--updates", "30"),
+        cwd=CHECKOUT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as child:
+        deadline = time.monotonic() + 120
+        while not list((run / "checkpoints").glob("*progress*")):
+            assert time.monotonic() < deadline, "no progress was written"
+            time.sleep(0.02)
+        os.killpg(child.pid, signal.SIGKILL)
+    assert not (run / "metrics.json").exists()
+    resumed = train(*arguments, "--updates", "30")
+    assert resumed.returncode == 0, resumed.stderr
+    for path in sorted((finished / "checkpoints").glob("*.safetensors")):
+        assert (run / "checkpoints" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere.zarr",), "nowhere.zarr"),
+        (("STORE", "--test-year", "2050"), "water year 2050"),
+        (("STORE", "--scheduler", "nonsense://here"), "nonsense://here"),
+        (("STORE", "--cluster", "cuda"), "cuda"),
+        (("STORE", "--scheduler-file", "no.json"), "no.json"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    tiny_store: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    arguments = tuple(a.replace("STORE", str(tiny_store)) for a in arguments)
+    run = tmp_path / "run"
+    done = train(*arguments, "--run", str(run))
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not run.exists()
+
+
+def test_a_run_directory_of_other_settings_is_refused(finished: Path, tiny_store: Path) -> None:
+    done = train(str(tiny_store), "--run", str(finished), *QUICK, "--seed", "7")
+    assert done.returncode == 2
+    assert "seed is 0 and not 7" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_directory_that_cannot_be_written_is_one_line(
+    tiny_store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = train(str(tiny_store), "--run", str(tmp_path / "file" / "run"), *QUICK)
+    assert done.returncode == 1, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "file" in done.stderr

@@ -1,0 +1,64 @@
+"""Small made-up watersheds, built without a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from model.dataset import HeadData, Split
+
+
+def build_head(site_no: str = "01", rows: int = 6, columns: int = 5, years: int = 4) -> HeadData:
+    """A watershed with random rain and the runoff of a linear reservoir behind it."""
+    rng = np.random.default_rng(int(site_no))
+    times = pd.date_range("2010-10-01", periods=365 * years + 1, freq="D", unit="ns")
+    coverage = rng.uniform(0, 1, (rows, columns)) * (rng.uniform(size=(rows, columns)) < 0.7)
+    coverage[0, 0], coverage[-1, -1] = 0.5, 1.0
+    share = coverage / coverage.sum()
+    rain = rng.gamma(0.3, 12, (len(times), rows, columns)) * (coverage > 0)
+    depth = (rain * share).sum((1, 2))
+    runoff, stored = np.zeros(len(times)), 5.0
+    for t, fall in enumerate(depth):
+        stored += fall
+        runoff[t] = 0.15 * stored
+        stored -= runoff[t] + min(stored - runoff[t], 1.5)
+    runoff[40:50] = np.nan
+    split = Split.by_water_year(times)
+    area = 6e7 * coverage.sum()
+    warm = np.sin(np.arange(len(times)) / 365 * 2 * np.pi)[:, None, None] * (coverage > 0)
+    return HeadData(
+        site_no=site_no,
+        name=f"Creek {site_no}",
+        synthetic=True,
+        area=area,
+        step_seconds=86400.0,
+        times=times,
+        dates=times,
+        channels=("precipitation", "temperature"),
+        forcing=np.stack([rain, warm], 1).astype(np.float32),
+        coverage=coverage.astype(np.float32),
+        share=share.astype(np.float32),
+        distance=(rng.uniform(2e3, 9e4, (rows, columns)) * (coverage > 0)).astype(np.float32),
+        discharge=runoff * area / 86400e3,
+        runoff=runoff.astype(np.float32),
+        split=split,
+        rain_scale=float(depth.std()),
+        runoff_scale=float(np.nanstd(runoff)),
+        runoff_mean=float(np.nanmean(runoff)),
+        standard={"temperature": (0.0, 1.0)},
+    )
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """As on a worker: networks this small only lose by threads."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def make_head() -> Callable[..., HeadData]:
+    return build_head

@@ -1,0 +1,111 @@
+"""The border between the store and tensors: splits, holes, spin-up, padding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+
+from model.dataset import HeadData, Split, load_head, make_pack, survey_store
+from pipeline.errors import InputError
+
+Make = Callable[..., HeadData]
+CPU = torch.device("cpu")
+
+
+def days(first: str, last: str) -> pd.DatetimeIndex:
+    """Midpoints of the days from `first` to `last`."""
+    return pd.date_range(first, last, freq="D") + pd.Timedelta(hours=12)
+
+
+def test_water_years_split_the_record_in_order() -> None:
+    dates = days("2016-01-01", "2021-12-31")
+    split = Split.by_water_year(dates)
+    assert dates[split.train][-1].date() == pd.Timestamp("2019-09-30").date()
+    assert dates[split.validation][[0, -1]].strftime("%F").tolist() == ["2019-10-01", "2020-09-30"]
+    assert dates[split.test][[0, -1]].strftime("%F").tolist() == ["2020-10-01", "2021-09-30"]
+    parts = np.zeros(len(dates), int)
+    parts[split.train] += 1
+    assert (parts + split.validation + split.test <= 1).all()
+    assert split.train.stop == int(np.argmax(split.validation))
+    assert "train 2016-01-01 to 2019-09-30, validation WY 2020, test WY 2021" in split.describe(
+        dates
+    )
+
+
+def test_chosen_years_are_held_out() -> None:
+    dates = days("2010-10-01", "2018-09-30")
+    split = Split.by_water_year(dates, validation=[2014, 2015], test=[2017, 2018])
+    assert set(dates[split.validation].year) == {2013, 2014, 2015}
+    assert split.test.sum() == 730
+    assert dates[split.train][-1] < pd.Timestamp("2013-10-01")
+
+
+@pytest.mark.parametrize(
+    ("validation", "test", "message"),
+    [
+        ([], [2030], "water year 2030"),
+        ([2017], [2016], "in this order"),
+        ([2011], [], "nothing to train on"),
+    ],
+)
+def test_impossible_years_are_refused(validation: list[int], test: list[int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Split.by_water_year(days("2010-10-01", "2018-09-30"), validation, test)
+
+
+def test_spinup_is_the_end_of_the_first_year(make_head: Make) -> None:
+    head = make_head("01")
+    pack = make_pack([head], 100, CPU)
+    expected = head.forcing[265:365]
+    np.testing.assert_array_equal(pack.forcing[0, :100].numpy(), expected)
+    np.testing.assert_array_equal(pack.forcing[0, 100:].numpy(), head.forcing)
+    assert pack.runoff[0, :100].isnan().all()
+    # the season runs on from the spin-up into the record
+    assert (pack.basin[0, :, :2].diff(dim=0).norm(dim=1) < 0.04).all()
+
+
+def test_packs_refuse_heads_of_different_times(make_head: Make) -> None:
+    with pytest.raises(InputError, match="differ in time"):
+        make_pack([make_head("01"), make_head("02", years=5)], 10, CPU)
+
+
+def test_a_watershed_of_the_store_becomes_a_head(tiny_store: Path) -> None:
+    survey = survey_store(str(tiny_store))
+    site = next(iter(survey.pixels))
+    head = load_head(str(tiny_store), site)
+    shed = xr.open_zarr(tiny_store, group=f"watersheds/{site}", consolidated=False).load()
+    assert survey.pixels[site] == head.share.size
+    assert head.channels[0] == "precipitation"
+    assert head.share.sum() == pytest.approx(1, abs=1e-6)
+    assert np.isfinite(head.forcing).all()
+    assert (head.forcing[:, :, head.coverage == 0] == 0).all()
+    # where nothing is missing, the basin mean is the area-weighted mean of the store's cells
+    weights = shed["coverage"] * shed["cell_area"]
+    full = (shed["precipitation"].notnull() | (weights == 0)).all(("y", "x")).values
+    expected = shed["precipitation"].weighted(weights).mean(("y", "x")).values
+    np.testing.assert_allclose(head.rain[full], expected[full], rtol=1e-4, atol=1e-5)
+    # holes are filled with the mean of the cells that are there
+    np.testing.assert_allclose(head.rain, expected, rtol=1e-3, atol=1e-4)
+    volume = head.discharge * head.step_seconds
+    np.testing.assert_allclose(head.runoff * head.area / 1000, volume, rtol=1e-5)
+    train = head.split.train
+    for i, name in enumerate(head.channels[1:], start=1):
+        mean = np.einsum("tyx,yx->t", head.forcing[train, i], head.share)
+        assert mean.mean() == pytest.approx(0, abs=1e-4), name
+        assert mean.std() == pytest.approx(1, abs=1e-3), name
+
+
+def test_a_site_that_is_not_there_is_refused(tiny_store: Path) -> None:
+    with pytest.raises(InputError, match="12345678"):
+        load_head(str(tiny_store), "12345678")
+
+
+def test_a_path_without_a_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere"):
+        survey_store(str(tmp_path / "nowhere.zarr"))

@@ -1,0 +1,140 @@
+"""Dom-ST: packs, encode-once, causality, and what a head may not see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from model.dataset import HeadData, make_pack
+from model.fit import new_network
+from model.network import DomST, antecedent_wetness, season_of
+from model.settings import Settings
+
+Make = Callable[..., HeadData]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(params=[{}, {"contribution": False}, {"cnn": False}], ids=str)
+def settings(request: pytest.FixtureRequest) -> Settings:
+    return Settings(hidden=16, warmup=60, **request.param)
+
+
+Inputs = tuple[torch.Tensor, ...]
+
+
+def build(heads: list[HeadData], settings: Settings) -> tuple[DomST, Inputs]:
+    """A network that has learned a little, in double precision, and the first 400 steps."""
+    pack = make_pack(heads, settings.warmup, CPU)
+    network = new_network(heads, settings, settings.warmup).double()
+    if network.contribution is not None:
+        torch.nn.init.normal_(network.contribution.state_weight, std=0.3)
+    return network, tuple(x.double() for x in pack.inputs(400))
+
+
+def test_a_head_alone_is_the_same_head_in_a_pack(make_head: Make, settings: Settings) -> None:
+    heads = [make_head("01", 9, 4), make_head("02", 3, 11), make_head("03", 5, 5)]
+    together = new_network(heads, settings, settings.warmup)
+    pack = make_pack(heads, settings.warmup, CPU)
+    runoff = together(*pack.inputs())
+    for i, head in enumerate(heads):
+        alone = new_network([head], settings, settings.warmup)
+        own = make_pack([head], settings.warmup, CPU)
+        torch.testing.assert_close(alone(*own.inputs())[0], runoff[i], rtol=1e-4, atol=1e-5)
+
+
+def test_heads_of_a_pack_never_mix(make_head: Make, settings: Settings) -> None:
+    network, inputs = build([make_head("01"), make_head("02")], settings)
+    forcing = inputs[0].requires_grad_()
+    network(*inputs)[0].sum().backward()
+    assert forcing.grad is not None
+    assert forcing.grad[0].abs().sum() > 0
+    assert forcing.grad[1].abs().sum() == 0
+    for parameter in network.parameters():
+        assert parameter.grad is None or parameter.grad[1].abs().sum() == 0
+
+
+def test_runoff_depends_on_no_later_rain(make_head: Make, settings: Settings) -> None:
+    network, inputs = build([make_head("01")], settings)
+    before = network(*inputs)
+    forcing, wetness, basin = (x.clone() for x in inputs)
+    forcing[:, 300:] += 5.0
+    wetness[:, 300:] += 1.0
+    after = network(forcing, wetness, basin)
+    assert torch.equal(before[:, :300], after[:, :300])
+    assert not torch.allclose(before[:, 300:], after[:, 300:])
+
+
+def test_wetness_depends_on_no_later_rain() -> None:
+    rng = np.random.default_rng(0)
+    rain = rng.gamma(0.3, 10, (50, 2, 3))
+    later = rain.copy()
+    later[30:] *= 3
+    usual = rain.mean(0)
+    one, two = (antecedent_wetness(r, usual, (5.0, 40.0), 1.0) for r in (rain, later))
+    np.testing.assert_array_equal(one[:30], two[:30])
+    assert (one[30:] != two[30:]).any()
+
+
+def test_wetness_is_the_weighted_mean_of_past_rain() -> None:
+    """Against the sum written out, with the usual rain before the first step."""
+    rain = np.random.default_rng(1).gamma(0.3, 10, (40, 1, 1))
+    usual = np.array([[3.0]])
+    found = antecedent_wetness(rain, usual, (5.0,), 24.0)[:, 0, 0, 0]
+    keep = np.exp(-1 / (5 * 24))
+    for t in (0, 7, 39):
+        weights = (1 - keep) * keep ** np.arange(t + 1)
+        expected = (weights * rain[t::-1, 0, 0]).sum() + keep ** (t + 1) * 3.0
+        assert found[t] == pytest.approx(expected / 3.0 - 1, rel=1e-5)
+
+
+def test_rain_outside_the_watershed_does_not_count(make_head: Make, settings: Settings) -> None:
+    head = make_head("01")
+    _, (forcing, wetness, _) = build([head], settings)
+    outside = torch.as_tensor(head.share) == 0
+    assert (forcing[0, :, :, outside] == 0).all()
+    assert (wetness[0, :, :, outside] == 0).all()
+
+
+def test_runoff_is_never_negative(make_head: Make, settings: Settings) -> None:
+    network, (forcing, wetness, basin) = build([make_head("01")], settings)
+    assert (network(forcing * 50, wetness * 9, basin) >= 0).all()
+
+
+def test_season_goes_round_once_a_year() -> None:
+    season = season_of(np.array([0.0, 365.25 / 4, 365.25]))
+    np.testing.assert_allclose(season, [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]], atol=1e-6)
+
+
+def test_encoding_once_gives_the_gradients_of_windows_cut_out(
+    make_head: Make, settings: Settings
+) -> None:
+    """Windows gathered from one encoded stretch, and windows encoded one by one with the rain
+    that their contribution block looks back at: the same runoff and the same gradients."""
+    network, inputs = build([make_head("01")], settings)
+    starts, length = [70, 200, 240], 90
+    lags = network.sheds.lags[0]
+
+    encoded, routed = network.encode(*inputs)
+    steps = torch.tensor(starts)[None, :, None] + torch.arange(length)
+    head = torch.zeros(1, 1, 1, dtype=torch.int64)
+    once = network.decode(encoded[head, steps], routed[head, steps])
+    once.square().sum().backward()
+    gradients = {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
+
+    network.zero_grad()
+    forcing, wetness, basin = inputs
+    cut = []
+    for start in starts:
+        past = slice(start - lags, start + length)
+        encoded, routed = network.encode(forcing[:, past], wetness[:, past], basin[:, past])
+        cut.append(network.decode(encoded[:, None, lags:], routed[:, None, lags:])[:, :, 0])
+    separate = torch.stack(cut, 2)
+    separate.square().sum().backward()
+    torch.testing.assert_close(separate, once)
+    assert gradients
+    for name, parameter in network.named_parameters():
+        if name in gradients:
+            torch.testing.assert_close(parameter.grad, gradients[name])

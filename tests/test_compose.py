@@ -1,0 +1,250 @@
+"""docker-compose.yml: valid, closed to the outside, and every command line in it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from distributed import Client
+
+ROOT = Path(__file__).resolve().parent.parent
+COMPOSE = ROOT / "docker-compose.yml"
+
+
+def interpolated(text: str) -> str:
+    """The file as Compose reads it when none of its variables is set."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+
+
+CONFIG: dict[str, Any] = yaml.safe_load(interpolated(COMPOSE.read_text()))
+SERVICES: dict[str, dict[str, Any]] = CONFIG["services"]
+
+
+# ------------------------------------------------------------------ the file
+
+
+def schema_errors(path: Path) -> str:
+    """What the Compose specification's own JSON schema says against a file; empty if nothing."""
+    command = [sys.executable, "-m", "check_jsonschema"]
+    command += ["--builtin-schema", "vendor.compose-spec", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def test_valid_against_the_compose_schema(tmp_path):
+    assert not schema_errors(COMPOSE)
+    resolved = tmp_path / "docker-compose.yml"
+    resolved.write_text(interpolated(COMPOSE.read_text()))
+    assert "$" not in resolved.read_text().replace("$DOMST_DATA", "")
+    assert not schema_errors(resolved)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("    command: [", "    comand: ["),
+        ("condition: service_healthy", "condition: healthy"),
+        ("capabilities: [gpu]", "capabilities: gpu"),
+    ],
+)
+def test_schema_refuses_a_mistake(tmp_path, right, wrong):
+    text = COMPOSE.read_text()
+    assert right in text
+    broken = tmp_path / "docker-compose.yml"
+    broken.write_text(text.replace(right, wrong))
+    assert schema_errors(broken)
+
+
+def test_docker_compose_accepts_the_file_where_it_is_installed():
+    for program in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(program[0]) is None:
+            continue
+        if subprocess.run([*program, "version"], capture_output=True, check=False).returncode:
+            continue  # docker without its compose plugin
+        done = subprocess.run(
+            [*program, "-f", str(COMPOSE), "config", "--quiet"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_only_the_dashboard_is_published_and_on_loopback():
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {"scheduler": ["127.0.0.1:8787:8787"]}
+
+
+def test_names_in_the_file_exist():
+    for service in SERVICES.values():
+        assert service.get("depends_on", {}).keys() <= SERVICES.keys()
+        for volume in service["volumes"]:
+            assert volume.partition(":")[0] in CONFIG["volumes"]
+
+
+def test_gpu_workers_stay_in_their_profile():
+    assert {name for name, service in SERVICES.items() if "profiles" in service} == {"worker-cuda"}
+    worker = SERVICES["worker-cuda"]
+    assert worker["profiles"] == ["cuda"]
+    (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+    assert worker["command"][:3] == ["dask", "cuda", "worker"]
+
+
+def test_image_is_not_root_and_copies_what_exists():
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("USER ")] == ["domst"]
+    kept = (ROOT / ".dockerignore").read_text()
+    for line in lines:
+        if line.startswith("COPY "):
+            for name in line.split()[1:-1]:
+                assert (ROOT / name).exists(), line
+                assert f"!{name}" in kept, f"{name} does not reach the build"
+
+
+# ------------------------------------------------------------------ the command lines, natively
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Host:
+    """Stands in for the container engine: the services' processes, on loopback, in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.scheduler, self.dashboard = free_port(), free_port()
+        self.processes: list[subprocess.Popen[bytes]] = []
+        for name in ("data", "raw"):
+            (folder / name).mkdir()
+
+    def native(self, argument: str) -> str:
+        """One argument of the file with its addresses and paths exchanged for this host's."""
+        for theirs, ours in {
+            "scheduler:8786": f"127.0.0.1:{self.scheduler}",
+            "0.0.0.0:8787": f"127.0.0.1:{self.dashboard}",
+            "127.0.0.1:8787": f"127.0.0.1:{self.dashboard}",
+        }.items():
+            argument = argument.replace(theirs, ours)
+        whole = {"0.0.0.0": "127.0.0.1", "8786": str(self.scheduler)}
+        path = re.fullmatch(r"/(?:data|raw|tmp)(?:/.*)?", argument)
+        return f"{self.folder}{argument}" if path else whole.get(argument, argument)
+
+    def command(self, words: list[str]) -> list[str]:
+        """A command line of the file as this interpreter runs it here."""
+        start = {"python": [sys.executable], "dask": [sys.executable, "-m", "dask"]}[words[0]]
+        return start + [self.native(word) for word in words[1:]]
+
+    def log(self, process: subprocess.Popen[bytes]) -> str:
+        """The last that a process wrote."""
+        number = self.processes.index(process)
+        return (self.folder / f"{number}.log").read_text(errors="replace")[-4000:]
+
+    def start(self, service: str, *more: str) -> subprocess.Popen[bytes]:
+        """A service's process, in a process group of its own."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("DASK_")}
+        theirs = SERVICES[service].get("environment", {})
+        environment = inherited | {k: self.native(v) for k, v in theirs.items()}
+        with (self.folder / f"{len(self.processes)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                self.command(SERVICES[service]["command"]) + list(more),
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def finish(self, service: str, *more: str, seconds: float) -> None:
+        """Run a one-shot service to its end, which must be a good one."""
+        process = self.start(service, *more)
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"{service} was not done after {seconds} s:\n{self.log(process)}")
+        assert code == 0, f"{service} exited with {code}:\n{self.log(process)}"
+
+    def wait_until_healthy(self, service: str, process: subprocess.Popen[bytes]) -> None:
+        """Call the service's own health check until it passes."""
+        kind, *words = SERVICES[service]["healthcheck"]["test"]
+        assert kind == "CMD"
+        command, deadline = self.command(words), time.monotonic() + 60
+        while subprocess.run(command, capture_output=True, timeout=30, check=False).returncode:
+            assert process.poll() is None, f"{service} ended:\n{self.log(process)}"
+            assert time.monotonic() < deadline, f"{service} is not healthy:\n{self.log(process)}"
+            time.sleep(0.5)
+
+    def stop(self) -> None:
+        """End every process group, the youngest first."""
+        for process in reversed(self.processes):
+            for sign in (signal.SIGTERM, signal.SIGKILL):
+                try:
+                    os.killpg(process.pid, sign)
+                    process.wait(15)
+                except ProcessLookupError:
+                    break
+                except subprocess.TimeoutExpired:
+                    continue
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    """A host for the services; nothing of it survives the test."""
+    host = Host(tmp_path)
+    try:
+        yield host
+    finally:
+        host.stop()
+
+
+def transitions(address: str) -> int:
+    """How many task transitions the scheduler has seen: grows when a client gives it work."""
+    with Client(address, timeout=30, set_as_default=False) as client:
+        client.wait_for_workers(SERVICES["worker"]["deploy"]["replicas"], timeout=60)
+        count = client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.transition_counter)
+        return int(count)
+
+
+@pytest.mark.timeout(560)
+def test_services_run_as_processes(host):
+    scheduler = host.start("scheduler")
+    host.wait_until_healthy("scheduler", scheduler)
+    for _ in range(SERVICES["worker"]["deploy"]["replicas"]):
+        host.start("worker")
+    address = f"tcp://127.0.0.1:{host.scheduler}"
+    at_start = transitions(address)
+
+    host.finish("sample", "--tiny", seconds=120)
+    host.finish("pipeline", seconds=180)
+    after_pipeline = transitions(address)
+    assert after_pipeline > at_start  # the work went to the workers, not to the client's process
+    store = host.folder / "data" / "store.zarr"
+    check = [sys.executable, "-m", "pipeline", "check", str(store)]
+    checked = subprocess.run(check, capture_output=True, text=True, timeout=120, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+    host.finish("train", "--updates", "5", seconds=240)
+    assert transitions(address) > after_pipeline
+    metrics = json.loads((host.folder / "data" / "runs" / "latest" / "metrics.json").read_text())
+    assert metrics["heads"]
+    assert all(process.poll() is None for process in host.processes[:3])  # the cluster lives on
