@@ -294,10 +294,10 @@ def load_catalog(path: str | os.PathLike[str]) -> Catalog:
         where = getattr(error, "problem_mark", None)
         line = f" line {where.line + 1}" if where else ""
         raise InputError(
-            f"{path}:{line} is not YAML: {getattr(error, 'problem', error)}"
+            f"{path}:{line} {getattr(error, 'problem', error)}: expected YAML"
         ) from error
     except (ValueError, RecursionError) as error:  # 2020-02-30 looks like a date and is none
-        raise InputError(f"{path}: a value is not YAML: {error}") from error
+        raise InputError(f"{path}: {error}: expected YAML with valid values") from error
     if not isinstance(data, dict):
         raise InputError(f"{path}: holds {type(data).__name__}: expected a mapping of keys")
     try:

@@ -205,8 +205,7 @@ def _read_table(path: Path) -> gpd.GeoDataFrame:
 def _sound(geometry: shapely.Geometry | None, path: Path, site: str) -> Polygon | MultiPolygon:
     """A valid polygon, rings mended where that does not change what it covers."""
     if not isinstance(geometry, Polygon | MultiPolygon) or geometry.is_empty:
-        some = isinstance(geometry, shapely.Geometry) and not geometry.is_empty
-        kind = geometry.geom_type if some else "nothing"
+        kind = "nothing" if geometry is None or geometry.is_empty else geometry.geom_type
         raise InputError(f"{path}: {site}: geometry is {kind}: expected a polygon")
     west, south, east, north = geometry.bounds
     if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):

@@ -85,7 +85,7 @@ def test_contributions_are_the_double_sum_of_the_design() -> None:
     made = block([5e3, 8e4, 3e5], lags=20, velocity=0.7, dispersion=1e3)
     with torch.no_grad():
         made.log_efficiency.copy_(torch.as_tensor(rng.normal(0, 0.3, (1, 1, 3))))
-        made.state_weight.copy_(torch.tensor([[0.7, -0.4]]))
+        made.state_weight.copy_(torch.tensor([[0.7, -0.4]], dtype=torch.float64))
         made.state_bias.fill_(0.2)
     rain, state = rng.gamma(0.5, 5, (30, 3)), rng.normal(0, 1, (30, 2, 3))
     kernel = made.kernel()[0, 0].detach().numpy()

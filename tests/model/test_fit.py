@@ -87,10 +87,9 @@ def test_progress_of_other_settings_is_refused(make_head: Make, tmp_path: Path) 
 
 
 def test_a_loss_that_is_not_finite_names_its_watershed(make_head: Make, tmp_path: Path) -> None:
-    head = make_head("01")
-    head.forcing[:] = np.inf
-    with pytest.raises(RunError, match="watershed 01: loss nan"):
-        fit_pack([head], QUICK, CPU, tmp_path, silent)
+    wild = QUICK.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(RunError, match=r"watershed 01: loss (nan|inf)"):
+        fit_pack([make_head("01")], wild, CPU, tmp_path, silent)
 
 
 def test_test_years_leave_no_trace_in_training(make_head: Make, tmp_path: Path) -> None:
