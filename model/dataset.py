@@ -202,6 +202,12 @@ def load_head(
             f"{store}: watershed {site_no}: {observed.size} discharge values before "
             f"{dates[split.train.stop].date()}: expected a record that varies to train on"
         )
+    held = runoff[split.validation]
+    if np.unique(held[np.isfinite(held)]).size < 2:
+        raise InputError(
+            f"{store}: watershed {site_no}: {int(np.isfinite(held).sum())} discharge values in the "
+            "validation years: expected a record that varies to pick the weights on"
+        )
     layers, standard = [], {}
     for name in names:
         values = _filled(shed[name].values[:, inside], name, share, split.train, site_no)

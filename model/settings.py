@@ -32,6 +32,7 @@ class Settings(BaseModel):
     averaging: float = Field(default=0.98, ge=0, lt=1, description="decay of the averaged weights")
     sqrt_loss: float = Field(default=0.5, ge=0, description="weight of the error of sqrt(runoff)")
     evaluate_every: int = Field(default=25, ge=1, description="updates between validations")
+    patience: int = Field(default=8, ge=1, description="validations without a better one, at most")
 
     # the experiment
     seed: int = 0

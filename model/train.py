@@ -45,7 +45,7 @@ def train(
 
     Raises:
         InputError: the store or the run directory does not fit.
-        RunError: packs failed; the others are finished and stay.
+        RunError: heads failed; the others are finished and stay.
     """
     began = time.monotonic()
     survey = survey_store(store)
@@ -61,7 +61,9 @@ def train(
     metrics = summary(survey, settings, scores, gpus, len(workers), time.monotonic() - began)
     metrics["split"] = split.describe(survey.dates)
     if failures:
-        raise RunError(f"{len(failures)} of {len(packs)} packs failed: {'; '.join(failures)}")
+        raise RunError(
+            f"{len(scores)} of {len(survey.pixels)} heads are done; {'; '.join(failures)}"
+        )
     run.finish(metrics)
     write_report(run, metrics)
     return metrics
@@ -115,7 +117,11 @@ def _work(
         }
         for future in as_completed(futures):
             if future.status == "finished":
-                for score in future.result():
+                done, given_up = future.result()
+                failures += given_up
+                for line in given_up:
+                    log.error("%s", line)
+                for score in done:
                     scores.append(score)
                     progress.head_done(score)
                     log.info("head %s done: test NSE %.3f", score["site_no"], score["nse"])
