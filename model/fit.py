@@ -189,8 +189,12 @@ class Trainer:
         offsets = torch.arange(-settings.warmup, length, device=starts.device)
         steps = starts[..., None] + offsets  # (H, B, W + L)
         head = torch.arange(len(starts), device=starts.device)[:, None, None]
-        inputs, routed = self.network.encode(*pack.inputs(end))
-        runoff = self.network.decode(inputs[head, steps], routed[head, steps], keep)
+        if settings.windows:
+            inputs, routed = self._cut(steps)
+        else:
+            encoded, arriving = self.network.encode(*pack.inputs(end))
+            inputs, routed = encoded[head, steps], arriving[head, steps]
+        runoff = self.network.decode(inputs, routed, keep)
         losses = runoff_loss(
             runoff[..., settings.warmup :],
             pack.runoff[head, steps[..., settings.warmup :]],
@@ -209,6 +213,20 @@ class Trainer:
             for name, parameter in self.network.named_parameters():
                 self.average[name].lerp_(parameter, 1 - decay)
         return losses.detach()
+
+    def _cut(self, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """What `encode` says of steps (1, B, L), each stretch cut out and encoded by itself, with
+        the steps before it that its contribution block looks back at."""
+        (lags,) = self.pack.sheds.lags
+        pieces = []
+        for first, last in steps[0][:, [0, -1]].tolist():
+            reach = max(0, first - lags)
+            inputs, routed = self.network.encode(
+                *(series[:, reach : last + 1] for series in self.pack.inputs())
+            )
+            pieces.append((inputs[:, first - reach :], routed[:, first - reach :]))
+        inputs, routed = (torch.stack(parts, 1) for parts in zip(*pieces, strict=True))
+        return inputs, routed
 
     def _clip(self) -> None:
         """Scale each head's gradient to a norm of at most `clip`."""

@@ -65,7 +65,13 @@ def train_pack(
         for sites in by_update.values():
             began = time.monotonic()
             heads = {
-                site: load_head(store, site, settings.validation_years, settings.test_years)
+                site: load_head(
+                    store,
+                    site,
+                    settings.validation_years,
+                    settings.test_years,
+                    region=settings.region,
+                )
                 for site in sites
             }
             report: Report = lambda line: worker.log_event(topic, line)  # noqa: E731

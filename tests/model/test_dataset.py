@@ -109,6 +109,21 @@ def test_a_site_that_is_not_there_is_refused(tiny_store: Path) -> None:
         load_head(str(tiny_store), "12345678")
 
 
+def test_a_head_on_the_map_of_the_region(tiny_store: Path) -> None:
+    survey = survey_store(str(tiny_store))
+    region = xr.open_zarr(tiny_store, group="region", consolidated=False)
+    for site in survey.pixels:
+        own = load_head(str(tiny_store), site)
+        wide = load_head(str(tiny_store), site, region=True)
+        assert wide.inside.shape == region["cell_area"].shape
+        assert wide.inside.all()
+        np.testing.assert_allclose(wide.rain, own.rain, rtol=1e-5, atol=1e-5)
+        some = wide.share > 0
+        np.testing.assert_array_equal(wide.share[some], own.share)
+        np.testing.assert_array_equal(wide.distance[some], own.distance)
+        np.testing.assert_array_equal(wide.runoff, own.runoff)
+
+
 @pytest.mark.parametrize(("year", "message"), [(2013, "to train on"), (2014, "validation years")])
 def test_years_without_a_record_are_refused(
     tiny_store: Path, tmp_path: Path, year: int, message: str

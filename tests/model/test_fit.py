@@ -189,6 +189,22 @@ def test_test_years_leave_no_trace_in_training(make_head: Make, tmp_path: Path) 
     assert one.checkpoint.read_bytes() == two.checkpoint.read_bytes()
 
 
+@pytest.mark.parametrize("stretch", [1, 120])
+def test_windows_cut_out_teach_what_windows_of_one_encoding_teach(
+    make_head: Make, stretch: int
+) -> None:
+    """The usual form of the training and encode-once: the same steps, so costs compare."""
+    once = QUICK.model_copy(update={"stretch": stretch, "averaging": 0.0})
+    usual = once.model_copy(update={"windows": True})
+    trainers = [Trainer([make_head("01")], settings, CPU) for settings in (once, usual)]
+    for _ in range(3):
+        losses = [trainer.step() for trainer in trainers]
+        torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=1e-5)
+    weights = [dict(trainer.network.named_parameters()) for trainer in trainers]
+    for name in weights[0]:
+        torch.testing.assert_close(weights[0][name], weights[1][name], rtol=2e-2, atol=1e-3)
+
+
 def test_learning_rate_rises_and_falls() -> None:
     rates = [learning_rate(u, QUICK) for u in range(QUICK.updates)]
     peak = int(np.argmax(rates))
