@@ -200,7 +200,7 @@ class DomST(nn.Module):
         inputs += SEASON + len(BASIN_MEMORY_DAYS)
         inputs += settings.image_features if settings.cnn else 0
         self.lstm = HeadLSTM(heads, inputs, settings.hidden)
-        outputs = (3 if settings.contribution else 1) + (1 if settings.history else 0)
+        outputs = (3 if settings.contribution else 1) + (2 if settings.history else 0)
         self.history = settings.history
         self.output = HeadLinear(heads, settings.hidden, outputs, 0.3)
         usual = (sheds.runoff_mean / sheds.runoff_scale).clamp(0.01, 20)
@@ -250,8 +250,8 @@ class DomST(nn.Module):
         each is trained for itself and their mean is the answer. Without the contribution block
         only the direct one is left.
 
-        With `history` each readout is there twice: as it is, and corrected by a learned share of
-        its own error one step before, where runoff was observed then.
+        With `history` each readout is there twice: as it is, and corrected by learned shares of
+        its own error one step before, where runoff was observed then, and of that error's change.
 
         Args:
             inputs, routed: (H, B, L, I) and (H, B, L), gathered from what `encode` returned.
@@ -272,7 +272,9 @@ class DomST(nn.Module):
             return runoff
         before = F.pad(runoff[..., :-1], (1, 0), value=torch.nan)  # none before the first step
         error = (past[:, None] - before).nan_to_num(0.0)
-        corrected = runoff + torch.sigmoid(out[..., -1])[:, None] * error
+        trend = error - F.pad(error[..., :-1], (1, 0))
+        share, slope = torch.sigmoid(out[..., -2]), torch.tanh(out[..., -1])
+        corrected = runoff + share[:, None] * error + slope[:, None] * trend
         return torch.cat([runoff, corrected.clamp(min=0)], 1)
 
     def forward(self, rain: Tensor, state: Tensor, basin: Tensor, past: Tensor) -> Tensor:
