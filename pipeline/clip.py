@@ -167,12 +167,12 @@ def _shares(
     nx: int,
     k: int,
 ) -> Shares:
-    height, width, ny = row_u.shape[0] - 1, column_u.shape[0] - 1, edges.size - 1
+    rows, width, ny = row_u.shape[0] - 1, column_u.shape[0] - 1, edges.size - 1
     area = np.zeros((ny, nx))  # of the pixel at hand; zero again after each
     cell, pixel = np.empty(1024, np.int32), np.empty(1024, np.int32)
     share = np.empty(1024)
     found = clockwise = counterclockwise = polar = 0
-    for j in range(height):
+    for j in range(rows):
         for i in range(width):
             top, bottom = slice(i * k, i * k + k + 1), slice(j * k, j * k + k + 1)
             sides = (
@@ -214,10 +214,12 @@ def _shares(
                         whole += 0.5 * sign * (u0 + u1) * (s[m + 1] - s[m])
                 touched = False
                 for row in range(first, last):
+                    height = edges[row + 1] - edges[row]
+                    least = SLIVER * min(abs(whole), height)
                     for column in range(left, right):
                         shared = area[row, column] if whole > 0 else -area[row, column]
                         area[row, column] = 0.0
-                        if shared <= SLIVER * abs(whole):
+                        if shared <= least:
                             continue
                         if found == cell.size:
                             cell = np.concatenate((cell, np.empty_like(cell)))
@@ -225,7 +227,7 @@ def _shares(
                             share = np.concatenate((share, np.empty_like(share)))
                         cell[found] = row * nx + column
                         pixel[found] = j * width + i
-                        share[found] = shared / (edges[row + 1] - edges[row])
+                        share[found] = shared / height
                         found += 1
                         touched = True
                 if touched and whole > 0:

@@ -169,6 +169,8 @@ def _kept(key: str, make: Callable[[], OverlapWeights]) -> OverlapWeights:
 
 def _projected(x_edges: Floats, y_edges: Floats, crs: CRS, grid: Grid) -> OverlapWeights:
     plane = crs.geodetic_crs
+    if plane is not None and plane.is_derived:  # a rotated pole
+        plane = plane.source_crs
     if plane is None or plane.prime_meridian is None:
         raise InputError(f"raster CRS {crs.name}: expected one on the globe")
     inverse = Transformer.from_crs(crs, plane, always_xy=True)
@@ -189,11 +191,13 @@ def _projected(x_edges: Floats, y_edges: Floats, crs: CRS, grid: Grid) -> Overla
     )
     if not np.isfinite(box).all():  # the projection does not show the whole region
         box = (-np.inf, -np.inf, np.inf, np.inf)
+    if crs.is_geographic:  # longitudes on any turn
+        box = (-np.inf, box[1], np.inf, box[3])
     columns, rows = _between(x_edges, box[0], box[2]), _between(y_edges, box[1], box[3])
     x, y = x_edges[columns.start : columns.stop + 1], y_edges[rows.start : rows.stop + 1]
     found = None
     if x.size > 1 and y.size > 1:
-        metres = crs.axis_info[0].unit_conversion_factor * (1 if crs.is_projected else WGS84_A)
+        metres = crs.axis_info[0].unit_conversion_factor * (WGS84_A if crs.is_geographic else 1)
         longest = max(np.abs(np.diff(x)).max(), np.abs(np.diff(y)).max()) * metres
         k = 2 * int(np.ceil(longest / (np.radians(SECTION) * WGS84_A)))
         along_rows = to_grid(_subdivided(x, k)[None, :], y[:, None])
