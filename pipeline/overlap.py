@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from numba import float32, float64, int32, njit, types, void
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from scipy.sparse import coo_array
 
 from pipeline.cache import key_of, load_arrays, save_arrays
+from pipeline.cell_means import Tiles, cell_means, cut_tiles
 from pipeline.clip import shares, to_plane
 from pipeline.errors import InputError
 from pipeline.grid import WGS84_A, Grid
@@ -76,6 +77,7 @@ class OverlapWeights:
         """Regrid a block of steps.
 
         One thread, without the interpreter's lock: call it from several threads, one block each.
+        Steps are taken 16 at a time, so blocks of a multiple of 16 cost the least.
 
         Args:
             raw: float32 (steps, rows, columns), the raster's `window`; NaN is missing.
@@ -90,10 +92,18 @@ class OverlapWeights:
         assert raw.dtype == np.float32, raw.dtype
         value = np.empty((steps, *self.shape), np.float32)
         valid = np.empty_like(value)
-        flat = np.ascontiguousarray(raw).reshape(steps, -1)
-        out = value.reshape(steps, -1), valid.reshape(steps, -1)
-        _apply(flat, self.start, self.pixel, self.weight, *out)
+        tiles = self._tiles
+        cell_means(
+            np.ascontiguousarray(raw).reshape(steps, -1),
+            *(self.start, self.weight),
+            *(tiles.cells, tiles.pixels, tiles.source, tiles.local),
+            *(value.reshape(steps, -1), valid.reshape(steps, -1)),
+        )
         return value, valid
+
+    @cached_property
+    def _tiles(self) -> Tiles:
+        return cut_tiles(self.start, self.pixel)
 
 
 def projected_weights(x_edges: Floats, y_edges: Floats, crs: CRS, grid: Grid) -> OverlapWeights:
@@ -317,40 +327,3 @@ def _weights(
     )
     start, pixel = matrix.indptr.astype(np.int32), matrix.indices.astype(np.int32)
     return OverlapWeights(window, grid.shape, start, pixel, matrix.data)
-
-
-STEPS = 8  # regridded at once: an overlap is loaded once for all of them
-
-_INDEX = types.Array(int32, 1, "C", readonly=True)
-_WEIGHT = types.Array(float64, 1, "C", readonly=True)
-_RAW = types.Array(float32, 2, "C", readonly=True)
-_OUT = types.Array(float32, 2, "C")
-
-
-@njit(
-    void(_RAW, _INDEX, _INDEX, _WEIGHT, _OUT, _OUT), nogil=True, cache=True, fastmath={"contract"}
-)
-def _apply(
-    raw: NDArray[np.float32],
-    start: NDArray[np.int32],
-    pixel: NDArray[np.int32],
-    weight: Floats,
-    value: NDArray[np.float32],
-    valid: NDArray[np.float32],
-) -> None:
-    amount, share = np.empty(STEPS), np.empty(STEPS)
-    for first in range(0, raw.shape[0], STEPS):
-        steps = min(STEPS, raw.shape[0] - first)
-        for cell in range(start.size - 1):
-            amount[:] = 0.0
-            share[:] = 0.0
-            for k in range(start[cell], start[cell + 1]):
-                w, j = weight[k], pixel[k]
-                for t in range(steps):
-                    p = raw[first + t, j]
-                    ok = p == p  # false for NaN
-                    amount[t] += w * p if ok else 0.0
-                    share[t] += w if ok else 0.0
-            for t in range(steps):
-                valid[first + t, cell] = share[t]
-                value[first + t, cell] = amount[t] / share[t] if share[t] > 0.0 else np.nan
