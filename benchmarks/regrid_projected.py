@@ -22,51 +22,34 @@ import math
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
-from unittest.mock import MagicMock
 
 import numpy as np
-import rasterio
 import shapely
 import typer
-import xarray as xr
-from numpy.typing import NDArray
 from pyproj import CRS, Transformer
-from rasterio.enums import Resampling
 from rich.console import Console
 from rich.table import Table
 from scipy.sparse import csr_array
 
+from benchmarks.projected_peers import (
+    CHUNK,
+    Cdo,
+    Edges,
+    Raster,
+    gdal_average,
+    in_blocks,
+    odc_average,
+    xesmf_apply,
+)
 from benchmarks.regrid import EXACT_STEPS, GRID, Field, Regrid
-from pipeline.grid import zone_area
-from pipeline.overlap import OverlapWeights, projected_weights
+from pipeline.overlap import projected_weights
 
-CHUNK = 48  # steps in a task
-MEMORY = Path("/dev/shm")  # where files lie in memory
-FILL = -9e33
 SIDE_POINTS = 32  # of a polygon's side, for the exact result
-
-
-@dataclass(frozen=True)
-class Raster:
-    """A projected grid, edges in the unit of its CRS, and the number of its fields."""
-
-    name: str
-    crs: CRS
-    x_edges: NDArray[np.float64]
-    y_edges: NDArray[np.float64]
-    steps: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.y_edges.size - 1, self.x_edges.size - 1
+MEMORY = Path("/dev/shm")  # where files lie in memory
 
 
 DAYMET = Raster(
@@ -79,8 +62,8 @@ DAYMET = Raster(
 STAGE_IV = Raster(
     "Stage IV",
     CRS("+proj=stere +lat_0=90 +lat_ts=60 +lon_0=-105 +R=6371200"),
-    -1_901_430.0 + 4762.5 * np.arange(1122),
-    -7_613_145.0 + 4762.5 * np.arange(882),
+    -1_901_430.0 + 4762.5 * np.arange(1122.0),
+    -7_613_145.0 + 4762.5 * np.arange(882.0),
     720,
 )
 
@@ -113,157 +96,7 @@ def put_holes(raw: Field) -> None:
         field.flat[rng.integers(0, field.size, field.size // 50)] = np.nan
 
 
-def in_blocks(threads: int, block: Callable[[Field], Field]) -> Regrid:
-    """A method called from threads on blocks of steps."""
-
-    def regrid(raw: Field) -> Field:
-        blocks = [raw[start : start + CHUNK] for start in range(0, len(raw), CHUNK)]
-        with ThreadPoolExecutor(threads) as pool:
-            return np.concatenate(list(pool.map(block, blocks)))
-
-    return regrid
-
-
-def xesmf_apply(weights: OverlapWeights, threads: int, skipna: bool) -> Regrid:
-    """xESMF's own application of a sparse matrix, here of our weights."""
-    import sparse
-
-    sys.modules.setdefault("esmpy", MagicMock())  # the generator's library, which is not needed
-    from xesmf import Regridder
-
-    cell = np.repeat(np.arange(weights.start.size - 1), np.diff(weights.start))
-    matrix = sparse.COO(
-        np.stack((cell, weights.pixel)),
-        weights.weight,
-        shape=(weights.start.size - 1, math.prod(weights.raw_shape)),
-    ).reshape(weights.shape + weights.raw_shape)
-    shapes = {"shape_in": weights.raw_shape, "shape_out": weights.shape}
-
-    def block(raw: Field) -> Field:
-        return Regridder._regrid(raw, matrix, **shapes, skipna=skipna, na_thres=1.0)
-
-    return in_blocks(threads, block)
-
-
-def gdal_average(raster: Raster, threads: int) -> Regrid:
-    """rioxarray's reprojection with GDAL's average of the pixels below a cell."""
-    import rioxarray  # noqa: F401 -- registers the accessor
-
-    x = (raster.x_edges[1:] + raster.x_edges[:-1]) / 2
-    y = (raster.y_edges[1:] + raster.y_edges[:-1]) / 2
-    west, south, east, north = GRID.bounds
-    transform = rasterio.transform.from_bounds(west, south, east, north, GRID.nx, GRID.ny)
-
-    def regrid(raw: Field) -> Field:
-        data = xr.DataArray(raw, dims=("time", "y", "x"), coords={"y": y, "x": x})
-        data = data.rio.write_crs(raster.crs.to_wkt()).rio.write_nodata(np.nan)
-        result = data.rio.reproject(
-            "EPSG:4326",
-            transform=transform,
-            shape=GRID.shape,
-            resampling=Resampling.average,
-            num_threads=threads,
-        )
-        return result.values
-
-    return regrid
-
-
-def odc_average(raster: Raster, threads: int) -> Regrid:
-    """odc-geo's reprojection, which warps step by step, with GDAL's average."""
-    from affine import Affine
-    from odc.geo.geobox import GeoBox
-    from odc.geo.xr import wrap_xr, xr_reproject
-
-    (x0, x1), (y0, y1) = raster.x_edges[:2], raster.y_edges[:2]
-    source = GeoBox(raster.shape, Affine(x1 - x0, 0, x0, 0, y1 - y0, y0), raster.crs.to_wkt())
-    west, south, east, north = GRID.bounds
-    target = GeoBox.from_bbox((west, south, east, north), "EPSG:4326", shape=GRID.shape)
-
-    def block(raw: Field) -> Field:
-        data = wrap_xr(raw, source, time=np.arange(len(raw)), nodata=np.nan)
-        return xr_reproject(data, target, resampling="average", dst_nodata=np.nan).values
-
-    return in_blocks(threads, block)
-
-
-class Cdo:
-    """CDO's remapcon, on files in memory."""
-
-    def __init__(self, raster: Raster, threads: int, folder: Path) -> None:
-        self.raster, self.threads, self.folder = raster, threads, folder
-        self.target, self.weights = folder / "target.txt", folder / "weights.nc"
-        y, centre = authalic(GRID.y_edges), authalic(GRID.y)
-        values = {
-            "gridtype": "lonlat",
-            "xsize": GRID.nx,
-            "ysize": GRID.ny,
-            "xvals": listed(GRID.x),
-            "xbounds": listed(np.stack((GRID.x_edges[:-1], GRID.x_edges[1:]), axis=1)),
-            "yvals": listed(centre),
-            "ybounds": listed(np.stack((y[:-1], y[1:]), axis=1)),
-        }
-        self.target.write_text("".join(f"{key} = {value}\n" for key, value in values.items()))
-        plane = raster.crs.geodetic_crs
-        assert plane is not None
-        inverse = Transformer.from_crs(raster.crs, plane, always_xy=True)
-        x, y = np.meshgrid(raster.x_edges, raster.y_edges)
-        longitude, latitude = inverse.transform(x, y)
-        self.corners = [self._corners(longitude), self._corners(authalic(latitude))]
-
-    @staticmethod
-    def _corners(a: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.stack((a[1:, :-1], a[1:, 1:], a[:-1, 1:], a[:-1, :-1]), axis=-1)
-
-    def write(self, raw: Field) -> Path:
-        """The fields as a file."""
-        longitude, latitude = self.corners
-        units = {"lon": "degrees_east", "lat": "degrees_north"}
-        variables: dict[str, Any] = {
-            "rain": (("time", "y", "x"), raw, {"coordinates": "lon lat", "_FillValue": FILL})
-        }
-        for name, corners in (("lon", longitude), ("lat", latitude)):
-            about = {"units": units[name], "bounds": f"{name}_bnds", "standard_name": name}
-            variables[name] = (("y", "x"), corners.mean(axis=-1), about)
-            variables[f"{name}_bnds"] = (("y", "x", "corner"), corners)
-        path = self.folder / "raw.nc"
-        time = ("time", np.arange(len(raw)), {"units": "hours since 2020-01-01"})
-        variables["rain"][1][np.isnan(raw)] = FILL
-        xr.Dataset(variables, coords={"time": time}).to_netcdf(path, engine="scipy")
-        raw[raw == np.float32(FILL)] = np.nan
-        return path
-
-    def __call__(self, *operator: object) -> float:
-        """Run CDO and return the seconds that it took."""
-        command = ["cdo", "-s", "-O", "-P", str(self.threads), *map(str, operator)]
-        start = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - start
-
-    def generate(self) -> float:
-        """Make the weights; returns seconds."""
-        path = self.write(np.zeros((1, *self.raster.shape), np.float32))
-        return self(f"gencon,{self.target}", path, self.weights)
-
-    def remap(self, raw: Field) -> tuple[Field, float]:
-        """The fields regridded, and seconds without those of reading and writing."""
-        path, out = self.write(raw), self.folder / "out.nc"
-        spent = self(f"remap,{self.target},{self.weights}", path, out)
-        spent -= self("copy", path, self.folder / "copy.nc")
-        with xr.open_dataset(out, engine="scipy") as file:
-            return file["rain"].values, spent
-
-
-def listed(values: NDArray[np.float64]) -> str:
-    return " ".join(f"{value:.15g}" for value in values.ravel())
-
-
-def authalic(latitude: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Latitudes of the sphere on which zones have the same share of the area [degrees]."""
-    return np.degrees(np.arcsin(zone_area(latitude) / zone_area(np.asarray(90.0))))
-
-
-def outlines(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[Field, Field]:
+def outlines(x: Edges, y: Edges) -> tuple[Edges, Edges]:
     """Points around each rectangle between edges, shape (rectangles, points)."""
     t = np.arange(SIDE_POINTS) / SIDE_POINTS
     one, zero = np.ones_like(t), np.zeros_like(t)
@@ -274,28 +107,24 @@ def outlines(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[Field, Fie
 
 
 def exact_areas(raster: Raster) -> csr_array:
-    """Overlaps [m2] of cells and pixels, shape (cells, pixels)."""
-    plane, centre = raster.crs.geodetic_crs, GRID.shape[0] // 2
-    assert plane is not None
-    laea = f"+proj=laea +lat_0={GRID.y[centre]} +lon_0={GRID.x.mean()} +ellps=WGS84"
+    """Overlaps [m2] of cells and pixels, shape (cells, pixels), by shapely."""
+    laea = f"+proj=laea +lat_0={GRID.y.mean()} +lon_0={GRID.x.mean()} +ellps=WGS84"
     to_plane = Transformer.from_crs("EPSG:4326", laea, always_xy=True)
-    to_degrees = Transformer.from_crs(raster.crs, plane, always_xy=True)
     x, y = to_plane.transform(*outlines(GRID.x_edges, GRID.y_edges))
     cells = shapely.polygons(np.stack((x, y), axis=-1))
     tree, shape = shapely.STRtree(cells), (cells.size, math.prod(raster.shape))
     found = csr_array(shape)
-    height, width = raster.shape
-    for row in range(0, height, 64):  # a band of pixels at a time, for memory
+    for row in range(0, raster.shape[0], 64):  # a band of pixels at a time, for memory
         x, y = outlines(raster.x_edges, raster.y_edges[row : row + 65])
-        x, y = to_plane.transform(*to_degrees.transform(x, y))
+        x, y = to_plane.transform(*raster.to_degrees(x, y))
         pixels = shapely.polygons(np.stack((x, y), axis=-1))
         pixel, cell = tree.query(pixels, predicate="intersects")
         area = shapely.area(shapely.intersection(cells[cell], pixels[pixel]))
-        found = found + csr_array((area, (cell, pixel + row * width)), shape)
+        found = found + csr_array((area, (cell, pixel + row * raster.shape[1])), shape)
     return found
 
 
-Exact = tuple[NDArray[np.float64], NDArray[np.float64]]
+Exact = tuple[Edges, Edges]
 
 
 def exact(raw: Field, areas: csr_array) -> Exact:
