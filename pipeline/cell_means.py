@@ -70,6 +70,7 @@ _OUT = types.Array(float32, 2, "C")
     nogil=True,
     cache=True,
     fastmath={"contract"},
+    error_model="numpy",  # 0 / 0 is NaN, and no exception
 )
 def cell_means(
     raw: NDArray[np.float32],
@@ -127,4 +128,4 @@ def cell_means(
                         share[t] += w if p == p else 0.0
                 for t in range(steps):
                     valid[first + t, cell] = share[t]
-                    value[first + t, cell] = amount[t] / share[t] if share[t] > 0.0 else np.nan
+                    value[first + t, cell] = amount[t] / share[t]
