@@ -201,12 +201,14 @@ class Gauges(Strict):
     def _no_idle_keys(self) -> Self:
         for key in ("columns", "time_format", "time_zone"):
             if self.format != "csv" and key in self.model_fields_set:
-                raise ValueError(f"{key} describes a csv, format is {self.format}")
+                raise ValueError(f"{key} describes a csv, format is {self.format}: expected none")
         daily = self.values == "daily"
         for key in ("min_valid", "max_gap", "time_zone") if daily else ("time",):
             if key in self.model_fields_set:
                 other = "instantaneous" if daily else "daily"
-                raise ValueError(f"{key} is for {other} values, values is {self.values}")
+                raise ValueError(
+                    f"{key} is for {other} values, values is {self.values}: expected none"
+                )
         return self
 
 
@@ -222,10 +224,27 @@ class Watersheds(Strict):
 
 
 class Terrain(Strict):
-    """Where flow directions come from: a DEM, to be conditioned and traced."""
+    """Where flow directions come from: a DEM, to be conditioned and traced, or a D8 raster."""
 
-    dem: str
+    dem: str | None = None
+    d8: str | None = None
+    codes: Literal["esri", "ldd"] | None = Field(default=None, description="of the d8 raster")
     outlet_snap: float = Field(default=1000.0, gt=0, description="search radius [m]")
+
+    @model_validator(mode="after")
+    def _one_raster(self) -> Self:
+        if (self.dem is None) == (self.d8 is None):
+            raise ValueError("expected one of dem and d8")
+        if (self.d8 is None) != (self.codes is None):
+            raise ValueError("expected codes with d8, and with d8 alone")
+        return self
+
+    @property
+    def raster(self) -> str:
+        """The path of the one or the other."""
+        path = self.dem or self.d8
+        assert path is not None
+        return path
 
 
 class Catalog(Strict):

@@ -55,7 +55,7 @@ def root_attributes(plan: Plan) -> dict[str, Any]:
             }
         ),
         "watersheds": _with_siblings(catalog.resolve(catalog.watersheds.file)),
-        "terrain": [catalog.resolve(catalog.terrain.dem)] if catalog.terrain else [],
+        "terrain": [catalog.resolve(catalog.terrain.raster)] if catalog.terrain else [],
     }
     return {
         "Conventions": cf.CONVENTIONS,
