@@ -202,6 +202,8 @@ class Gauges(Strict):
         for key in ("columns", "time_format", "time_zone"):
             if self.format != "csv" and key in self.model_fields_set:
                 raise ValueError(f"{key} describes a csv, format is {self.format}: expected none")
+        if self.format == "csv" and self.series is not None:
+            raise ValueError("series chooses among the agency's, format is csv: expected none")
         daily = self.values == "daily"
         for key in ("min_valid", "max_gap", "time_zone") if daily else ("time",):
             if key in self.model_fields_set:

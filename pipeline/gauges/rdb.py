@@ -39,6 +39,7 @@ def read_rdb(catalog: Catalog, path: Path) -> Iterator[Row]:
     daily = catalog.gauges.values == "daily"
     header: list[str] = []
     picks: list[tuple[str, Pick]] = []
+    held = False
     for number, text in enumerate(read_text(path).splitlines(), start=1):
         if text.startswith("#"):
             if DISCHARGE in text and (not daily or "00003" in text):
@@ -49,6 +50,7 @@ def read_rdb(catalog: Catalog, path: Path) -> Iterator[Row]:
             continue
         if fields[0] == "agency_cd":
             header, picks = fields, _picks(catalog, path, fields)
+            held = held or bool(picks)
             continue
         if not header or len(fields) > len(header):
             wanted = f"at most {len(header)}" if header else "a header that starts with agency_cd"
@@ -64,18 +66,21 @@ def read_rdb(catalog: Catalog, path: Path) -> Iterator[Row]:
             if time is None:
                 raise InputError(f"{path}: {place}: tz_cd {zone!r}: expected a code such as CST")
             yield Row(site_number(site), series, time, value, qualifiers, place)
+    if header and not held:  # other blocks may be of sites without discharge
+        values = catalog.gauges.values
+        raise InputError(f"{path}: columns {', '.join(header)}: expected {EXPECTED[values]}")
 
 
 def _picks(catalog: Catalog, path: Path, header: list[str]) -> list[tuple[str, Pick]]:
     """Per column of discharge its series, and what takes site, date, zone, value and qualifiers
-    out of a line. Position `len(header)` is a blank."""
+    out of a line; nothing in a block without one. Position `len(header)` is a blank."""
     values = catalog.gauges.values
     columns = {name: found for name in header if (found := COLUMN[values].fullmatch(name))}
     needed = {"site_no", "datetime"} | (set() if values == "daily" else {"tz_cd"})
-    if not columns or not needed <= set(header):
-        raise InputError(
-            f"{path}: columns {', '.join(columns or header)}: expected {EXPECTED[values]}"
-        )
+    if not columns:
+        return []
+    if not needed <= set(header):
+        raise InputError(f"{path}: columns {', '.join(header)}: expected {EXPECTED[values]}")
     check_parameter(catalog, path, next(iter(columns)))
 
     def at(name: str) -> int:

@@ -221,6 +221,20 @@ def test_blocks_of_several_sites_with_other_columns(tmp_path: Path) -> None:
     assert records["02177000"].discharge == pytest.approx([100 * FT3])
 
 
+def test_blocks_of_sites_without_discharge_are_passed_over(tmp_path: Path) -> None:
+    stage = (
+        "agency_cd\tsite_no\tdatetime\t3_00065_00003\t3_00065_00003_cd\n5s\t15s\t20d\t14n\t10s\n"
+    )
+    line = "USGS\t02177000\t2012-07-01\t1.5\tA\n"
+    (tmp_path / "record.txt").write_text(
+        stage + line + HEADER + f"USGS\t{SITE}\t2012-07-01\t7\tP\n" + stage + line
+    )
+    record = read_gauges(make_catalog(tmp_path), [SITE])[SITE]
+    assert record.discharge == pytest.approx([7 * FT3])
+    with pytest.raises(InputError, match=r"holds 05427930: expected a record of 02177000"):
+        read_gauges(make_catalog(tmp_path), ["02177000"])
+
+
 def test_one_file_a_site(tmp_path: Path) -> None:
     for site, value in ((SITE, 3), ("02177000", 4)):
         text = HEADER + f"USGS\t{site}\t2012-07-01\t{value}\tA\n"
