@@ -46,7 +46,7 @@ def read_rdb(catalog: Catalog, path: Path) -> Iterator[Row]:
                 check_units(catalog, path, text)
             continue
         fields = [*map(str.strip, text.split("\t"))]
-        if not any(fields) or all(map(WIDTH.fullmatch, fields)):
+        if not text.strip() or (WIDTH.fullmatch(fields[0]) and all(map(WIDTH.fullmatch, fields))):
             continue
         if fields[0] == "agency_cd":
             header, picks = fields, _picks(catalog, path, fields)

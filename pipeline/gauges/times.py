@@ -32,6 +32,8 @@ ZONE_HOURS = {
     "HST": -10, "HDT": -9,
 }  # fmt: skip
 
+ZONE_OFFSETS = {code: f"{hours:+03d}:00" for code, hours in ZONE_HOURS.items()}
+
 
 class Timed(Protocol):
     """What has a time as text, and a place in its file for messages."""
@@ -83,8 +85,8 @@ def instants(catalog: Catalog, rows: Sequence[Timed], path: Path) -> pd.Datetime
 
 def with_zone(time: str, code: str) -> str | None:
     """A local time with the offset of one of the agency's time zone codes; None if it is none."""
-    hours = ZONE_HOURS.get(code.strip().upper())
-    return None if hours is None else f"{time}{hours:+03d}:00"
+    offset = ZONE_OFFSETS.get(code.upper())
+    return None if offset is None else time + offset
 
 
 def _utc(

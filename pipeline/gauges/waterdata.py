@@ -18,6 +18,7 @@ from pipeline.gauges.files import (
     check_units,
     read_json,
 )
+from pipeline.gauges.flags import WITHHOLDING, holds_value
 from pipeline.gauges.record import Row, site_number
 
 
@@ -51,15 +52,19 @@ def read_waterdata(catalog: Catalog, path: Path) -> Iterator[Row]:
 
 
 def _row(values: dict[str, Any], place: str) -> Row:
-    """The row of a feature's properties."""
+    """The row of a feature's properties.
+
+    With a qualifier of ice or equipment the API publishes what the agency worked out for the time,
+    if it did: such a value counts as estimated.
+    """
     site = values["monitoring_location_id"].partition("-")[2]  # after the agency's code
-    value, qualifier = values["value"], values["qualifier"] or []
-    qualifiers = [qualifier] if isinstance(qualifier, str) else qualifier
-    return Row(
-        site_number(site),
-        values["time_series_id"],
-        values["time"],
-        "" if value is None else str(value).strip(),
-        " ".join([values["approval_status"] or "", *qualifiers]),
-        place,
+    value, found = (
+        str("" if values["value"] is None else values["value"]).strip(),
+        values["qualifier"] or [],
     )
+    qualifiers = [found] if isinstance(found, str) else list(found)
+    if holds_value(value):
+        qualifiers = ["e" if q.casefold() in WITHHOLDING else q for q in qualifiers]
+    status = values["approval_status"] or ""
+    series, time = values["time_series_id"], values["time"]
+    return Row(site_number(site), series, time, value, " ".join([status, *qualifiers]), place)

@@ -369,15 +369,17 @@ def test_qualifiers_of_the_water_data_api(tmp_path: Path) -> None:
         feature("2025-01-01T01:00:00+00:00", None, qualifier=["EQUIP"]),
         feature("2025-01-01T01:15:00+00:00", None),
         feature("2025-01-01T01:30:00+00:00", "-999999"),
+        feature("2025-01-01T01:45:00+00:00", 0, qualifier=["ICE"], **approved),
         feature("2025-01-01T01:30:00+00:00", "1.7", parameter_code="00065", unit_of_measure="ft"),
         feature("2025-01-01", "9", statistic_id="00003"),
     )
-    assert record.start.tolist() == pd.date_range("2025-01-01", periods=7, freq="15min").tolist()
+    assert record.start.tolist() == pd.date_range("2025-01-01", periods=8, freq="15min").tolist()
     assert record.discharge[:3] == pytest.approx([FT3, 2 * FT3, 3 * FT3])
-    assert np.isnan(record.discharge[3:]).all()
+    assert np.isnan(record.discharge[3:7]).all()
+    assert record.discharge[7] == 0
     assert flags(record) == [
         "approved", "approved_estimated", "provisional_estimated",
-        "ice", "equipment", "missing", "unavailable",
+        "ice", "equipment", "missing", "unavailable", "approved_estimated",
     ]  # fmt: skip
 
 
