@@ -47,19 +47,19 @@ def read_gauges(catalog: Catalog, sites: Sequence[str]) -> dict[str, GaugeRecord
     gauges = catalog.gauges
     wanted = [site_number(site) for site in sites]
     paths = {site: catalog.resolve(gauges.files.replace("{site}", site)) for site in wanted}
-    rows: dict[Path, dict[str, list[Row]]] = {}
-    for path in dict.fromkeys(paths.values()):
-        rows[path] = _by_site(READERS[gauges.format](catalog, path), set(wanted))
-    lacking = [site for site in wanted if site not in rows[paths[site]]]
-    if lacking:
-        path = paths[lacking[0]]
-        raise InputError(
-            f"{path}: holds {listed(rows[path])}: expected a record of {', '.join(lacking)}, "
-            f"{WHAT[gauges.values]} of discharge"
-        )
-    return {
-        site: make_record(catalog, site, rows[paths[site]][site], paths[site]) for site in wanted
-    }
+    records: dict[str, GaugeRecord] = {}
+    for path in dict.fromkeys(paths.values()):  # rows are many: those of one file at a time
+        here = [site for site in wanted if paths[site] == path]
+        rows = _by_site(READERS[gauges.format](catalog, path), set(here))
+        lacking = [site for site in here if site not in rows]
+        if lacking:
+            raise InputError(
+                f"{path}: holds {listed(rows)}: expected a record of {', '.join(lacking)}, "
+                f"{WHAT[gauges.values]} of discharge"
+            )
+        for site in here:
+            records[site] = make_record(catalog, site, rows.pop(site), path)
+    return {site: records[site] for site in wanted}
 
 
 def _by_site(rows: Iterable[Row], wanted: set[str]) -> dict[str, list[Row]]:

@@ -13,11 +13,14 @@ import yaml
 from shapely.geometry import box
 
 from pipeline.catalog import Catalog, load_catalog
+from pipeline.check import check_store
 from pipeline.errors import InputError
 from pipeline.flow import FlowField, condition, flow_field_of, read_directions
+from pipeline.store import open_watershed
 from pipeline.terrain import flow_paths
 from pipeline.watersheds import coverage, polygon_area, read_watersheds, watershed_grid
-from tests.pipeline.test_terrain import CELL, make_catalog, north_up, trace
+from tests.pipeline.handmade import World, write_polygons
+from tests.pipeline.test_terrain import CELL, GEOD, make_catalog, north_up, trace
 
 # Arrows of a hand-drawn map: `o` is a pit, `.` has no direction
 ARROWS = {
@@ -173,6 +176,38 @@ def test_a_changed_raster_and_changed_codes_are_read_again(tmp_path: Path) -> No
     assert flow_field_of(catalog) is first
     with pytest.raises(InputError, match="expected ldd codes"):
         flow_field_of(make_catalog(tmp_path, {"d8": "d8.tif", "codes": "ldd"}))
+
+
+def test_directions_reach_the_store_and_are_part_of_its_identity(world: World) -> None:
+    """A basin of 4 x 3 cells: every row runs east, and the last column south to the corner."""
+    side, rows, columns = CELL / 2, 6, 8
+    west, north = -93.0 + CELL, 42.5 - CELL
+    south_east = (west + columns * side, north - rows * side)
+    write_polygons(
+        world.folder / "basins.geojson", {"01000001": (west, south_east[1], south_east[0], north)}
+    )
+    lines = ["→" * (columns - 1) + "↓"] * (rows - 1) + ["→" * (columns - 1) + "o"]
+    transform = north_up(west, north, side)
+    d8 = write(world.folder / "d8.tif", encode(lines, "ldd"), transform=transform)
+    world.edit(terrain={"d8": "d8.tif", "codes": "ldd"})
+    assert world.run().exit_code == 0
+    checks = {check.name: check for check in check_store(world.store)}
+    assert checks["flow distance"].status == "PASS"
+    basin = open_watershed(world.store, "01000001")
+    assert basin.flow_distance_method == "d8"
+    assert basin.traced_drainage_area_m2 == pytest.approx(basin.drainage_area_m2, rel=1e-6)
+    assert basin.outlet == pytest.approx((south_east[0] - side / 2, south_east[1] + side / 2))
+    along = basin.flow_distance.values
+    assert (np.diff(along, axis=0) < 0).all()  # down each column, then
+    assert (np.diff(along, axis=1) < 0).all()  # along each row, nearer
+    # every pixel's way is so many pixels east and so many south
+    east = GEOD.inv(west, north, west + side, north)[2]
+    south = GEOD.inv(west, north, west, north - side)[2]
+    assert along[0, 0] == pytest.approx(6.5 * east + 4.5 * south, rel=2e-3)
+    write(d8, encode(lines, "ldd")[:, ::-1], transform=transform)
+    result = world.run()
+    assert result.exit_code == 2
+    assert "provenance.terrain.sha256" in result.stderr
 
 
 # --- the real DEM ------------------------------------------------------------------------------
