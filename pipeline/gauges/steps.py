@@ -13,8 +13,8 @@ from pipeline.gauges.flags import FLAGS, WITHHELD, worst_flag
 from pipeline.gauges.record import INSTANT, GaugeRecord
 
 MIN_VALID = 0.8  # least share of a step's time that its readings must cover
-# Readings farther apart leave a gap. It is what the agency allows series of unit values: their
-# metadata in the Water Data API have data_gap_interval PT1H12M.
+# Readings farther apart leave a gap. As the agency's metadata say of a series of unit values in the
+# Water Data API, data_gap_interval PT1H12M; it may differ from series to series.
 MAX_GAP = timedelta(minutes=72)
 
 
