@@ -12,6 +12,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import yaml
@@ -22,6 +23,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -94,6 +96,12 @@ class Period(Strict):
         )
 
 
+def hours(value: Any) -> Any:
+    """A duration written as "12h"; anything else as it is, for pydantic to judge."""
+    found = re.fullmatch(r"\s*([+-]?\d{1,6}(?:\.\d+)?)h\s*", value) if type(value) is str else None
+    return timedelta(hours=float(found[1])) if found else value
+
+
 class TimeLabel(Strict):
     """How a source names its time intervals.
 
@@ -113,10 +121,8 @@ class TimeLabel(Strict):
     @model_validator(mode="before")
     @classmethod
     def _hours(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("offset"), str):
-            hours = re.fullmatch(r"([+-]?\d{1,6}(?:\.\d+)?)h", data["offset"].strip())
-            if hours:
-                return {**data, "offset": timedelta(hours=float(hours[1]))}
+        if isinstance(data, dict) and "offset" in data:
+            return {**data, "offset": hours(data["offset"])}
         return data
 
     def start_of(self, label: pd.DatetimeIndex, step: timedelta) -> pd.DatetimeIndex:
@@ -154,19 +160,57 @@ class Columns(Strict):
 
 
 class Gauges(Strict):
-    """Daily discharge records."""
+    """Discharge records: daily means, or instantaneous values to be averaged over the steps."""
 
-    format: Literal["rdb", "csv"]
+    format: Literal["rdb", "csv", "json", "waterml", "waterdata"]
     files: str = Field(description="path; {site} stands for the site number, if one file a site")
     units: Literal["ft3/s", "m3/s"]
-    time: TimeLabel = TimeLabel()
+    values: Literal["daily", "instantaneous"] = "daily"
+    series: dict[str, str] | None = Field(
+        default=None, description="by site number, which series of discharge to take"
+    )
+    time: TimeLabel = Field(default=TimeLabel(), description="daily only")
+    min_valid: float | None = Field(
+        default=None, gt=0, le=1, description="instantaneous only: least covered share of a step"
+    )
+    max_gap: timedelta | None = Field(
+        default=None, gt=timedelta(0), description="instantaneous only: longest time to bridge"
+    )
     columns: Columns | None = Field(default=None, description="csv only")
     time_format: str | None = Field(default=None, min_length=1, description="csv only, strptime")
+    time_zone: str | None = Field(
+        default=None, description="csv with instantaneous values only: an IANA name"
+    )
+
+    @field_validator("max_gap", mode="before")
+    @classmethod
+    def _hours(cls, value: Any) -> Any:
+        return hours(value)
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                ZoneInfo(value)
+            except (ValueError, OSError, KeyError) as error:  # of a bad key, a folder, no zone
+                raise ValueError("expected an IANA time zone such as America/Chicago") from error
+        return value
 
     @model_validator(mode="after")
-    def _csv_only(self) -> Self:
-        if self.format == "rdb" and (self.columns or self.time_format):
-            raise ValueError("columns and time_format describe a csv, format is rdb")
+    def _no_idle_keys(self) -> Self:
+        for key in ("columns", "time_format", "time_zone"):
+            if self.format != "csv" and key in self.model_fields_set:
+                raise ValueError(f"{key} describes a csv, format is {self.format}: expected none")
+        if self.format == "csv" and self.series is not None:
+            raise ValueError("series chooses among the agency's, format is csv: expected none")
+        daily = self.values == "daily"
+        for key in ("min_valid", "max_gap", "time_zone") if daily else ("time",):
+            if key in self.model_fields_set:
+                other = "instantaneous" if daily else "daily"
+                raise ValueError(
+                    f"{key} is for {other} values, values is {self.values}: expected none"
+                )
         return self
 
 
@@ -182,10 +226,27 @@ class Watersheds(Strict):
 
 
 class Terrain(Strict):
-    """Where flow directions come from: a DEM, to be conditioned and traced."""
+    """Where flow directions come from: a DEM, to be conditioned and traced, or a D8 raster."""
 
-    dem: str
+    dem: str | None = None
+    d8: str | None = None
+    codes: Literal["esri", "ldd"] | None = Field(default=None, description="of the d8 raster")
     outlet_snap: float = Field(default=1000.0, gt=0, description="search radius [m]")
+
+    @model_validator(mode="after")
+    def _one_raster(self) -> Self:
+        if (self.dem is None) == (self.d8 is None):
+            raise ValueError("expected one of dem and d8")
+        if (self.d8 is None) != (self.codes is None):
+            raise ValueError("expected codes with d8, and with d8 alone")
+        return self
+
+    @property
+    def raster(self) -> str:
+        """The path of the one or the other."""
+        path = self.dem or self.d8
+        assert path is not None
+        return path
 
 
 class Catalog(Strict):
