@@ -1,190 +1,224 @@
-"""GeoTIFFs on a lat/lon grid: their layout, and windows of their bands as float32 with NaN."""
+"""What GDAL reads, by window: the layout of a raster, and its bands as float32 with NaN.
+
+GeoTIFFs are opened by their own driver, which is several times faster than looking for one.
+"""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from pyproj import CRS as ProjCRS
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
+from pipeline.catalog import RasterSource
 from pipeline.errors import InputError
+from pipeline.rasters.files import Place
+from pipeline.rasters.layout import Axes, Layout, Location, column_parts, decode
 
-# A file's folder is neither listed nor searched for sidecar files: both cost more than the read.
+# A GeoTIFF's folder is neither listed nor searched for sidecar files: both cost more than the read.
 FAST_OPEN = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
 SAME_PLACE = 1e-3  # corners of the rasters of one series agree to this share of a pixel
 
 
-@dataclass(frozen=True)
-class Layout:
-    """What all rasters of one series have in common.
+@dataclass(frozen=True, eq=False)
+class GdalLayout(Layout):
+    """What all rasters of a series have in common, as GDAL says it.
 
     Attributes:
-        path: the file from which it was read.
-        shape: (rows, columns).
-        crs: a geographic (lat/lon) reference system.
+        crs: the file's, or None.
         transform: x of the first edge, width of a column, y of the first edge, height of a row, in
-            degrees; width and height are negative where the axis descends.
+            units of the CRS; width and height are negative where the axis descends.
         bands: number of bands.
     """
 
-    path: Path
-    shape: tuple[int, int]
-    crs: CRS
+    crs: CRS | None
     transform: tuple[float, float, float, float]
     bands: int
 
-    @property
-    def x_edges(self) -> NDArray[np.float64]:
-        """Longitudes of the columns' edges [degrees], in the file's order."""
-        x, width, _, _ = self.transform
-        return x + width * np.arange(self.shape[1] + 1, dtype=np.float64)
 
-    @property
-    def y_edges(self) -> NDArray[np.float64]:
-        """Latitudes of the rows' edges [degrees], in the file's order."""
-        _, _, y, height = self.transform
-        return y + height * np.arange(self.shape[0] + 1, dtype=np.float64)
+def _environment(source: RasterSource) -> rasterio.Env:
+    return rasterio.Env(**(FAST_OPEN if source.driver == "geotiff" else {}))
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[DatasetReader]:
-    """Open a GeoTIFF; whatever GDAL finds wrong while it is open is the file's fault.
+def _opened(path: Location, source: RasterSource) -> Iterator[DatasetReader]:
+    """Open a raster; whatever GDAL finds wrong while it is open is the file's fault.
 
-    Call it within a `rasterio.Env`: `rasterio.open` would make another one for each file, which
+    Call it within `_environment`: `rasterio.open` would make another one for each file, which
     takes a quarter of the time that opening does.
     """
+    tiff = source.driver == "geotiff"
     try:
-        with DatasetReader(str(path), driver="GTiff") as source:
-            yield source
+        with DatasetReader(_gdal_name(path, source), driver="GTiff" if tiff else None) as file:
+            yield file
     except RasterioError as error:
         reason = " ".join(str(error.__cause__ or error).split())
-        raise InputError(f"{path}: not readable ({reason}): expected a GeoTIFF") from error
+        expected = "a GeoTIFF" if tiff else "a raster that GDAL reads"
+        raise InputError(f"{path}: not readable ({reason}): expected {expected}") from error
 
 
-def read_layout(path: Path) -> Layout:
-    """The layout of a GeoTIFF.
+def _gdal_name(path: Location, source: RasterSource) -> str:
+    """What GDAL calls a file, or the file inside it."""
+    if source.inside is None:
+        return str(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not readable ({error}): expected a zip file") from error
+    found = [name for name in names if fnmatch(name, source.inside)]
+    if len(found) != 1:
+        raise InputError(
+            f"{path}: {len(found)} of its {len(names)} files match {source.inside!r}: expected one"
+        )
+    return f"/vsizip/{path}/{found[0]}"
+
+
+def read_layout(path: Location, sources: Sequence[RasterSource]) -> GdalLayout:
+    """The layout of a raster.
 
     Raises:
-        InputError: the file is not a readable GeoTIFF, has no CRS or a projected one, or its rows
-            and columns do not follow parallels and meridians.
+        InputError: the file is not readable, has no CRS and the catalog gives none, lacks a band,
+            or its rows and columns do not follow the axes of its CRS.
     """
-    with rasterio.Env(**FAST_OPEN), _opened(path) as source:
-        layout = _layout(path, source)
-    crs = layout.crs
-    if not crs:
-        raise InputError(f"{path}: has no CRS: expected a geographic one (lat/lon in degrees)")
-    if not crs.is_geographic:
-        name = crs.to_string() if crs.to_epsg() else crs.to_wkt().split('"')[1]
-        raise InputError(
-            f"{path}: CRS {name} is projected: expected a geographic one (lat/lon in degrees)"
+    first = sources[0]
+    with _environment(first), _opened(path, first) as file:
+        shape, bands, transform = file.shape, file.count, _transform(path, file)
+        for source in sources:
+            if source.band > bands:
+                raise InputError(f"{path}: has {bands} bands: expected band {source.band}")
+        layout = GdalLayout(
+            path=path,
+            shape=shape,
+            placement=_axes(path, file.crs, transform, shape, first),
+            units=tuple(file.units[source.band - 1] or "" for source in sources),
+            chunk_steps=1,
+            crs=file.crs,
+            transform=transform,
+            bands=bands,
         )
     return layout
 
 
-def _layout(path: Path, source: DatasetReader) -> Layout:
-    t = source.transform
+def _transform(path: Location, file: DatasetReader) -> tuple[float, float, float, float]:
+    t = file.transform
     if t.b or t.d or t.is_identity:
         raise InputError(
             f"{path}: geotransform {tuple(t)[:6]}: expected rows along parallels and columns along "
-            "meridians"
+            "meridians, or the axes of a projection"
         )
-    return Layout(path, source.shape, source.crs, (t.c, t.a, t.f, t.e), source.count)
+    return t.c, t.a, t.f, t.e
 
 
-def _require_same(path: Path, source: DatasetReader, expected: Layout) -> None:
-    found = _layout(path, source)
+def _axes(
+    path: Location,
+    crs: CRS | None,
+    transform: tuple[float, float, float, float],
+    shape: tuple[int, int],
+    source: RasterSource,
+) -> Axes:
+    x_edges, y_edges = _edges(transform, shape)
+    projected = None
+    if source.crs is not None:
+        crs = CRS.from_user_input(source.crs)
+    if not crs:
+        raise InputError(
+            f"{path}: has no CRS: expected one, or that the catalog says it (crs)"
+        )
+    if not crs.is_geographic:
+        projected = ProjCRS.from_wkt(crs.to_wkt())
+    return Axes(x_edges, y_edges, projected)
+
+
+def _edges(
+    transform: tuple[float, float, float, float], shape: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Edges of the columns and rows, in the file's order."""
+    x, width, y, height = transform
+    return x + width * np.arange(shape[1] + 1.0), y + height * np.arange(shape[0] + 1.0)
+
+
+def _require_same(path: Location, file: DatasetReader, expected: GdalLayout) -> None:
+    shape, transform = file.shape, _transform(path, file)
     compared: dict[str, tuple[object, object, bool]] = {
-        "rows x columns": (found.shape, expected.shape, found.shape == expected.shape),
-        "CRS": (found.crs or None, expected.crs, found.crs == expected.crs),
-        "number of bands": (found.bands, expected.bands, found.bands == expected.bands),
+        "rows x columns": (shape, expected.shape, shape == expected.shape),
+        "CRS": (file.crs or None, expected.crs, file.crs == expected.crs),
+        "number of bands": (file.count, expected.bands, file.count == expected.bands),
         "origin and pixel size": (
-            found.transform,
+            transform,
             expected.transform,
-            found.transform == expected.transform or _same_place(found, expected),
+            transform == expected.transform or _same_place(transform, expected),
         ),
     }
     for what, (one, other, same) in compared.items():
         if not same:
-            raise InputError(f"{path}: {what} {one}: expected {other} as in {expected.path.name}")
+            name = Path(expected.path).name
+            raise InputError(f"{path}: {what} {one}: expected {other} as in {name}")
 
 
-def _same_place(found: Layout, expected: Layout) -> bool:
+def _same_place(transform: tuple[float, float, float, float], expected: GdalLayout) -> bool:
     """Whether the corners agree to a small share of a pixel; the shapes are the same."""
-    if found.shape != expected.shape:
-        return False
+    found = _edges(transform, expected.shape)
     return all(
         bool(np.abs(one - other).max() <= SAME_PLACE * abs(other[1] - other[0]))
-        for one, other in (
-            (found.x_edges, expected.x_edges),
-            (found.y_edges, expected.y_edges),
-        )
+        for one, other in zip(found, _edges(expected.transform, expected.shape), strict=True)
     )
 
 
 def read_block(
-    paths: Sequence[Path | None],
+    places: Sequence[Place | None],
     layout: Layout,
-    bands: Sequence[int],
-    missing: Sequence[Sequence[float]],
+    sources: Sequence[RasterSource],
     window: tuple[slice, slice],
 ) -> NDArray[np.float32]:
     """A window of some bands of some files, opening each file once.
 
     Args:
-        paths: GeoTIFFs of the series that `layout` describes; None where a step has no file.
+        places: rasters of the series that `layout` describes; None where there is none.
         layout: what each file has to look like.
-        bands: band numbers, from 1.
-        missing: for each band, codes in the file that mean missing, besides its nodata value.
+        sources: one for each band, which say what else means missing besides its nodata value.
         window: (rows, columns); columns from the width on start again at the first column.
 
     Returns:
-        float32 (bands, paths, rows, columns), in the published units (scale and offset applied),
+        float32 (sources, places, rows, columns), in the published units (scale and offset applied),
         NaN where missing or without a file.
 
     Raises:
         InputError: a file is not readable, or of another shape, CRS, number of bands or place.
     """
+    assert isinstance(layout, GdalLayout)
     rows, columns = window
-    width = layout.shape[1]
-    seam = min(columns.stop, width)
-    parts = [(columns.start, seam)] + ([(0, columns.stop - width)] if columns.stop > width else [])
-    windows = [Window.from_slices((rows.start, rows.stop), part) for part in parts]
+    windows = [
+        Window.from_slices((rows.start, rows.stop), (part.start, part.stop))
+        for part in column_parts(window, layout.shape[1])
+    ]
+    bands = [source.band for source in sources]
     shape = (rows.stop - rows.start, columns.stop - columns.start)
-    block = np.empty((len(bands), len(paths), *shape), np.float32)
-    with rasterio.Env(**FAST_OPEN):
-        for step, path in enumerate(paths):
-            if path is None:
+    block = np.empty((len(bands), len(places), *shape), np.float32)
+    with _environment(sources[0]):
+        for step, place in enumerate(places):
+            if place is None:
                 block[:, step] = np.nan
                 continue
-            with _opened(path) as source:
-                _require_same(path, source, layout)
-                pieces = [source.read(list(bands), window=piece) for piece in windows]
+            path = place[0]
+            with _opened(path, sources[0]) as file:
+                _require_same(path, file, layout)
+                pieces = [file.read(bands, window=piece) for piece in windows]
                 raw = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=2)
-                for out, values, band, codes in zip(
-                    block[:, step], raw, bands, missing, strict=True
-                ):
-                    _decode(out, values, source, band, codes)
+                for out, values, source in zip(block[:, step], raw, sources, strict=True):
+                    at = source.band - 1
+                    nodata = file.nodatavals[at]
+                    codes = source.missing if nodata is None else [nodata, *source.missing]
+                    decode(out, values, file.scales[at], file.offsets[at], codes)
     return block
-
-
-def _decode(
-    out: NDArray[np.float32],
-    values: NDArray[np.generic],
-    source: DatasetReader,
-    band: int,
-    codes: Sequence[float],
-) -> None:
-    """Write a band's values to `out`: scaled, and NaN where they are nodata or one of `codes`."""
-    scale, offset = source.scales[band - 1], source.offsets[band - 1]
-    out[...] = values if (scale, offset) == (1.0, 0.0) else values * scale + offset
-    for code in (source.nodatavals[band - 1], *codes):
-        if code is not None:
-            out[values == code] = np.nan
