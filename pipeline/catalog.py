@@ -416,4 +416,6 @@ def _describe(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{key}: missing: this key is required"
     value = "" if isinstance(problem["input"], dict) else f" {problem['input']!r}:"
-    return f"{key}:{value} {problem['msg']}"
+    message = re.sub(r"^\w+ should be ", "expected ", problem["msg"].removeprefix("Value error, "))
+    message = re.sub(r"^\w+ should ", "expected it to ", message)
+    return f"{key}:{value} {message}"
