@@ -149,7 +149,6 @@ DRIVER_KEYS = {  # keys of a raster source that mean something to some drivers a
     "axes": {"netcdf", "zarr"},
     "place_by": {"netcdf", "zarr"},
     "select": {"grib"},
-    "crs": {"gdal", "netcdf", "zarr", "grib"},
     "times": {"netcdf", "zarr", "grib"},
 }
 
@@ -186,10 +185,10 @@ class RasterSource(Strict):
 
     @model_validator(mode="after")
     def _of_the_driver(self) -> Self:
-        for key in sorted(self.model_fields_set & DRIVER_KEYS.keys()):
-            if self.driver not in DRIVER_KEYS[key]:
-                drivers = ", ".join(sorted(DRIVER_KEYS[key]))
-                raise ValueError(f"{key} is a key of {drivers}, driver is {self.driver}")
+        for key, drivers in DRIVER_KEYS.items():
+            if self.driver not in drivers and self.sets(key):
+                known = ", ".join(sorted(drivers))
+                raise ValueError(f"{key} is a key of {known}, driver is {self.driver}")
         fields = len(TIME_FIELD.findall(self.files))
         if fields > 1:
             raise ValueError(f"files {self.files!r} has {fields} {{time:...}} fields, not one")
@@ -205,6 +204,10 @@ class RasterSource(Strict):
         if (kind, self.over_time) in (("state", "sum"), ("rate", "mean")):
             raise ValueError(f"over_time: {self.over_time} makes no sense of units {self.units!r}")
         return self
+
+    def sets(self, key: str) -> bool:
+        """Whether a key has another value than when it is left out."""
+        return bool(getattr(self, key) != type(self).model_fields[key].get_default())
 
     @property
     def sums(self) -> bool:
@@ -303,7 +306,7 @@ class Catalog(Strict):
                 f"precipitation units {rain.units!r}: expected an amount or a rate, such as 'mm'"
             )
         for name, source in self.forcings.items():
-            if name != PRECIPITATION and "max_negative" in source.model_fields_set:
+            if name != PRECIPITATION and source.sets("max_negative"):
                 raise ValueError(f"forcings.{name}.max_negative: is a key of {PRECIPITATION} alone")
             if source.step and (source.step > (step := STEP[self.period.step])):
                 raise ValueError(

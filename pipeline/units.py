@@ -22,7 +22,6 @@ ZERO_CELSIUS_K = 273.15
 AREA_M2 = {"m2": 1.0, "km2": M2_PER_KM2, "mi2": M2_PER_MI2}  # multiply by this to get m2
 
 
-
 @dataclass(frozen=True)
 class ForcingUnit:
     """A unit in which rasters are published.

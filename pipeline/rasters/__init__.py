@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from pipeline.catalog import STEP, Catalog, Period, RasterSource
 from pipeline.errors import InputError
-from pipeline.rasters.files import Files, Intervals, Template
+from pipeline.rasters.files import Files, Intervals, Named, Template, in_words
 from pipeline.rasters.layout import Layout, Location
-from pipeline.units import forcing_unit
+from pipeline.units import FORCING_UNITS, forcing_unit
 
 __all__ = ["RasterSeries", "group_forcings", "open_series"]
 
@@ -203,21 +203,23 @@ def _require_units(catalog: Catalog, series: RasterSeries, name: str, units: str
             LOG.warning("%s: a unit not known here, taken as %s", where, source.units)
         return
     step = series.intervals.step
-    if not np.allclose(
-        source.conversion(known, step, step), source.conversion(source.units, step, step),
-        rtol=1e-9, atol=0,
-    ):  # fmt: skip
+    stated, expected = (source.conversion(unit, step, step) for unit in (known, source.units))
+    same = FORCING_UNITS[known].store == source.store_units
+    if not (same and np.allclose(stated, expected, rtol=1e-9, atol=0)):
         raise InputError(
-            f"{where}, in steps of {step}: expected {source.units!r}, as forcings.{name}.units of "
-            f"{catalog.path} says"
+            f"{where}, in steps of {in_words(step)}: expected {source.units!r}, as "
+            f"forcings.{name}.units of {catalog.path} says"
         )
 
 
 def _require_few_holes(series: RasterSeries, name: str, allowed: int) -> None:
     holes = np.flatnonzero(~series.present)
     if holes.size > allowed:
+        named = isinstance(series.files, Named)
+        expected = f", {series.files.place(int(holes[0]))[0]}" if named else ""
         raise InputError(
             f"{series.layout.path} and its like: {holes.size} of {series.present.size} steps of "
-            f"{series.intervals.step} have no raster, the first at {series.missing_times[0]}: "
-            f"expected at most {allowed} (forcings.{name}.max_missing_steps)"
+            f"{in_words(series.intervals.step)} have no raster, the first from "
+            f"{series.missing_times[0]}{expected}: expected at most {allowed} "
+            f"(forcings.{name}.max_missing_steps)"
         )

@@ -204,7 +204,7 @@ def _mesh(
     path: Location, dataset: xr.Dataset, roles: Roles, source: RasterSource, role: str
 ) -> xr.Variable | None:
     """The latitudes or longitudes (y, x) of the pixels' centres, if the file has any."""
-    axis, pattern = ("y", DEGREES_NORTH) if role == "latitude" else ("x", DEGREES_EAST)
+    pattern = DEGREES_NORTH if role == "latitude" else DEGREES_EAST
     named = getattr(source.axes, role)
     if named is not None:
         if named not in dataset.variables or set(dataset.variables[named].dims) != {
@@ -286,7 +286,7 @@ def _corners(dataset: xr.Dataset, roles: Roles) -> dict[str, NDArray[np.float64]
             variable.ndim == 1 or _is_mesh(name, variable)
         ):
             found[str(name)] = np.asarray(
-                variable.isel({d: ends for d in variable.dims}).values, np.float64
+                variable.isel(dict.fromkeys(variable.dims, ends)).values, np.float64
             )
     return found
 
@@ -298,8 +298,13 @@ def _is_mesh(name: Hashable, variable: xr.Variable) -> bool:
     )  # fmt: skip
 
 
-def _require_same(path: Location, found: Roles, dataset: xr.Dataset, layout: DatasetLayout,
-                  sources: Sequence[RasterSource]) -> None:
+def _require_same(
+    path: Location,
+    found: Roles,
+    dataset: xr.Dataset,
+    layout: DatasetLayout,
+    sources: Sequence[RasterSource],
+) -> None:
     """Shape, outermost coordinates and units are those of the series' first file."""
     first = Path(layout.path).name
     variable = _variable(path, dataset, sources[0])
@@ -309,8 +314,10 @@ def _require_same(path: Location, found: Roles, dataset: xr.Dataset, layout: Dat
     corners = _corners(dataset, found)
     for name, expected in layout.corners.items():
         one = corners.get(name)
-        if one is None or one.shape != expected.shape or (
-            np.abs(one - expected).max() > SAME_PLACE * layout.pixel[name]
+        if (
+            one is None
+            or one.shape != expected.shape
+            or (np.abs(one - expected).max() > SAME_PLACE * layout.pixel[name])
         ):
             said = None if one is None else one.ravel().tolist()
             raise InputError(
@@ -359,9 +366,7 @@ def _datetimes(path: Location, name: str, values: NDArray[Any]) -> list[datetime
     return [time.to_pydatetime() for time in times]
 
 
-def _time_name(
-    path: Location, dataset: xr.Dataset, roles: Roles, source: RasterSource
-) -> str:
+def _time_name(path: Location, dataset: xr.Dataset, roles: Roles, source: RasterSource) -> str:
     """Name of the variable that holds the times."""
     if roles.time in dataset.variables:
         return str(roles.time)

@@ -126,6 +126,14 @@ class Template:
         return label
 
 
+def in_words(step: timedelta) -> str:
+    """`1 day`, `3 h`, `30 min`."""
+    for length, unit in ((timedelta(days=1), "day"), (timedelta(hours=1), "h")):
+        if step % length == timedelta(0):
+            return f"{step // length} {unit}"
+    return f"{step.total_seconds() / 60:g} min"
+
+
 KNOWN = " ".join(f"%{letter}" for letter in DIGITS)
 
 
@@ -200,10 +208,10 @@ class Intervals:
                 f"{key}: {template.pattern!r} holds no whole date: expected one made of {KNOWN}"
             )
         labels = template.labels()
-        paths = [template.folder / name for name in labels]
+        paths: list[Location] = [template.folder / name for name in labels]
         if not paths:
             raise InputError(
-                f"{key}: no file matches {template.where}: expected one every {self.step}"
+                f"{key}: no file matches {template.where}: expected one every {in_words(self.step)}"
             )
         at = self._place(
             [(path, ONLY) for path in paths],
@@ -247,9 +255,7 @@ class Intervals:
         present[list(at)] = True
         return present
 
-    def _place(
-        self, places: list[Place], starts: list[datetime], where: str
-    ) -> dict[int, Place]:
+    def _place(self, places: list[Place], starts: list[datetime], where: str) -> dict[int, Place]:
         """The place of each interval of the period that has a raster.
 
         Raises:
@@ -264,22 +270,20 @@ class Intervals:
                 if ordered
                 else "no raster"
             )
-            raise InputError(
-                f"{where}: {held}: expected some from {period.start} to {period.end}"
-            )
+            raise InputError(f"{where}: {held}: expected some from {period.start} to {period.end}")
         at: dict[int, Place] = {}
         last: tuple[datetime, Place] | None = None
         for start, place in inside:
             if last and start - last[0] < step:
                 raise InputError(
                     f"{place[0]}: starts at {start}, before {Path(last[1][0]).name} ends at "
-                    f"{last[0] + step}: expected one raster every {step}"
+                    f"{last[0] + step}: expected one raster every {in_words(step)}"
                 )
             number, rest = divmod(start - period.start, step)
             if rest:
                 raise InputError(
-                    f"{place[0]}: starts at {start}: expected a start that is a whole number "
-                    f"of {step} from {period.start}"
+                    f"{place[0]}: starts at {start}: expected a start that is whole steps "
+                    f"of {in_words(step)} from {period.start}"
                 )
             at[number] = place
             last = start, place

@@ -133,9 +133,7 @@ def _axes(
     if source.crs is not None:
         crs = CRS.from_user_input(source.crs)
     if not crs:
-        raise InputError(
-            f"{path}: has no CRS: expected one, or that the catalog says it (crs)"
-        )
+        raise InputError(f"{path}: has no CRS: expected one, or that the catalog says it (crs)")
     if not crs.is_geographic:
         projected = ProjCRS.from_wkt(crs.to_wkt())
     return Axes(x_edges, y_edges, projected)

@@ -43,8 +43,8 @@ class GribLayout(Layout):
 class Message:
     """A message while it is open."""
 
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
+    def __init__(self, path: Location, handle: int) -> None:
+        self._path, self._handle = path, handle
 
     def get(self, key: str) -> Any:
         """A key's value, None where the message has no such key."""
@@ -72,11 +72,12 @@ class Message:
         return {key: self.get(key) for key in GRID}
 
     @property
-    def values(self) -> NDArray[np.float32]:
+    def values(self) -> NDArray[np.float64]:
         """All numbers, in the message's order, NaN where its bit map says missing."""
-        eccodes.codes_set(self._handle, "missingValue", MISSING)
-        values = eccodes.codes_get_values(self._handle, np.float32)
-        values[values == np.float32(MISSING)] = np.nan
+        with _decoding(self._path):
+            eccodes.codes_set(self._handle, "missingValue", MISSING)
+            values = eccodes.codes_get_values(self._handle)
+        values[values == MISSING] = np.nan
         return values
 
 
@@ -95,7 +96,7 @@ def _messages(path: Location, headers_only: bool = False) -> Iterator[Message]:
     with _decoding(path), open(path, "rb") as file:
         while (handle := eccodes.codes_grib_new_from_file(file, headers_only)) is not None:
             try:
-                yield Message(handle)
+                yield Message(path, handle)
             finally:
                 eccodes.codes_release(handle)
 
@@ -249,7 +250,7 @@ def read_block(
 
 def _window(
     message: Message, layout: GribLayout, window: tuple[slice, slice]
-) -> NDArray[np.float32]:
+) -> NDArray[np.float64]:
     """The window of a message's numbers, (rows, columns)."""
     values = message.values
     rows, columns = layout.shape

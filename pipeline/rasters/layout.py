@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,7 +138,7 @@ def column_parts(window: Window, width: int) -> list[slice]:
 
 def decode(
     out: NDArray[np.float32],
-    raw: NDArray[np.generic],
+    raw: NDArray[Any],
     scale: float,
     offset: float,
     codes: list[float],

@@ -109,16 +109,14 @@ def catalog_crs(source: RasterSource) -> CRS | None:
     try:
         return CRS.from_user_input(source.crs)
     except CRSError as error:
-        raise InputError(
-            f"crs {source.crs!r}: expected an EPSG code, WKT or PROJ text"
-        ) from error
+        raise InputError(f"crs {source.crs!r}: expected an EPSG code, WKT or PROJ text") from error
 
 
 def _by_axes(path: Location, said: Coordinates, crs: CRS | None) -> Axes | None:
     if said.y is None or said.x is None:
         return None
     geographic = said.y.in_degrees and said.x.in_degrees
-    projected = crs is not None and crs.is_projected and not geographic
+    projected = crs is not None and (crs.is_projected or crs.is_derived) and not geographic
     plain = crs is not None and crs.is_geographic and not crs.is_derived
     unlike = said.y.metres is not None or said.y.standard_name.startswith("grid_")
     if not (geographic or projected or (plain and not unlike)):
@@ -126,7 +124,7 @@ def _by_axes(path: Location, said: Coordinates, crs: CRS | None) -> Axes | None:
     x, y = said.x.values, said.y.values
     if projected:
         assert crs is not None
-        unit = crs.axis_info[0].unit_conversion_factor  # metres
+        unit = crs.axis_info[0].unit_conversion_factor  # metres, of a rotated pole radians
         x = x * ((said.x.metres or unit) / unit)
         y = y * ((said.y.metres or unit) / unit)
     else:
@@ -154,9 +152,7 @@ def _by_mesh(path: Location, said: Coordinates) -> Curvilinear | None:
     return Curvilinear(latitude, longitude)
 
 
-def _require_agreement(
-    path: Location, said: Coordinates, axes: Axes, mesh: Curvilinear
-) -> None:
+def _require_agreement(path: Location, said: Coordinates, axes: Axes, mesh: Curvilinear) -> None:
     """Axes and latitudes and longitudes put the corners and the middle at the same places."""
     rows, columns = mesh.latitude.shape
     some = [np.array([0, size // 2, size - 1]) for size in (rows, columns)]

@@ -132,7 +132,7 @@ def test_a_block_reports_what_was_invalid(world: World, client: Client):
     for block in report.blocks:
         first = int(block.name[-2:]) - 1
         seen = world.rain[first : first + 3, :, :10]  # pixels over the region
-        assert block.files == 3
+        assert block.rasters == 3
         assert block.invalid_pixels["precipitation"] == pytest.approx(np.isnan(seen).mean())
 
 
@@ -269,7 +269,7 @@ def test_the_real_basin(domst_data: Path, tmp_path: Path, client: Client):
     catalog = load_catalog(Path(__file__).parents[2] / "catalogs" / "daddys_creek.yaml")
     store = tmp_path / "store.zarr"
     report = run(catalog, store, client)
-    assert report.files == 2192
+    assert report.rasters == 2192
     data = open_watershed(store, "03539600").load()
     assert data.sizes["time"] == 2192
     rng = np.random.default_rng(0)
