@@ -31,9 +31,9 @@ from pipeline.units import FORCING_UNITS, forcing_unit
 __all__ = ["RasterSeries", "group_forcings", "open_series"]
 
 LOG = logging.getLogger(__name__)
-MODULES = {  # imported when needed: xarray and ecCodes take longer than a small run's reading
-    "geotiff": "pipeline.rasters.geotiff",
-    "gdal": "pipeline.rasters.geotiff",
+MODULES = {  # imported when needed: xarray takes longer than a small run's reading
+    "geotiff": "pipeline.rasters.gdal",
+    "gdal": "pipeline.rasters.gdal",
     "netcdf": "pipeline.rasters.datasets",
     "zarr": "pipeline.rasters.datasets",
     "grib": "pipeline.rasters.grib",

@@ -18,7 +18,7 @@ from rasterio.transform import Affine, from_origin
 
 from pipeline.catalog import Catalog, load_catalog
 from pipeline.errors import InputError
-from pipeline.rasters import geotiff, group_forcings, open_series
+from pipeline.rasters import gdal, group_forcings, open_series
 from pipeline.rasters.layout import Axes
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -143,7 +143,7 @@ def test_bands_of_one_file_are_read_with_one_open(tmp_path: Path, monkeypatch):
         opened.append(Path(path))
         return DatasetReader(path, **options)
 
-    monkeypatch.setattr(geotiff, "DatasetReader", counting)
+    monkeypatch.setattr(gdal, "DatasetReader", counting)
     data = series.read(0, 3, WHOLE)
     assert opened == series.paths
     np.testing.assert_array_equal(data["precipitation"], [day(n) for n in (1, 2, 3)])
@@ -267,9 +267,7 @@ def test_dates_that_overlap_or_contradict_are_refused(tmp_path: Path, extra, sou
 @pytest.mark.parametrize("field", ["%Y%m", "%d", "%Y%m%d%p", "%y%m%d", "%H%M"])
 def test_a_time_field_without_a_plain_date_is_refused(folder: Path, field: str):
     files = f"rain_{{time:{field}}}.tif"
-    refused(
-        lambda: rain_of(folder, files=files), "forcings.precipitation.files", field
-    )
+    refused(lambda: rain_of(folder, files=files), "forcings.precipitation.files", field)
 
 
 def test_no_files_or_none_in_the_period_is_refused(folder: Path):

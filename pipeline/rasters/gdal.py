@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -27,7 +28,15 @@ from pipeline.rasters.files import Place
 from pipeline.rasters.layout import Axes, Layout, Location, column_parts, decode
 
 # A GeoTIFF's folder is neither listed nor searched for sidecar files: both cost more than the read.
-FAST_OPEN = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
+OPTIONS = {
+    "geotiff": {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"},
+    "grib": {"GRIB_NORMALIZE_UNITS": "NO"},  # kelvins stay kelvins, as the file says
+}
+KINDS = {  # GDAL's driver, where it is known, and what was expected
+    "geotiff": ("GTiff", "a GeoTIFF"),
+    "grib": ("GRIB", "GRIB messages"),
+    "gdal": (None, "a raster that GDAL reads"),
+}
 SAME_PLACE = 1e-3  # corners of the rasters of one series agree to this share of a pixel
 
 
@@ -47,24 +56,24 @@ class GdalLayout(Layout):
     bands: int
 
 
-def _environment(source: RasterSource) -> rasterio.Env:
-    return rasterio.Env(**(FAST_OPEN if source.driver == "geotiff" else {}))
+def environment(source: RasterSource) -> rasterio.Env:
+    """GDAL's settings for a driver; enter it before `opened`."""
+    return rasterio.Env(**OPTIONS.get(source.driver, {}))
 
 
 @contextmanager
-def _opened(path: Location, source: RasterSource) -> Iterator[DatasetReader]:
+def opened(path: Location, source: RasterSource) -> Iterator[DatasetReader]:
     """Open a raster; whatever GDAL finds wrong while it is open is the file's fault.
 
-    Call it within `_environment`: `rasterio.open` would make another one for each file, which
+    Call it within `environment`: `rasterio.open` would make another one for each file, which
     takes a quarter of the time that opening does.
     """
-    tiff = source.driver == "geotiff"
+    driver, expected = KINDS[source.driver]
     try:
-        with DatasetReader(_gdal_name(path, source), driver="GTiff" if tiff else None) as file:
+        with DatasetReader(_gdal_name(path, source), driver=driver) as file:
             yield file
     except RasterioError as error:
         reason = " ".join(str(error.__cause__ or error).split())
-        expected = "a GeoTIFF" if tiff else "a raster that GDAL reads"
         raise InputError(f"{path}: not readable ({reason}): expected {expected}") from error
 
 
@@ -93,25 +102,37 @@ def read_layout(path: Location, sources: Sequence[RasterSource]) -> GdalLayout:
             or its rows and columns do not follow the axes of its CRS.
     """
     first = sources[0]
-    with _environment(first), _opened(path, first) as file:
-        shape, bands, transform = file.shape, file.count, _transform(path, file)
+    with environment(first), opened(path, first) as file:
         for source in sources:
-            if source.band > bands:
-                raise InputError(f"{path}: has {bands} bands: expected band {source.band}")
-        layout = GdalLayout(
-            path=path,
-            shape=shape,
-            placement=_axes(path, file.crs, transform, shape, first),
-            units=tuple(file.units[source.band - 1] or "" for source in sources),
-            chunk_steps=1,
-            crs=file.crs,
-            transform=transform,
-            bands=bands,
-        )
-    return layout
+            if source.band > file.count:
+                raise InputError(f"{path}: has {file.count} bands: expected band {source.band}")
+        units = tuple(file.units[source.band - 1] or "" for source in sources)
+        return layout_of(path, file, first, units)
 
 
-def _transform(path: Location, file: DatasetReader) -> tuple[float, float, float, float]:
+def layout_of(
+    path: Location, file: DatasetReader, source: RasterSource, units: tuple[str, ...]
+) -> GdalLayout:
+    """The layout of an opened raster.
+
+    Raises:
+        InputError: as `read_layout`, but for bands.
+    """
+    transform = transform_of(path, file)
+    return GdalLayout(
+        path=path,
+        shape=file.shape,
+        placement=_axes(path, file.crs, transform, file.shape, source),
+        units=units,
+        chunk_steps=1,
+        crs=file.crs,
+        transform=transform,
+        bands=file.count,
+    )
+
+
+def transform_of(path: Location, file: DatasetReader) -> tuple[float, float, float, float]:
+    """First edge and width of a column, first edge and height of a row."""
     t = file.transform
     if t.b or t.d or t.is_identity:
         raise InputError(
@@ -147,18 +168,27 @@ def _edges(
     return x + width * np.arange(shape[1] + 1.0), y + height * np.arange(shape[0] + 1.0)
 
 
-def _require_same(path: Location, file: DatasetReader, expected: GdalLayout) -> None:
-    shape, transform = file.shape, _transform(path, file)
+def require_same(
+    path: Location, file: DatasetReader, expected: GdalLayout, bands: bool = True
+) -> None:
+    """An opened raster is like the first of its series.
+
+    Raises:
+        InputError: in shape, CRS, place or number of `bands` it is not.
+    """
+    shape, transform = file.shape, transform_of(path, file)
     compared: dict[str, tuple[object, object, bool]] = {
         "rows x columns": (shape, expected.shape, shape == expected.shape),
         "CRS": (file.crs or None, expected.crs, file.crs == expected.crs),
-        "number of bands": (file.count, expected.bands, file.count == expected.bands),
         "origin and pixel size": (
             transform,
             expected.transform,
             transform == expected.transform or _same_place(transform, expected),
         ),
     }
+    if bands:
+        same = file.count == expected.bands
+        compared["number of bands"] = (file.count, expected.bands, same)
     for what, (one, other, same) in compared.items():
         if not same:
             name = Path(expected.path).name
@@ -196,27 +226,46 @@ def read_block(
         InputError: a file is not readable, or of another shape, CRS, number of bands or place.
     """
     assert isinstance(layout, GdalLayout)
-    rows, columns = window
-    windows = [
-        Window.from_slices((rows.start, rows.stop), (part.start, part.stop))
-        for part in column_parts(window, layout.shape[1])
-    ]
+    windows, shape = windows_of(window, layout)
     bands = [source.band for source in sources]
-    shape = (rows.stop - rows.start, columns.stop - columns.start)
     block = np.empty((len(bands), len(places), *shape), np.float32)
-    with _environment(sources[0]):
+    with environment(sources[0]):
         for step, place in enumerate(places):
             if place is None:
                 block[:, step] = np.nan
                 continue
             path = place[0]
-            with _opened(path, sources[0]) as file:
-                _require_same(path, file, layout)
-                pieces = [file.read(bands, window=piece) for piece in windows]
-                raw = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=2)
+            with opened(path, sources[0]) as file:
+                require_same(path, file, layout)
+                raw = read_bands(file, bands, windows)
                 for out, values, source in zip(block[:, step], raw, sources, strict=True):
-                    at = source.band - 1
-                    nodata = file.nodatavals[at]
-                    codes = source.missing if nodata is None else [nodata, *source.missing]
-                    decode(out, values, file.scales[at], file.offsets[at], codes)
+                    write_band(out, values, file, source.band, source)
     return block
+
+
+def windows_of(window: tuple[slice, slice], layout: Layout) -> tuple[list[Window], tuple[int, int]]:
+    """GDAL's windows that make up a window side by side, and its shape."""
+    rows, columns = window
+    parts = column_parts(window, layout.shape[1])
+    return [
+        Window.from_slices((rows.start, rows.stop), (part.start, part.stop)) for part in parts
+    ], (rows.stop - rows.start, columns.stop - columns.start)
+
+
+def read_bands(file: DatasetReader, bands: list[int], windows: list[Window]) -> NDArray[Any]:
+    """The file's numbers, (bands, rows, columns)."""
+    pieces = [file.read(bands, window=piece) for piece in windows]
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=2)
+
+
+def write_band(
+    out: NDArray[np.float32],
+    raw: NDArray[Any],
+    file: DatasetReader,
+    band: int,
+    source: RasterSource,
+) -> None:
+    """Write a band's numbers to `out`: scaled, NaN where nodata or a missing code."""
+    nodata = file.nodatavals[band - 1]
+    codes = source.missing if nodata is None else [nodata, *source.missing]
+    decode(out, raw, file.scales[band - 1], file.offsets[band - 1], codes)
