@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -69,7 +70,7 @@ def forcing_unit(text: str) -> str | None:
 
     None where it is no unit of a forcing, or none that is known.
     """
-    plain = text.strip().strip("[]()").lower().replace("^", "").replace("**", "").replace(".", " ")
+    plain = re.sub(r"[\[\]()^]|\*\*", "", text).lower().replace(".", " ").strip()
     first, *divisors = plain.split("/")
     words = first.split() + [f"{word.strip()}-1" for word in divisors]
     spelled = " ".join(SPELLINGS.get(word, "?") for word in words)

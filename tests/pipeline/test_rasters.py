@@ -82,7 +82,7 @@ def rain_of(folder: Path, window=WHOLE, **source: Any) -> np.ndarray:
 def test_reads_what_was_written(folder: Path):
     series = open_series(catalog(folder), ["precipitation"])
     assert series.times.equals(pd.date_range("2020-01-01", periods=3))
-    assert [path.name for path in series.paths] == [f"rain_2020010{n}.tif" for n in (1, 2, 3)]
+    assert [Path(path).name for path in series.paths] == [f"rain_2020010{n}.tif" for n in (1, 2, 3)]
     assert len(series.missing_times) == 0
     placement = series.layout.placement
     assert isinstance(placement, Axes)
