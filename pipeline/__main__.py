@@ -65,9 +65,9 @@ def run(
             print(f"{store}: finished before, nothing was to be done")
             return
         print(
-            f"{store}: {len(report.blocks)} of {len(report.plan.blocks)} blocks, {report.rasters} "
-            f"rasters in {seconds:.1f} s, {report.rasters / seconds:.0f} rasters/s "
-            f"(the blocks alone {report.rasters / report.seconds:.0f} rasters/s)"
+            f"{store}: {len(report.blocks)} of {len(report.plan.blocks)} blocks, {report.files} "
+            f"rasters in {seconds:.1f} s, {report.files / seconds:.0f} rasters/s "
+            f"(the blocks alone {report.files / report.seconds:.0f} rasters/s)"
         )
 
 

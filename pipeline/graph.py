@@ -77,8 +77,8 @@ class RunReport:
     seconds: float
 
     @property
-    def rasters(self) -> int:
-        """Rasters read."""
+    def files(self) -> int:
+        """Rasters read: files, or parts of files that hold several."""
         return sum(block.rasters for block in self.blocks)
 
 

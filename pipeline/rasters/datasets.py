@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+import zarr
 from numpy.typing import NDArray
 from pyproj import CRS
 from pyproj.exceptions import CRSError
@@ -85,7 +86,8 @@ def _opened(path: Location, source: RasterSource) -> Iterator[xr.Dataset]:
     }
     try:
         if source.driver == "zarr":
-            dataset = xr.open_zarr(str(path), **plain)
+            whole = zarr.open_group(str(path), mode="r").metadata.consolidated_metadata
+            dataset = xr.open_zarr(str(path), consolidated=whole is not None, **plain)
         else:
             dataset = xr.open_dataset(path, engine="netcdf4", cache=False, **plain)
     except UNREADABLE as error:

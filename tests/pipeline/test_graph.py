@@ -269,7 +269,7 @@ def test_the_real_basin(domst_data: Path, tmp_path: Path, client: Client):
     catalog = load_catalog(Path(__file__).parents[2] / "catalogs" / "daddys_creek.yaml")
     store = tmp_path / "store.zarr"
     report = run(catalog, store, client)
-    assert report.rasters == 2192
+    assert report.files == 2192
     data = open_watershed(store, "03539600").load()
     assert data.sizes["time"] == 2192
     rng = np.random.default_rng(0)
