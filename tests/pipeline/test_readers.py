@@ -127,11 +127,17 @@ def packed(dataset: xr.Dataset) -> xr.Dataset:
             {"axes": {"time": "when", "y": "p", "x": "q"}, "crs": "EPSG:4326", "units": "mm"},
         ),
         (lambda d: d.expand_dims(height=[2.0]), {}),
+        (lambda d: d.rename_dims(lat="nlat", lon="nlon").reset_index(["lat", "lon"]), {}),
+        (
+            lambda d: d.drop_attrs().rename_dims(lat="p", lon="q").reset_index(["lat", "lon"]),
+            {"axes": {"y": "p", "x": "q", "latitude": "lat", "longitude": "lon"}},
+        ),
         (packed, {}),
         (lambda d: d.fillna(-3.0), {"missing": [-3]}),
         (lambda d: d.isel(time=[2, 0, 3, 1]), {}),
     ],
     ids=["transposed", "ascending", "westward", "0..360", "float32", "day", "named", "height",
+         "beside", "pointed",
          "packed", "code", "shuffled"],
 )  # fmt: skip
 def test_turned_axes_give_the_same_cells(
