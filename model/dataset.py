@@ -296,9 +296,18 @@ class Pack:
     runoff: torch.Tensor  # (H, S), NaN where missing and in the spin-up
     spinup: int
 
-    def inputs(self, end: int | None = None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What `DomST` takes, of the steps before `end`."""
+    @property
+    def past(self) -> torch.Tensor:
+        """Runoff of the step before, (H, S), NaN where missing."""
+        return torch.nn.functional.pad(self.runoff[:, :-1], (1, 0), value=torch.nan)
+
+    def forcings(self, end: int | None = None) -> tuple[torch.Tensor, ...]:
+        """What `DomST.encode` takes, of the steps before `end`."""
         return self.rain[:, :end], self.state[:, :end], self.basin[:, :end]
+
+    def inputs(self, end: int | None = None) -> tuple[torch.Tensor, ...]:
+        """What `DomST` takes, of the steps before `end`."""
+        return (*self.forcings(end), self.past[:, :end])
 
 
 def make_pack(heads: Sequence[HeadData], spinup: int, device: torch.device) -> Pack:

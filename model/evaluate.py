@@ -10,11 +10,12 @@ from model import baselines, metrics
 from model.dataset import HeadData
 
 
-def score_head(head: HeadData, simulated: np.ndarray) -> dict[str, Any]:
+def score_head(head: HeadData, simulated: np.ndarray, history: bool) -> dict[str, Any]:
     """One entry of `metrics.json`.
 
     Args:
         simulated: (T,) discharge [m3 s-1] of the whole record.
+        history: whether past discharge was an input; the ridge then has it too.
 
     Returns:
         Metrics of `metrics.evaluate` on the test steps, with the NSE of persistence (the
@@ -27,7 +28,14 @@ def score_head(head: HeadData, simulated: np.ndarray) -> dict[str, Any]:
     floors = {
         "persistence": baselines.persistence(observed),
         "climatology": baselines.climatology(observed, times, train),
-        "ridge": baselines.ridge(head.rain, observed, times, train, split.validation),
+        "ridge": baselines.ridge(
+            head.rain,
+            observed,
+            times,
+            train,
+            split.validation,
+            discharge_lead=1 if history else None,
+        ),
     }
     test = split.test
     window = metrics.default_peak_window(np.timedelta64(round(head.step_seconds), "s"))

@@ -192,9 +192,8 @@ class Trainer:
         if settings.windows:
             inputs, routed = self._cut(steps)
         else:
-            encoded, arriving = self.network.encode(*pack.inputs(end))
-            inputs, routed = encoded[head, steps], arriving[head, steps]
-        runoff = self.network.decode(inputs, routed, keep)
+            inputs, routed = (x[head, steps] for x in self.network.encode(*pack.forcings(end)))
+        runoff = self.network.decode(inputs, routed, pack.past[head, steps], keep)
         losses = runoff_loss(
             runoff[..., settings.warmup :],
             pack.runoff[head, steps[..., settings.warmup :]],
@@ -222,7 +221,7 @@ class Trainer:
         for first, last in steps[0][:, [0, -1]].tolist():
             reach = max(0, first - lags)
             inputs, routed = self.network.encode(
-                *(series[:, reach : last + 1] for series in self.pack.inputs())
+                *(series[:, reach : last + 1] for series in self.pack.forcings())
             )
             pieces.append((inputs[:, first - reach :], routed[:, first - reach :]))
         inputs, routed = (torch.stack(parts, 1) for parts in zip(*pieces, strict=True))

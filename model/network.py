@@ -200,7 +200,9 @@ class DomST(nn.Module):
         inputs += SEASON + len(BASIN_MEMORY_DAYS)
         inputs += settings.image_features if settings.cnn else 0
         self.lstm = HeadLSTM(heads, inputs, settings.hidden)
-        self.output = HeadLinear(heads, settings.hidden, 3 if settings.contribution else 1, 0.3)
+        outputs = (3 if settings.contribution else 1) + (2 if settings.history else 0)
+        self.history = settings.history
+        self.output = HeadLinear(heads, settings.hidden, outputs, 0.3)
         usual = (sheds.runoff_mean / sheds.runoff_scale).clamp(0.01, 20)
         self.output.bias.data[:, 0, 0] = inverse_softplus(usual)
         if settings.contribution:  # half of it: the routed rain brings the rest
@@ -238,7 +240,9 @@ class DomST(nn.Module):
             inputs.append(self.encoder(images))
         return torch.cat(inputs, -1), routed
 
-    def decode(self, inputs: Tensor, routed: Tensor, keep: Tensor | None = None) -> Tensor:
+    def decode(
+        self, inputs: Tensor, routed: Tensor, past: Tensor, keep: Tensor | None = None
+    ) -> Tensor:
         """Runoff [mm per step] by each readout, (H, R, B, L); stretches start from rest.
 
         Two readouts see one memory. The gated one adds the share of the routed rain that runs off
@@ -246,8 +250,12 @@ class DomST(nn.Module):
         each is trained for itself and their mean is the answer. Without the contribution block
         only the direct one is left.
 
+        With `history` each readout is there twice: as it is, and corrected by learned shares of
+        its own error one step before, where runoff was observed then, and of that error's change.
+
         Args:
             inputs, routed: (H, B, L, I) and (H, B, L), gathered from what `encode` returned.
+            past: (H, B, L) runoff of the step before [mm per step], NaN where missing.
             keep: (H, B, 1, M) dropout mask, already scaled.
         """
         state = self.lstm(inputs)
@@ -259,12 +267,23 @@ class DomST(nn.Module):
         if self.contribution is not None:
             fast = 2 * torch.sigmoid(out[..., 1]) * routed / scale
             readouts.append(F.softplus(out[..., 2] + fast))
-        return torch.stack(readouts, 1) * scale[:, None]
+        runoff = torch.stack(readouts, 1) * scale[:, None]
+        if not self.history:
+            return runoff
+        before = F.pad(runoff[..., :-1], (1, 0), value=torch.nan)  # none before the first step
+        error = (past[:, None] - before).nan_to_num(0.0)
+        trend = error - F.pad(error[..., :-1], (1, 0))
+        share, slope = torch.sigmoid(out[..., -2]), torch.tanh(out[..., -1])
+        corrected = runoff + share[:, None] * error + slope[:, None] * trend
+        return torch.cat([runoff, corrected.clamp(min=0)], 1)
 
-    def forward(self, rain: Tensor, state: Tensor, basin: Tensor) -> Tensor:
-        """Runoff [mm per step], (H, T), simulated in one go from the first step to the last."""
+    def forward(self, rain: Tensor, state: Tensor, basin: Tensor, past: Tensor) -> Tensor:
+        """Runoff [mm per step], (H, T), in one go from the first step to the last."""
         inputs, routed = self.encode(rain, state, basin)
-        return self.decode(inputs[:, None], routed[:, None]).mean(1)[:, 0]
+        readouts = self.decode(inputs[:, None], routed[:, None], past[:, None])
+        if self.history:
+            readouts = readouts[:, readouts.shape[1] // 2 :]
+        return readouts.mean(1)[:, 0]
 
 
 def inverse_softplus(y: Tensor) -> Tensor:

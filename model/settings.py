@@ -27,6 +27,7 @@ class Settings(BaseModel):
     # the network
     contribution: bool = Field(default=True, description="the pixel-contribution block")
     cnn: bool = Field(default=True, description="the image encoder")
+    history: bool = Field(default=False, description="past discharge as input: a forecast")
     conv_channels: int = Field(default=8, ge=1, description="maps of each convolution")
     pools: int = Field(default=4, ge=1, description="learned location maps that pool an image")
     image_features: int = Field(default=8, ge=1, description="numbers an image is encoded into")
@@ -65,4 +66,5 @@ class Settings(BaseModel):
             for name, on in (("contribution", self.contribution), ("CNN", self.cnn))
             if not on and self.variant != "singlehead"
         ]
-        return " ".join([self.variant, " and ".join(off)]).strip()
+        history = ["with past discharge"] if self.history else []
+        return " ".join([self.variant, " and ".join(off + history)]).strip()

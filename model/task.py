@@ -82,7 +82,14 @@ def train_pack(
                     failures.append(str(end))
                 else:
                     scores.append(
-                        finish_head(run, heads[end.site_no], end, rows[end.site_no], target)
+                        finish_head(
+                            run,
+                            heads[end.site_no],
+                            end,
+                            rows[end.site_no],
+                            target,
+                            settings.history,
+                        )
                     )
             busy = (time.monotonic() - began) / len(sites)
             done += [score | {"busy": busy, "worker": worker.address} for score in scores]
@@ -113,7 +120,7 @@ def learned(network: DomST) -> dict[str, float]:
 
 
 def finish_head(
-    run: Run, head: HeadData, fitted: Fitted, row: int, device: torch.device
+    run: Run, head: HeadData, fitted: Fitted, row: int, device: torch.device, history: bool
 ) -> dict[str, Any]:
     """Predict, score, draw and record a trained head."""
     simulated, physics = simulate(head, fitted.checkpoint, device)
@@ -121,7 +128,7 @@ def finish_head(
     scores = {
         "site_no": head.site_no,
         "name": head.name,
-        **score_head(head, simulated),
+        **score_head(head, simulated, history),
         **physics,
         "validation_nse": fitted.validation_nse,
         "best_update": fitted.best_update,

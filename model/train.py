@@ -203,12 +203,13 @@ def main(
     ] = Settings().updates,
     variant: Annotated[
         Variant,
-        typer.Option(
-            help="multihead, or a baseline: usual windows of the region's map, one by one."
-        ),
+        typer.Option(help="Approach; the single heads are slow baselines, see docs."),
     ] = "multihead",
     contribution: Annotated[bool, typer.Option(help="The pixel-contribution block.")] = True,
     cnn: Annotated[bool, typer.Option(help="The image encoder.")] = True,
+    history: Annotated[
+        bool, typer.Option("--history", help="Forecast one step ahead: past discharge is an input.")
+    ] = False,
 ) -> None:
     """Train one Dom-ST head a watershed of a store, in parallel on Dask workers."""
     console = Console()
@@ -216,6 +217,7 @@ def main(
         chosen: dict[str, Any] = {
             "contribution": contribution,
             "cnn": cnn,
+            "history": history,
             "updates": updates,
             "seed": seed,
             "validation_years": tuple(validation_year or ()),

@@ -17,7 +17,7 @@ Make = Callable[..., HeadData]
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(params=[{}, {"contribution": False}, {"cnn": False}], ids=str)
+@pytest.fixture(params=[{}, {"contribution": False}, {"cnn": False}, {"history": True}], ids=str)
 def settings(request: pytest.FixtureRequest) -> Settings:
     return Settings(hidden=16, warmup=60, **request.param)
 
@@ -59,12 +59,45 @@ def test_heads_of_a_pack_never_mix(make_head: Make, settings: Settings) -> None:
 def test_runoff_depends_on_no_later_rain(make_head: Make, settings: Settings) -> None:
     network, inputs = build([make_head("01")], settings)
     before = network(*inputs)
-    rain, state, basin = (x.clone() for x in inputs)
-    for later in (rain, state, basin):
+    changed = [x.clone() for x in inputs]
+    for later in changed:
         later[:, 300:] += 1.0
-    after = network(rain, state, basin)
+    after = network(*changed)
     assert torch.equal(before[:, :300], after[:, :300])
     assert not torch.allclose(before[:, 300:], after[:, 300:])
+
+
+def test_a_forecast_sees_no_runoff_of_its_own_step(make_head: Make) -> None:
+    settings = Settings(hidden=16, warmup=60, history=True)
+    network, (*forcings, past) = build([make_head("01")], settings)
+    later = past.clone()
+    later[:, 300:] *= 2  # runoff observed in step 299 and after
+    before, after = network(*forcings, past), network(*forcings, later)
+    assert torch.equal(before[:, :300], after[:, :300])
+    assert (before[:, 300:] != after[:, 300:]).any()
+    pack = make_pack([make_head("01")], settings.warmup, CPU)
+    torch.testing.assert_close(pack.past[0, 1:], pack.runoff[0, :-1], equal_nan=True)
+
+
+def test_a_forecast_without_observations_is_the_simulation(make_head: Make) -> None:
+    """And where there is one, the error before is taken off in part."""
+    settings = Settings(hidden=16, warmup=60, history=True)
+    network, (*forcings, past) = build([make_head("01")], settings)
+    inputs, routed = network.encode(*forcings)
+    none = torch.full_like(past, torch.nan)
+    simulated = network.decode(inputs[:, None], routed[:, None], none[:, None])
+    mean = simulated[:, : simulated.shape[1] // 2].mean(1)[:, 0]
+    torch.testing.assert_close(network(*forcings, none), mean)
+    error = torch.full_like(past, 10.0)
+    error[:, 1:] += mean[:, :-1]
+    raised = network(*forcings, error)[:, 1:] - mean[:, 1:]
+    assert ((raised > 0) & (raised < 15)).all()
+
+
+def test_without_history_runoff_is_no_input(make_head: Make) -> None:
+    settings = Settings(hidden=16, warmup=60)
+    network, (*inputs, past) = build([make_head("01")], settings)
+    assert torch.equal(network(*inputs, past), network(*inputs, past + 5))
 
 
 def test_wetness_depends_on_no_later_rain() -> None:
@@ -112,8 +145,8 @@ def test_empty_cells_hold_nothing(make_head: Make) -> None:
 
 
 def test_runoff_is_never_negative(make_head: Make, settings: Settings) -> None:
-    network, (rain, state, basin) = build([make_head("01")], settings)
-    assert (network(rain * 50, state * 9, basin) >= 0).all()
+    network, (rain, state, *rest) = build([make_head("01")], settings)
+    assert (network(rain * 50, state * 9, *rest) >= 0).all()
 
 
 def test_season_goes_round_once_a_year() -> None:
@@ -130,19 +163,21 @@ def test_encoding_once_gives_the_gradients_of_windows_cut_out(
     starts, length = [70, 200, 240], 90
     lags = network.sheds.lags[0]
 
-    encoded, routed = network.encode(*inputs)
+    *forcings, past = inputs
+    encoded, routed = network.encode(*forcings)
     steps = torch.tensor(starts)[None, :, None] + torch.arange(length)
     head = torch.zeros(1, 1, 1, dtype=torch.int64)
-    once = network.decode(encoded[head, steps], routed[head, steps])
+    once = network.decode(encoded[head, steps], routed[head, steps], past[head, steps])
     once.square().sum().backward()
     gradients = {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
 
     network.zero_grad()
     cut = []
     for start in starts:
-        past = slice(start - lags, start + length)
-        encoded, routed = network.encode(*(x[:, past] for x in inputs))
-        cut.append(network.decode(encoded[:, None, lags:], routed[:, None, lags:])[:, :, 0])
+        reach = slice(start - lags, start + length)
+        encoded, routed = network.encode(*(x[:, reach] for x in forcings))
+        own = past[:, None, start : start + length]
+        cut.append(network.decode(encoded[:, None, lags:], routed[:, None, lags:], own)[:, :, 0])
     separate = torch.stack(cut, 2)
     separate.square().sum().backward()
     torch.testing.assert_close(separate, once)
