@@ -299,7 +299,9 @@ def _forcing(store: Contents, name: str) -> tuple[Check, dict[str, np.ndarray]]:
     missing = {site: 1 - float(share.mean()) for site, share in covered.items()}
     fails += [f"{s}: no value at all" for s, share in missing.items() if share > 1 - 1e-9]
     warns = [f"{s}: {share:.1%} missing" for s, share in missing.items() if share > MISSING_REPORT]
-    passes = f"{low:.4g}..{high:.4g} {source.units}, {max(missing.values()):.1%} missing at most"
+    passes = (
+        f"{low:.4g}..{high:.4g} {source.store_units}, {max(missing.values()):.1%} missing at most"
+    )
     return _verdict(name, fails, warns, passes), means
 
 

@@ -62,7 +62,7 @@ def test_run_plan_check(world: World):
 def test_plan_of_a_half_done_store(stored: World):
     array_of(open_store(stored.store, "r+"), "progress")[3] = 0
     result = stored.command("plan", stored.catalog, "--store", stored.store)
-    assert "1 of 4 tasks are to be done, 3 files" in result.stdout
+    assert "1 of 4 tasks are to be done, 3 rasters" in result.stdout
     assert stored.run().exit_code == 0
     result = stored.command("plan", stored.catalog, "--store", stored.store)
     assert "nothing is to be done" in result.stdout
