@@ -38,7 +38,7 @@ def raster_files(catalog: Path) -> list[Path]:
     """Every raster that a run reads."""
     described = load_catalog(catalog)
     series = (open_series(described, names) for names in group_forcings(described))
-    return [path for one in series for path in one.paths]
+    return [Path(path) for one in series for path in one.paths]
 
 
 def read_bare(files: list[Path]) -> float:

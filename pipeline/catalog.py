@@ -18,6 +18,7 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -26,11 +27,12 @@ from pydantic import (
 )
 
 from pipeline.errors import InputError
+from pipeline.units import FORCING_UNITS
 
 STEP = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 PRECIPITATION = "precipitation"
 TIME_FIELD = re.compile(r"\{time:([^}]*)\}")
-
+UNIT_SECONDS = {"min": 60, "h": 3600, "d": 86400}  # of durations
 
 YEARS = (1700, 2200)  # which nanoseconds since 1970 can count
 NAMES = r"^[A-Za-z][A-Za-z0-9_]*$"  # of forcings, which are names of arrays
@@ -58,7 +60,17 @@ def _utc(value: datetime) -> datetime:
     return value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
 
 
+def _duration(value: Any) -> Any:
+    """Durations as people write them, `30min`, `-6h` or `1d`, besides ISO 8601."""
+    if isinstance(value, str):
+        number = re.fullmatch(r"([+-]?\d{1,6}(?:\.\d+)?)(min|h|d)", value.strip())
+        if number:
+            return timedelta(seconds=float(number[1]) * UNIT_SECONDS[number[2]])
+    return value
+
+
 Instant = Annotated[datetime, AfterValidator(_utc)]
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 
 class Strict(BaseModel):
@@ -103,21 +115,12 @@ class TimeLabel(Strict):
     """
 
     label: Literal["start", "end"] = "start"
-    offset: timedelta = Field(
+    offset: Duration = Field(
         default=timedelta(0),
         ge=timedelta(days=-31),
         le=timedelta(days=31),
         description="hours as '12h' or ISO 8601",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _hours(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("offset"), str):
-            hours = re.fullmatch(r"([+-]?\d{1,6}(?:\.\d+)?)h", data["offset"].strip())
-            if hours:
-                return {**data, "offset": timedelta(hours=float(hours[1]))}
-        return data
 
     def start_of(self, label: pd.DatetimeIndex, step: timedelta) -> pd.DatetimeIndex:
         """Starts (naive UTC) of the intervals of length `step` that `label` names."""
@@ -125,23 +128,109 @@ class TimeLabel(Strict):
         return label + pd.Timedelta(shift)
 
 
-class RasterSource(Strict):
-    """A raw raster series, one step a file."""
+class AxisNames(Strict):
+    """Names in a file of several dimensions, where it does not say which is which itself.
 
-    driver: Literal["geotiff"]
-    files: str = Field(description="path with {time:%Y%m%d} where the label stands")
-    band: int = Field(default=1, ge=1)
-    units: Literal["mm", "degC"] = Field(description="mm per step for precipitation")
+    `time`, `y` and `x` are dimensions, `latitude` and `longitude` coordinates of both y and x.
+    """
+
+    time: str | None = None
+    y: str | None = None
+    x: str | None = None
+    latitude: str | None = None
+    longitude: str | None = None
+
+
+DRIVER_KEYS = {  # keys of a raster source that mean something to some drivers alone
+    "band": {"geotiff", "gdal"},
+    "inside": {"gdal"},
+    "variable": {"netcdf", "zarr"},
+    "group": {"netcdf", "zarr"},
+    "axes": {"netcdf", "zarr"},
+    "place_by": {"netcdf", "zarr"},
+    "select": {"grib"},
+    "times": {"netcdf", "zarr", "grib"},
+}
+
+
+class RasterSource(Strict):
+    """A raw raster series: where its files are, and what of a raster they do not say themselves."""
+
+    driver: Literal["geotiff", "gdal", "netcdf", "zarr", "grib"]
+    files: str = Field(
+        min_length=1, description="path; {time:%Y%m%d} stands for the label, * for anything"
+    )
+    inside: str | None = Field(default=None, description="gdal: name in a zip, * for anything")
+    band: int = Field(default=1, ge=1, description="geotiff, gdal")
+    variable: str | None = Field(default=None, description="netcdf, zarr")
+    group: str | None = Field(default=None, description="netcdf, zarr")
+    axes: AxisNames = AxisNames()
+    select: dict[str, str | int | float] = Field(default={}, description="grib: keys of a message")
+    crs: str | None = Field(default=None, description="where the file has none or a wrong one")
+    place_by: Literal["axes", "latlon"] | None = Field(
+        default=None, description="which counts where a file says twice where its pixels lie"
+    )
+    units: Literal[tuple(FORCING_UNITS)] = Field(description="of the file's numbers")  # type: ignore[valid-type]
     missing: list[float] = Field(default=[], description="missing codes besides the file's nodata")
+    step: Duration | None = Field(default=None, gt=timedelta(0), description="the store's if none")
     time: TimeLabel = TimeLabel()
+    times: Literal["name", "file"] | None = Field(
+        default=None, description="where labels stand; in the name if that has a whole date"
+    )
+    over_time: Literal["sum", "mean"] | None = Field(default=None, description="in a step")
     min_valid: float = Field(default=0.5, gt=0, le=1, description="least valid share of a cell")
-    max_missing_steps: int = Field(default=0, ge=0, description="steps that may lack a file")
+    max_missing_steps: int = Field(default=0, ge=0, description="rasters that may be missing")
+    max_invalid: float = Field(default=1.0, ge=0, le=1, description="share of a block's pixels")
+    max_negative: float = Field(default=0.01, ge=0, le=1, description="share of a block's pixels")
 
     @model_validator(mode="after")
-    def _one_time_field(self) -> Self:
-        if len(TIME_FIELD.findall(self.files)) != 1:
+    def _of_the_driver(self) -> Self:
+        for key, drivers in DRIVER_KEYS.items():
+            if self.driver not in drivers and self.sets(key):
+                known = ", ".join(sorted(drivers))
+                raise ValueError(f"{key} is a key of {known}, driver is {self.driver}")
+        fields = len(TIME_FIELD.findall(self.files))
+        if fields > 1:
+            raise ValueError(f"files {self.files!r} has {fields} {{time:...}} fields, not one")
+        if self.driver in ("geotiff", "gdal") and not fields:
             raise ValueError(f"files {self.files!r} needs one {{time:%Y%m%d}} field")
+        if self.driver in DRIVER_KEYS["variable"] and not self.variable:
+            raise ValueError(f"driver {self.driver} needs a variable")
         return self
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> Self:
+        kind = FORCING_UNITS[self.units].kind
+        if (kind, self.over_time) in (("state", "sum"), ("rate", "mean")):
+            raise ValueError(f"over_time: {self.over_time} makes no sense of units {self.units!r}")
+        return self
+
+    def sets(self, key: str) -> bool:
+        """Whether a key has another value than when it is left out."""
+        return bool(getattr(self, key) != type(self).model_fields[key].get_default())
+
+    @property
+    def sums(self) -> bool:
+        """Whether a step of the store gets the sum over its time, and not the mean."""
+        return (self.over_time or "sum") == "sum" and FORCING_UNITS[self.units].kind != "state"
+
+    @property
+    def store_units(self) -> str:
+        """Unit in the store."""
+        return FORCING_UNITS[self.units].store
+
+    def conversion(self, units: str, interval: timedelta, step: timedelta) -> tuple[float, float]:
+        """Scale and offset from a mean of the file's numbers over a step to the store's number.
+
+        Args:
+            units: of the numbers.
+            interval: of time that one raster stands for.
+            step: of the store.
+        """
+        unit = FORCING_UNITS[units]
+        if unit.kind == "rate":
+            return unit.factor * step.total_seconds(), unit.offset
+        return unit.factor * (step / interval if self.sums else 1.0), unit.offset
 
 
 class Columns(Strict):
@@ -250,9 +339,22 @@ class Catalog(Strict):
         rain = self.forcings.get(PRECIPITATION)
         if rain is None:
             raise ValueError(f"forcings {sorted(self.forcings)} lack {PRECIPITATION!r}")
-        if rain.units != "mm":
-            raise ValueError(f"precipitation units {rain.units!r}: expected 'mm' (per step)")
-        for name in self.forcings:
+        if not (rain.sums and rain.store_units == "mm"):
+            raise ValueError(
+                f"precipitation units {rain.units!r}: expected an amount or a rate, such as 'mm'"
+            )
+        for name, source in self.forcings.items():
+            if name != PRECIPITATION and source.sets("max_negative"):
+                raise ValueError(f"forcings.{name}.max_negative: is a key of {PRECIPITATION} alone")
+            if source.step and (source.step > (step := STEP[self.period.step])):
+                raise ValueError(
+                    f"forcings.{name}.step: {source.step} is coarser than the period's: expected "
+                    f"at most {step}"
+                )
+            if source.step and step % source.step:
+                raise ValueError(
+                    f"forcings.{name}.step: {source.step} does not divide the period's {step}"
+                )
             if name in TAKEN or name.endswith("valid_fraction"):
                 raise ValueError(f"forcings.{name}: expected a name that the store does not use")
         return self
@@ -367,4 +469,6 @@ def _describe(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{key}: missing: this key is required"
     value = "" if isinstance(problem["input"], dict) else f" {problem['input']!r}:"
-    return f"{key}:{value} {problem['msg']}"
+    message = re.sub(r"^\w+ should be ", "expected ", problem["msg"].removeprefix("Value error, "))
+    message = re.sub(r"^\w+ should ", "expected it to ", message)
+    return f"{key}:{value} {message}"

@@ -23,9 +23,10 @@ FORCINGS = {  # what CF calls the forcings that have a name there
     },
     "temperature": {"standard_name": "air_temperature", "long_name": "mean air temperature"},
 }
-UNITS = {  # catalog units: CF units and how a value stands for its step
-    "mm": {"units": "mm", "cell_methods": "time: sum area: mean"},
-    "degC": {"units": "degree_Celsius", "cell_methods": "time: mean area: mean"},
+UNITS = {"mm": "mm", "degC": "degree_Celsius"}  # of forcings in the store, and CF's
+OVER_TIME = {  # how a value stands for its step: whether it is a sum
+    True: "time: sum area: mean",
+    False: "time: mean area: mean",
 }
 WGS84 = CRS.from_epsg(4326).to_cf()
 AREA = {"standard_name": "cell_area", "long_name": "area on the WGS84 ellipsoid", "units": "m2"}

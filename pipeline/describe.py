@@ -29,16 +29,18 @@ def describe_plan(plan: Plan, store: Path | None = None) -> str:
         ("watersheds", f"{len(plan.sites)}: {', '.join(s.watershed.site_no for s in plan.sites)}"),
     ]
     for source in plan.sources:
-        rows, columns = source.weights.raw_shape
+        series, (rows, columns) = source.series, source.weights.raw_shape
+        rasters, missing = int(series.present.sum()), int((~series.present).sum())
+        held = f"{rasters} rasters in {source.files}" if rasters != source.files else f"{rasters}"
         lines.append(
             (
                 "read",
-                f"{', '.join(source.series.names)}: {source.files} files, "
+                f"{', '.join(series.names)}: {held} files, "
                 f"{_size(source.raw_bytes)}, {rows} x {columns} pixels of each",
             )
         )
-        if source.files < plan.steps:
-            lines.append(("", f"{plan.steps - source.files} steps without a file"))
+        if missing:
+            lines.append(("", f"{missing} of {missing + rasters} rasters are missing"))
     lines += [
         ("compute", f"{len(plan.blocks)} tasks, each a block of {plan.block_steps} steps"),
         ("write", f"{_size(plan.steps * plan.step_bytes)} before compression"),
@@ -59,7 +61,7 @@ def _state(plan: Plan, store: Path) -> str:
         return f"{store}: finished, nothing is to be done"
     return (
         f"{store}: {len(todo)} of {len(plan.blocks)} tasks are to be done, "
-        f"{sum(block.files for block in todo)} files, {_size(sum(b.raw_bytes for b in todo))}"
+        f"{sum(block.rasters for block in todo)} rasters, {_size(sum(b.raw_bytes for b in todo))}"
     )
 
 

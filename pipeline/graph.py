@@ -25,6 +25,7 @@ from distributed.scheduler import KilledWorker
 from pipeline.catalog import Catalog
 from pipeline.errors import InputError, RunError
 from pipeline.plan import Block, Plan, Source, make_plan
+from pipeline.steps import StepMeans, Tally
 from pipeline.store import (
     BlockWriter,
     attributes_of,
@@ -48,15 +49,17 @@ class BlockReport:
 
     Attributes:
         name: its start.
-        files: rasters read.
+        rasters: read.
         invalid_pixels: for each forcing, the share of raw pixels over the region without a value.
         invalid_cells: for each forcing, the share of cells left without a value.
+        negative_pixels: number of raw pixels below zero of each forcing of which that is counted.
     """
 
     name: str
-    files: int
+    rasters: int
     invalid_pixels: dict[str, float]
     invalid_cells: dict[str, float]
+    negative_pixels: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,8 @@ class RunReport:
 
     @property
     def files(self) -> int:
-        """Rasters read."""
-        return sum(block.files for block in self.blocks)
+        """Rasters read: files, or parts of files that hold several."""
+        return sum(block.rasters for block in self.blocks)
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ def execute(
         InputError: a raster is not as the series says.
         RunError: the disk is full or read-only, or the workers are gone.
     """
-    total, done = sum(block.files for block in todo), 0
+    total, done = sum(block.rasters for block in todo), 0
     progress(0, total)
     if not todo:
         return []
@@ -178,10 +181,10 @@ def execute(
             report = _result(future, store)
             LOG.info(
                 "block %s: %d rasters, invalid pixels %s, invalid cells %s",
-                report.name, report.files, report.invalid_pixels, report.invalid_cells,
+                report.name, report.rasters, report.invalid_pixels, report.invalid_cells,
             )  # fmt: skip
             reports.append(report)
-            done += report.files
+            done += report.rasters
             progress(done, total)
     finally:
         client.cancel([future for future in futures if not future.done()])
@@ -217,15 +220,31 @@ def run_block(job: Job, block: Block) -> BlockReport:
 
 
 def _run_block(job: Job, block: Block) -> BlockReport:
-    invalid_pixels, invalid_cells = {}, {}
+    report = BlockReport(block.name, block.rasters, {}, {}, {})
     job.writer.mark(block, 0)
     for source in job.sources:
-        raw = source.series.read(block.start, block.stop, source.weights.window)
-        for name, pixels in raw.items():
-            value, valid = source.weights.apply(pixels)
-            value[valid < job.min_valid[name]] = np.nan
-            invalid_pixels[name] = float(np.isnan(pixels).mean())
-            invalid_cells[name] = float(np.isnan(value).mean())
+        for name, (means, tally) in _read(source, block).items():
+            tally.require(source, name, block)
+            scale, offset = source.series.conversion(name)
+            value, valid = means.result(scale, offset, job.min_valid[name])
+            report.invalid_pixels[name] = tally.invalid_share
+            report.invalid_cells[name] = float(np.isnan(value).mean())
+            report.negative_pixels[name] = tally.negative
             job.writer.write(block, name, value, valid)
     job.writer.mark(block, block.stamp)
-    return BlockReport(block.name, block.files, invalid_pixels, invalid_cells)
+    return report
+
+
+def _read(source: Source, block: Block) -> dict[str, tuple[StepMeans, Tally]]:
+    """Read and regrid a series' rasters of a block, a piece at a time; by forcing."""
+    series, weights = source.series, source.weights
+    first, stop = block.start * series.per_step, block.stop * series.per_step
+    steps, shape = block.stop - block.start, weights.coverage.shape
+    done = {name: (StepMeans(steps, series.per_step, shape), Tally()) for name in series.names}
+    for start in range(first, stop, source.piece):
+        raw = series.read(start, min(start + source.piece, stop), weights.window)
+        for name, pixels in raw.items():
+            means, tally = done[name]
+            tally.add(series, name, pixels)
+            means.add(start - first, *weights.apply(pixels))
+    return done

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,8 @@ from pipeline.catalog import Catalog
 from pipeline.errors import InputError
 from pipeline.grid import Grid
 from pipeline.rasters import RasterSeries, group_forcings, open_series
-from pipeline.regrid import SeparableWeights, separable_weights
+from pipeline.rasters.files import ONLY
+from pipeline.rasters.layout import Location, Weights
 from pipeline.watersheds import (
     Watershed,
     coverage,
@@ -32,6 +34,7 @@ LOG = logging.getLogger(__name__)
 BLOCK_BYTES = 64 * 2**20  # raw float32 values of one series that a block holds in memory
 BLOCK_STEPS = 366  # longest block: a year of days is lost at most when a run is interrupted
 BLOCKS = 8  # blocks that a shorter period is cut into, for the workers to share
+VERSIONS = ("ETag", "LastModified", "mtime", "created")  # what file systems tell versions by
 OUTSIDE_REPORT, OUTSIDE_REFUSE = 0.1, 0.5  # shares of a watershed that lie beyond the rasters
 
 
@@ -43,7 +46,7 @@ class Block:
         index: position among the period's blocks.
         start, stop: positions in the period's steps.
         name: start of the first step, as a date (with the hour if the steps are hours).
-        files: number of raw files.
+        rasters: to be read: files, or parts of files that hold several.
         raw_bytes: their size.
         stamp: 64-bit digest of the files' names, sizes and times of change; never 0.
     """
@@ -52,7 +55,7 @@ class Block:
     start: int
     stop: int
     name: str
-    files: int
+    rasters: int
     raw_bytes: int
     stamp: int
 
@@ -79,12 +82,14 @@ class Source:
     """A raster series, its weights on the region's grid, and its files.
 
     Attributes:
+        piece: intervals that are read at once; bounds the memory of a block, however long it is.
         files, raw_bytes: their number and size.
         digest: SHA-256 of their names, sizes and times of change.
     """
 
     series: RasterSeries
-    weights: SeparableWeights
+    weights: Weights
+    piece: int
     files: int
     raw_bytes: int
     digest: str
@@ -143,7 +148,7 @@ def make_plan(catalog: Catalog) -> Plan:
     opened = []
     for names in group_forcings(catalog):
         series = open_series(catalog, names)
-        opened.append((series, _weights(series, grid)))
+        opened.append((series, series.layout.weights(grid)))
     steps = len(catalog.period.times)
     block_steps = min(catalog.block_steps or _block_steps(steps, opened), steps)
     blocks, sources = _blocks(catalog, opened, block_steps)
@@ -152,13 +157,6 @@ def make_plan(catalog: Catalog) -> Plan:
         for site in sites:
             _require_rasters(catalog, site, source)
     return Plan(catalog, grid, sites, sources, block_steps, blocks)
-
-
-def _weights(series: RasterSeries, grid: Grid) -> SeparableWeights:
-    try:
-        return separable_weights(series.x_edges, series.y_edges, grid)
-    except InputError as error:
-        raise InputError(f"{series.layout.path}: {error}") from error
 
 
 def _site(watershed: Watershed, grid: Grid) -> Site:
@@ -170,11 +168,10 @@ def _require_rasters(catalog: Catalog, site: Site, source: Source) -> None:
     """Report or refuse a watershed that reaches beyond the rasters."""
     area = site.coverage * site.grid.cell_area
     outside = 1 - float((area * source.weights.coverage[site.window]).sum() / area.sum())
-    x, y = source.series.x_edges, source.series.y_edges
     message = (
         f"{catalog.resolve(catalog.watersheds.file)}: {outside:.0%} of the watershed of "
         f"{site.watershed.site_no} lies outside the rasters of {source.series.names[0]}, which "
-        f"span {min(x):.6g}..{max(x):.6g}, {min(y):.6g}..{max(y):.6g}"
+        f"span {source.series.layout.placement.span}"
     )
     if outside > OUTSIDE_REFUSE:
         raise InputError(f"{message}: expected at most {OUTSIDE_REFUSE:.0%}")
@@ -182,15 +179,33 @@ def _require_rasters(catalog: Catalog, site: Site, source: Source) -> None:
         LOG.warning("%s", message)
 
 
-def _block_steps(steps: int, opened: list[tuple[RasterSeries, SeparableWeights]]) -> int:
-    """Steps in a block: few enough for memory and for `BLOCKS` blocks, the same on any machine."""
-    widest = max(math.prod(weights.raw_shape) * len(series.names) for series, weights in opened)
-    most = max(1, min(BLOCK_STEPS, BLOCK_BYTES // (4 * widest)))
-    return math.ceil(steps / max(min(BLOCKS, steps), math.ceil(steps / most)))
+def _block_steps(steps: int, opened: list[tuple[RasterSeries, Weights]]) -> int:
+    """Steps in a block: few enough for memory and for `BLOCKS` blocks, the same on any machine.
+
+    Whole chunks of the raw files, where those hold more than a block would, so that none is
+    decompressed twice.
+    """
+    widest = max(_raster_bytes(*one) for one in opened)
+    most = max(1, min(BLOCK_STEPS, BLOCK_BYTES // widest))
+    length = math.ceil(steps / max(min(BLOCKS, steps), math.ceil(steps / most)))
+    chunk = max(math.ceil(series.layout.chunk_steps / series.per_step) for series, _ in opened)
+    return chunk * math.ceil(length / chunk)
+
+
+def _raster_bytes(series: RasterSeries, weights: Weights) -> int:
+    """Of the window of a raster, as it is in memory."""
+    return 4 * math.prod(weights.raw_shape) * len(series.names)
+
+
+def _piece(series: RasterSeries, weights: Weights) -> int:
+    """Intervals that are read at once: whole chunks of the raw files, where they fit."""
+    most = max(1, BLOCK_BYTES // _raster_bytes(series, weights))
+    chunk = series.layout.chunk_steps
+    return most - most % chunk if most > chunk else most
 
 
 def _blocks(
-    catalog: Catalog, opened: list[tuple[RasterSeries, SeparableWeights]], block_steps: int
+    catalog: Catalog, opened: list[tuple[RasterSeries, Weights]], block_steps: int
 ) -> tuple[tuple[Block, ...], tuple[Source, ...]]:
     """Cut the period, and stamp each block and each series with what is known of their files."""
     times = catalog.period.times
@@ -199,7 +214,11 @@ def _blocks(
     blocks = []
     for index, start in enumerate(range(0, len(times), block_steps)):
         stop = min(start + block_steps, len(times))
-        lines = [line for lines, _ in listed for line in lines[start:stop]]
+        parts = [
+            (files, slice(start * series.per_step, stop * series.per_step))
+            for files, (series, _) in zip(listed, opened, strict=True)
+        ]
+        lines = [line for files, part in parts for line in files.lines[part]]
         digest = hashlib.sha256("\n".join(lines).encode()).digest()
         blocks.append(
             Block(
@@ -207,8 +226,8 @@ def _blocks(
                 start=start,
                 stop=stop,
                 name=times[start].strftime(form),
-                files=sum(line != "" for line in lines),
-                raw_bytes=int(sum(sizes[start:stop].sum() for _, sizes in listed)),
+                rasters=sum(line != "" for line in lines),
+                raw_bytes=round(sum(files.sizes[part].sum() for files, part in parts)),
                 stamp=int.from_bytes(digest[:8], "little") or 1,
             )
         )
@@ -216,28 +235,66 @@ def _blocks(
         Source(
             series=series,
             weights=weights,
-            files=int(series.present.sum()),
-            raw_bytes=int(sizes.sum()),
-            digest=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+            piece=_piece(series, weights),
+            files=files.count,
+            raw_bytes=round(files.sizes.sum()),
+            digest=hashlib.sha256("\n".join(files.lines).encode()).hexdigest(),
         )
-        for (series, weights), (lines, sizes) in zip(opened, listed, strict=True)
+        for (series, weights), files in zip(opened, listed, strict=True)
     )
     return tuple(blocks), sources
 
 
-def _describe_files(series: RasterSeries) -> tuple[list[str], np.ndarray]:
-    """A line (name, size, time of change) and the size of each step's file; empty and 0 if none."""
-    lines, sizes = [""] * series.present.size, np.zeros(series.present.size, np.int64)
-    for step, path in zip(np.flatnonzero(series.present).tolist(), series.paths, strict=True):
-        stat = _stat(path)
-        lines[step], sizes[step] = f"{path.name} {stat[0]} {stat[1]}", stat[0]
-    return lines, sizes
+@dataclass(frozen=True, eq=False)
+class FileList:
+    """What is known of a series' files without opening them.
+
+    Attributes:
+        lines: for each interval the name, size and time of change of its raster's file, and the
+            raster's position where it has one; empty without a raster.
+        sizes: float64 (intervals,), bytes of the file, in equal parts for its rasters here.
+        count: number of files.
+    """
+
+    lines: list[str]
+    sizes: np.ndarray
+    count: int
 
 
-def _stat(path: Path) -> tuple[int, int]:
-    """Size and time of change of a file that was listed a moment ago."""
+def _describe_files(series: RasterSeries) -> FileList:
+    rasters = np.flatnonzero(series.present).tolist()
+    places = [series.files.place(interval) for interval in rasters]
+    held = Counter(path for path, _ in places)
+    stats = {path: _stat(path) for path in held}
+    lines, sizes = [""] * series.present.size, np.zeros(series.present.size)
+    for interval, (path, position) in zip(rasters, places, strict=True):
+        size, changed = stats[path]
+        at = "" if position == ONLY else f" {position}"
+        lines[interval] = f"{Path(path).name} {size} {changed}{at}"
+        sizes[interval] = size / held[path]
+    return FileList(lines, sizes, len(held))
+
+
+def _stat(path: Location) -> tuple[int, str]:
+    """Size and what tells one version from another, of a file that was listed a moment ago.
+
+    Of a folder or a URL, which a Zarr store is, those of all files in it.
+    """
     try:
-        stat = path.stat()
+        if isinstance(path, Path) and not path.is_dir():
+            stat = path.stat()
+            return stat.st_size, str(stat.st_mtime_ns)
+        import fsspec  # comes with xarray's Zarr
+
+        system, root = fsspec.core.url_to_fs(str(path))
+        found = system.find(root, detail=True)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}: expected a raster to stay in place") from error
-    return stat.st_size, stat.st_mtime_ns
+    if not found:
+        raise InputError(f"{path}: holds no file: expected a raster to stay in place")
+    lines = [
+        f"{name} {about['size']} {[about[key] for key in VERSIONS if key in about]}"
+        for name, about in sorted(found.items())
+    ]
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return sum(about["size"] for about in found.values()), digest

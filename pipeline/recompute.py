@@ -1,28 +1,34 @@
 """A few steps of a store computed again from its raw files, plainly and in float64.
 
-Nothing is shared with `pipeline.regrid` or `pipeline.rasters` but the formula: files are opened
-one at a time and in full, overlaps are a dense matrix of every cell and pixel, sums are matrix
-products.
+Nothing is shared with `pipeline.regrid`, `pipeline.overlap` or `pipeline.steps` but the formula:
+rasters are read one at a time and in full, overlaps are a dense matrix of every cell and pixel and
+sums are matrix products; pixels that do not follow parallels are drawn as polygons, and a sample of
+the cells is compared. GeoTIFFs are read without `pipeline.rasters`, too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import rasterio
 import zarr
 from rasterio.errors import RasterioError
 
-from pipeline.catalog import STEP, TIME_FIELD, Catalog, RasterSource, load_catalog
+from pipeline.catalog import PRECIPITATION, Catalog, RasterSource, load_catalog
+from pipeline.drawn import draw
 from pipeline.errors import InputError
 from pipeline.grid import CELLS_PER_DEGREE, zone_area
+from pipeline.rasters import RasterSeries, open_series
+from pipeline.rasters.layout import Axes, Curvilinear
+from pipeline.steps import NOISE
 from pipeline.store import array_of, valid_fraction_name
 
 STEPS = 5  # compared for each forcing
+CELLS = 40  # compared, where pixels are drawn
 TOTAL_TOLERANCE = 1e-6  # relative
 CELL_TOLERANCE = 1e-5  # of the largest raw value
 
@@ -63,63 +69,105 @@ def compare_with_raw(root: zarr.Group, catalog_path: Path, digest: str) -> list[
 
 def _compare(root: zarr.Group, catalog: Catalog, name: str, chosen: np.ndarray) -> Difference:
     source = catalog.forcings[name]
+    series = open_series(catalog, [name])
     x, y = (np.asarray(array_of(root, f"region/{axis}")[...]) for axis in ("x", "y"))
     area = np.asarray(array_of(root, "region/cell_area")[...])
     values = array_of(root, f"region/{name}")
     fractions = array_of(root, f"region/{valid_fraction_name(name)}")
+    scale, offset = series.conversion(name)
+    regrid = _regridder(series.layout.placement, x, y)
     total = cell = 0.0
     good, compared = True, 0
     for step in chosen.tolist():
-        path = _path(catalog, source, catalog.period.times[step])
         if compared == STEPS:
             break
-        if not path.exists() and source.max_missing_steps:
+        raw = [
+            _raw(catalog, series, name, interval)
+            for interval in range(step * series.per_step, (step + 1) * series.per_step)
+            if series.present[interval]
+        ]
+        if not raw:
             continue
-        raw, x_edges, y_edges = _read(path, source)
+        parts = [regrid(pixels) for pixels in raw]
+        amount, share = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
+        fraction = share / series.per_step
+        with np.errstate(invalid="ignore"):
+            expected = amount / share * scale + offset
         value = np.asarray(values[step], dtype=np.float64)
         valid = np.asarray(fractions[step], dtype=np.float64)
-        amount, share = _regrid(raw, x_edges, y_edges, x, y)
-        kept = share >= source.min_valid
-        scale = max(float(np.nanmax(np.abs(raw), initial=0.0)), 1e-6)
-        both = np.isfinite(value) & kept
-        error = np.abs(value[both] - amount[both] / share[both])
+        kept = fraction >= source.min_valid
+        largest = max(float(np.nanmax(np.abs(pixels), initial=0.0)) for pixels in raw)
+        limit = CELL_TOLERANCE * max(largest * abs(scale) + abs(offset), 1e-6)
+        seen = np.isfinite(share)  # cells that were computed again
+        both = np.isfinite(value) & kept & seen
+        error = np.abs(value[both] - expected[both])
         ours = float((value * valid * area)[both].sum())
-        theirs = float((amount * area)[both].sum())
-        norm = max(float((np.abs(amount) * area)[both].sum()), 1e-6 * float(area.sum()))
+        theirs = float((expected * fraction * area)[both].sum())
+        norm = float((np.abs(expected) * fraction * area)[both].sum())
+        norm = max(norm, 1e-6 * float(area.sum()))
         cell = max(cell, float(error.max(initial=0.0)))
         total = max(total, abs(ours - theirs) / norm)
-        near = np.abs(share - source.min_valid) < 1e-5  # may fall on either side
-        good &= bool((np.isfinite(value) == kept)[~near].all())
-        good &= float(error.max(initial=0.0)) <= CELL_TOLERANCE * scale
+        clear = np.abs(fraction - source.min_valid) >= 1e-5  # others may fall on either side
+        good &= bool((np.isfinite(value) == kept)[clear & seen].all())
+        good &= float(error.max(initial=0.0)) <= limit
         good &= total <= TOTAL_TOLERANCE
         compared += 1
-    return Difference(name, source.units, compared, total, cell, good)
+    return Difference(name, source.store_units, compared, total, cell, good)
 
 
-def _path(catalog: Catalog, source: RasterSource, start: pd.Timestamp) -> Path:
-    """The file of the step that starts at `start`."""
-    length = STEP[catalog.period.step] if source.time.label == "end" else timedelta(0)
-    label = start + length - source.time.offset
-    name = TIME_FIELD.sub(lambda match: label.strftime(match[1]), source.files)
-    return catalog.resolve(name)
+def _raw(catalog: Catalog, series: RasterSeries, name: str, interval: int) -> np.ndarray:
+    """A whole raster as float64 with NaN, in the source's units, (rows, columns)."""
+    source = catalog.forcings[name]
+    if source.driver == "geotiff":
+        raw = _read(Path(series.files.place(interval)[0]), source)
+    else:
+        rows, columns = series.layout.shape
+        whole = slice(0, rows), slice(0, columns)
+        raw = series.read(interval, interval + 1, whole)[name][0].astype(np.float64)
+    if name == PRECIPITATION:
+        step = series.intervals.step
+        factor = source.conversion(source.units, step, step)[0]
+        raw = np.where(raw < 0, np.where(raw * factor >= -NOISE, 0.0, np.nan), raw)
+    return raw
 
 
-def _read(path: Path, source: RasterSource) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A band as float64 with NaN, and the edges of its pixels."""
+def _read(path: Path, source: RasterSource) -> np.ndarray:
+    """A band as float64 with NaN."""
     try:
         with rasterio.open(path) as file:
             masked = file.read(source.band, masked=True).astype(np.float64)
             scale, offset = file.scales[source.band - 1], file.offsets[source.band - 1]
-            transform, shape = file.transform, file.shape
     except RasterioError as error:
         raise InputError(
             f"{path}: not readable: expected the raster that the store holds"
         ) from error
     raw = masked.filled(np.nan)
     raw[np.isin(raw, source.missing)] = np.nan
-    x_edges = transform.c + transform.a * np.arange(shape[1] + 1)
-    y_edges = transform.f + transform.e * np.arange(shape[0] + 1)
-    return raw * scale + offset, x_edges, y_edges
+    return raw * scale + offset
+
+
+Regridder = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def _regridder(placement: Axes | Curvilinear, x: np.ndarray, y: np.ndarray) -> Regridder:
+    """What turns a raster into sums over valid pixels of (share of the cell's area) x value, and of
+    the shares: (y, x), NaN in cells that are left out."""
+    if isinstance(placement, Axes) and placement.crs is None:
+        return partial(_regrid, x_edges=placement.x_edges, y_edges=placement.y_edges, x=x, y=y)
+    drawn = draw(placement)
+    chosen = np.random.default_rng(x.size).permutation(x.size * y.size)[:CELLS]
+    at = list(zip(*np.unravel_index(chosen, (y.size, x.size)), strict=True))
+    shares = [drawn.shares(x[column], y[row], 1 / CELLS_PER_DEGREE) for row, column in at]
+
+    def regrid(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        amount, share = (np.full((y.size, x.size), np.nan) for _ in range(2))
+        for cell, (pixels, part) in zip(at, shares, strict=True):
+            here = raw[pixels]
+            amount[cell] = (part * np.nan_to_num(here)).sum()
+            share[cell] = (part * np.isfinite(here)).sum()
+        return amount, share
+
+    return regrid
 
 
 def _regrid(

@@ -144,8 +144,8 @@ def separable_weights(
             any cell of the grid.
     """
     x_edges, y_edges = np.asarray(x_edges, np.float64), np.asarray(y_edges, np.float64)
-    _require_axis("longitudes", x_edges)
-    _require_axis("latitudes", y_edges)
+    require_axis("longitudes", x_edges)
+    require_axis("latitudes", y_edges)
     if abs(x_edges[-1] - x_edges[0]) > ROUND * (1 + SLIVER):
         raise InputError(
             f"raster longitudes {x_edges[0]:g} to {x_edges[-1]:g}: expected at most 360 degrees"
@@ -171,7 +171,7 @@ def separable_weights(
     return SeparableWeights(window, row_bands, column_bands)
 
 
-def _require_axis(name: str, edges: NDArray[np.float64]) -> None:
+def require_axis(name: str, edges: NDArray[np.float64]) -> None:
     steps = np.diff(edges)
     if edges.ndim != 1 or edges.size < 2 or not ((steps > 0).all() or (steps < 0).all()):
         raise InputError(f"raster {name} {edges}: expected strictly ascending or descending edges")

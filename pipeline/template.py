@@ -285,7 +285,10 @@ def _forcing(
 ) -> None:
     """An array (time, y, x) to be filled, one chunk a block."""
     source = plan.catalog.forcings.get(name)
-    own = {**cf.FORCINGS.get(name, {"long_name": name}), **cf.UNITS[source.units]} if source else {}
+    own = dict(cf.FORCINGS.get(name, {"long_name": name})) if source else {}
+    if source:
+        own["units"] = cf.UNITS[source.store_units]
+        own["cell_methods"] = cf.OVER_TIME[source.sums]
     group.create_array(
         name,
         shape=(plan.steps, *grid.shape),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,9 +192,13 @@ def _crossing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _read_table(path: Path) -> gpd.GeoDataFrame:
     """The polygon file in EPSG:4326."""
     try:
-        table = gpd.read_file(path)
+        with warnings.catch_warnings(record=True) as said:  # by GDAL, of what it mended
+            warnings.simplefilter("always")
+            table = gpd.read_file(path)
     except (OSError, pyogrio.errors.DataSourceError, shapely.errors.ShapelyError) as error:
         raise InputError(f"{path}: not readable ({error}): expected polygons") from error
+    for one in said:
+        LOG.warning("%s: %s", path, one.message)
     if not isinstance(table, gpd.GeoDataFrame) or table.crs is None:
         raise InputError(f"{path}: has no CRS: expected polygons with one")
     try:
@@ -202,10 +207,11 @@ def _read_table(path: Path) -> gpd.GeoDataFrame:
         raise InputError(f"{path}: CRS {table.crs.name}: expected one on the Earth") from error
 
 
-def _sound(geometry: shapely.Geometry | None, path: Path, site: str) -> Polygon | MultiPolygon:
+def _sound(geometry: object, path: Path, site: str) -> Polygon | MultiPolygon:
     """A valid polygon, rings mended where that does not change what it covers."""
     if not isinstance(geometry, Polygon | MultiPolygon) or geometry.is_empty:
-        kind = "nothing" if geometry is None or geometry.is_empty else geometry.geom_type
+        some = isinstance(geometry, shapely.Geometry) and not geometry.is_empty
+        kind = type(geometry).__name__ if some else "nothing"
         raise InputError(f"{path}: {site}: geometry is {kind}: expected a polygon")
     west, south, east, north = geometry.bounds
     if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):

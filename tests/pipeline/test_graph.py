@@ -132,7 +132,7 @@ def test_a_block_reports_what_was_invalid(world: World, client: Client):
     for block in report.blocks:
         first = int(block.name[-2:]) - 1
         seen = world.rain[first : first + 3, :, :10]  # pixels over the region
-        assert block.files == 3
+        assert block.rasters == 3
         assert block.invalid_pixels["precipitation"] == pytest.approx(np.isnan(seen).mean())
 
 

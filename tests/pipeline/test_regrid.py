@@ -284,7 +284,7 @@ def test_real_prism_days_match_brute_force(domst_data: Path):
     catalog = load_catalog(CHECKOUT / "catalogs" / "daddys_creek.yaml")
     series = open_series(catalog, ["precipitation", "temperature"])
     grid = Grid.covering((-85.2, 35.7, -84.8, 36.1))
-    weights = separable_weights(series.x_edges, series.y_edges, grid)
+    weights = series.layout.weights(grid)
     wet = [340, 341, 342, 343]
     block = series.read(wet[0], wet[-1] + 1, weights.window)
     for band, name in ((2, "precipitation"), (1, "temperature")):

@@ -1,0 +1,78 @@
+"""Arrays that are costly to make, kept between runs in the user's cache folder.
+
+The folder is $DOMST_CACHE, or ~/.cache/dom-st. A file is named by the SHA-256 of what its arrays
+were made from, so it never goes stale; anybody may delete it at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load, save
+
+LOG = logging.getLogger(__name__)
+
+DIGEST = hashlib.sha256().digest_size
+
+
+def folder() -> Path:
+    """Where the arrays are kept."""
+    return Path(os.environ.get("DOMST_CACHE") or Path.home() / ".cache" / "dom-st")
+
+
+def key_of(*parts: Any) -> str:
+    """SHA-256 over the parts: arrays by type, shape and bytes, anything else by its repr."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype.str} {part.shape} ".encode())
+            digest.update(np.ascontiguousarray(part).tobytes())
+        else:
+            digest.update(f"{part!r} ".encode())
+    return digest.hexdigest()
+
+
+def load_arrays(key: str) -> dict[str, np.ndarray] | None:
+    """The arrays kept under `key`; None if there are none, or, with a warning, if they are damaged.
+
+    A file is the SHA-256 of the rest, then the arrays as safetensors writes them.
+    """
+    path = _path(key)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        LOG.warning("%s: not readable (%s): made again", path, error.strerror)
+        return None
+    if content[:DIGEST] != hashlib.sha256(content[DIGEST:]).digest():
+        LOG.warning("%s: damaged: made again", path)
+        return None
+    return load(content[DIGEST:])
+
+
+def save_arrays(key: str, arrays: dict[str, np.ndarray]) -> None:
+    """Keep arrays under `key`: all of them or, with a warning if the folder takes none, nothing."""
+    path, content = _path(key), save(arrays)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(hashlib.sha256(content).digest() + content)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        LOG.warning("%s: not written (%s): made again next time", path, error.strerror)
+
+
+def _path(key: str) -> Path:
+    return folder() / f"{key}.arrays"

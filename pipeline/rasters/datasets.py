@@ -1,0 +1,478 @@
+"""NetCDF, HDF5 and Zarr, as xarray opens them: places, times, and windows of variables.
+
+What a dimension or a coordinate is follows from its attributes after CF, then from its name; a
+catalog says what cannot be told from either. Dimensions are found by name, never by position, so
+that transposed arrays are read as they are meant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+
+from pipeline.catalog import RasterSource
+from pipeline.errors import InputError
+from pipeline.rasters.files import ONLY, Place
+from pipeline.rasters.layout import Layout, Location, column_parts, decode
+from pipeline.rasters.placement import (
+    DEGREES_EAST,
+    DEGREES_NORTH,
+    Axis,
+    Coordinates,
+    place_pixels,
+)
+
+STANDARD_NAMES = {
+    "time": "time",
+    "latitude": "y",
+    "longitude": "x",
+    "projection_y_coordinate": "y",
+    "projection_x_coordinate": "x",
+    "grid_latitude": "y",
+    "grid_longitude": "x",
+}
+NAMES = {
+    "time": {"time", "t", "day", "date", "datetime", "valid_time"},
+    "y": {"y", "lat", "latitude", "northing", "south_north", "rlat", "nlat", "yc"},
+    "x": {"x", "lon", "longitude", "easting", "west_east", "rlon", "nlon", "xc"},
+}
+SINCE = re.compile(r"^\s*\w+\s+since\s", re.IGNORECASE)
+SAME_PLACE = 1e-3  # the files of one series agree to this share of a pixel
+# What backends raise on files that are cut, damaged, or something else.
+UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, IndexError, AttributeError, TypeError)
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetLayout(Layout):
+    """A layout, and what is compared with it in every file: `corners`, the outermost coordinates
+    (pixels count as `pixel` wide), by their names."""
+
+    corners: dict[str, NDArray[np.float64]]
+    pixel: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Names of a variable's dimensions; `time` is None where it has none."""
+
+    time: str | None
+    y: str
+    x: str
+
+
+@contextmanager
+def _opened(path: Location, source: RasterSource) -> Iterator[xr.Dataset]:
+    """Open a file or store as it is: numbers packed, times encoded, coordinates as variables."""
+    plain: dict[str, Any] = {
+        "group": source.group,
+        "mask_and_scale": False,
+        "decode_times": False,
+        "decode_coords": False,
+        "chunks": None,
+    }
+    try:
+        if source.driver == "zarr":
+            whole = zarr.open_group(str(path), mode="r").metadata.consolidated_metadata
+            dataset = xr.open_zarr(str(path), consolidated=whole is not None, **plain)
+        else:
+            dataset = xr.open_dataset(path, engine="netcdf4", cache=False, **plain)
+    except UNREADABLE as error:
+        group = f" with group {source.group!r}" if source.group else ""
+        raise InputError(
+            f"{path}: not readable ({_reason(error)}): expected {source.driver}{group}"
+        ) from error
+    with dataset:
+        yield dataset
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _variable(path: Location, dataset: xr.Dataset, source: RasterSource) -> xr.DataArray:
+    assert source.variable is not None
+    if source.variable not in dataset.variables:
+        raise InputError(
+            f"{path}: has no variable {source.variable!r}: expected one of "
+            f"{', '.join(sorted(map(str, dataset.variables)))}"
+        )
+    return dataset[source.variable]
+
+
+def _role(dataset: xr.Dataset, dimension: Hashable, source: RasterSource) -> str | None:
+    """`time`, `y` or `x`: what the catalog says, then the attributes, then the name."""
+    for role in ("time", "y", "x"):
+        if getattr(source.axes, role) == dimension:
+            return role
+    attributes = dataset.variables[dimension].attrs if dimension in dataset.variables else {}
+    if found := STANDARD_NAMES.get(str(attributes.get("standard_name", ""))):
+        return found
+    axis = str(attributes.get("axis", "")).lower()
+    if axis in ("t", "y", "x"):
+        return "time" if axis == "t" else axis
+    units = str(attributes.get("units", ""))
+    for pattern, role in ((SINCE, "time"), (DEGREES_NORTH, "y"), (DEGREES_EAST, "x")):
+        if pattern.match(units):
+            return role
+    name = str(dimension).lower()
+    return next((role for role, names in NAMES.items() if name in names), None)
+
+
+def _roles(path: Location, dataset: xr.Dataset, source: RasterSource) -> Roles:
+    variable = _variable(path, dataset, source)
+    found: dict[str, list[str]] = {"time": [], "y": [], "x": []}
+    rest = []
+    for dimension in variable.dims:
+        role = _role(dataset, dimension, source)
+        if role:
+            found[role].append(str(dimension))
+        elif variable.sizes[dimension] > 1:
+            rest.append(str(dimension))
+    if rest or not (len(found["y"]) == len(found["x"]) == 1 and len(found["time"]) <= 1):
+        sizes = ", ".join(f"{name} ({size})" for name, size in variable.sizes.items())
+        raise InputError(
+            f"{path}: {source.variable} has the dimensions {sizes}: expected to recognise one y, "
+            "one x and at most one time among them; the catalog can name them (axes)"
+        )
+    return Roles(next(iter(found["time"]), None), found["y"][0], found["x"][0])
+
+
+def _coordinates(
+    path: Location, dataset: xr.Dataset, roles: Roles, source: RasterSource
+) -> Coordinates:
+    """What the file says of where its pixels lie."""
+    variables = dataset.variables
+    latitude, longitude = (
+        _mesh(path, dataset, roles, source, role) for role in ("latitude", "longitude")
+    )
+    mapping = str(dataset[source.variable].attrs.get("grid_mapping", "")).partition(":")[0]
+    crs = None
+    if mapping in variables and source.crs is None:
+        attributes = {  # as Python's own numbers and lists, which pyproj wants
+            key: value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+            for key, value in variables[mapping].attrs.items()
+        }
+        if "grid_mapping_name" in attributes or "crs_wkt" in attributes:
+            try:
+                crs = CRS.from_cf(attributes)
+            except (CRSError, KeyError, ValueError) as error:
+                raise InputError(
+                    f"{path}: grid mapping {mapping} is not understood ({_reason(error)}): "
+                    "expected one after CF, or that the catalog says the CRS (crs)"
+                ) from error
+    return Coordinates(
+        y=_axis(dataset, roles.y),
+        x=_axis(dataset, roles.x),
+        latitude=_values(latitude, roles),
+        longitude=_values(longitude, roles),
+        crs=crs,
+    )
+
+
+def _axis(dataset: xr.Dataset, dimension: str) -> Axis | None:
+    """The coordinate along a dimension, if there is one."""
+    variable = dataset.variables.get(dimension)
+    if variable is None or variable.dims != (dimension,):
+        return None
+    return Axis(
+        name=dimension,
+        values=np.asarray(variable.values, np.float64),
+        units=str(variable.attrs.get("units", "")),
+        standard_name=str(variable.attrs.get("standard_name", "")),
+    )
+
+
+def _values(mesh: xr.Variable | None, roles: Roles) -> NDArray[np.float64] | None:
+    if mesh is None:
+        return None
+    return np.asarray(mesh.transpose(roles.y, roles.x).values, np.float64)
+
+
+def _mesh(
+    path: Location, dataset: xr.Dataset, roles: Roles, source: RasterSource, role: str
+) -> xr.Variable | None:
+    """The latitudes or longitudes (y, x) of the pixels' centres, if the file has any."""
+    pattern = DEGREES_NORTH if role == "latitude" else DEGREES_EAST
+    named = getattr(source.axes, role)
+    if named is not None:
+        if named not in dataset.variables or set(dataset.variables[named].dims) != {
+            roles.y,
+            roles.x,
+        }:
+            raise InputError(
+                f"{path}: axes.{role} is {named!r}: expected a variable over {roles.y} and "
+                f"{roles.x}, as {source.variable} is"
+            )
+        return dataset.variables[named]
+    found = {}
+    for name, variable in dataset.variables.items():
+        if variable.ndim == 2 and set(variable.dims) == {roles.y, roles.x}:
+            attributes = variable.attrs
+            says = attributes.get("standard_name") == role or pattern.match(
+                str(attributes.get("units", ""))
+            )
+            if says or str(name).lower() in (role, role[:3]):
+                found[str(name)] = variable
+    if len(found) > 1:
+        raise InputError(
+            f"{path}: {', '.join(sorted(found))} are all a {role}: expected one, or that the "
+            f"catalog says which (axes.{role})"
+        )
+    return next(iter(found.values()), None)
+
+
+def read_layout(path: Location, sources: Sequence[RasterSource]) -> DatasetLayout:
+    """The layout of some variables of a file.
+
+    Raises:
+        InputError: the file is not readable, lacks a variable, or does not say clearly where the
+            pixels lie; the variables lie on different grids.
+    """
+    with _opened(path, sources[0]) as dataset:
+        return _layout(path, dataset, sources)
+
+
+def _layout(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSource]) -> DatasetLayout:
+    roles = _common_roles(path, dataset, sources)
+    variable = _variable(path, dataset, sources[0])
+    placement = place_pixels(path, _coordinates(path, dataset, roles, sources[0]), sources[0])
+    chunks = variable.encoding.get("preferred_chunks") or {}
+    corners = _corners(dataset, roles)
+    return DatasetLayout(
+        path=path,
+        shape=(variable.sizes[roles.y], variable.sizes[roles.x]),
+        placement=placement,
+        units=tuple(str(dataset[source.variable].attrs.get("units", "")) for source in sources),
+        chunk_steps=int(chunks.get(roles.time, 1)) if roles.time else 1,
+        corners=corners,
+        pixel={
+            name: float(abs(values.flat[-1] - values.flat[0]))
+            / max(1, max(variable.sizes[roles.y], variable.sizes[roles.x]) - 1)
+            for name, values in corners.items()
+        },
+    )
+
+
+def _common_roles(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSource]) -> Roles:
+    roles = [_roles(path, dataset, source) for source in sources]
+    for source, other in zip(sources, roles, strict=True):
+        if (other.y, other.x) != (roles[0].y, roles[0].x):
+            raise InputError(
+                f"{path}: {source.variable} lies on {other.y}, {other.x}, {sources[0].variable} "
+                f"on {roles[0].y}, {roles[0].x}: expected one grid in a file"
+            )
+    return roles[0]
+
+
+def _corners(dataset: xr.Dataset, roles: Roles) -> dict[str, NDArray[np.float64]]:
+    """First and last numbers of every coordinate of the pixels along each dimension."""
+    ends = [0, -1]
+    found = {}
+    for name, variable in dataset.variables.items():
+        dims = set(variable.dims)
+        if (dims and dims <= {roles.y, roles.x} and variable.dtype.kind in "fiu") and (
+            variable.ndim == 1 or _is_mesh(name, variable)
+        ):
+            found[str(name)] = np.asarray(
+                variable.isel(dict.fromkeys(variable.dims, ends)).values, np.float64
+            )
+    return found
+
+
+def _is_mesh(name: Hashable, variable: xr.Variable) -> bool:
+    units = str(variable.attrs.get("units", ""))
+    return bool(DEGREES_NORTH.match(units) or DEGREES_EAST.match(units)) or str(name).lower() in (
+        "lat", "lon", "latitude", "longitude",
+    )  # fmt: skip
+
+
+def _require_same(
+    path: Location,
+    found: Roles,
+    dataset: xr.Dataset,
+    layout: DatasetLayout,
+    sources: Sequence[RasterSource],
+) -> None:
+    """Shape, outermost coordinates and units are those of the series' first file."""
+    first = Path(layout.path).name
+    variable = _variable(path, dataset, sources[0])
+    shape = variable.sizes[found.y], variable.sizes[found.x]
+    if shape != layout.shape:
+        raise InputError(f"{path}: rows x columns {shape}: expected {layout.shape} as in {first}")
+    corners = _corners(dataset, found)
+    for name, expected in layout.corners.items():
+        one = corners.get(name)
+        if (
+            one is None
+            or one.shape != expected.shape
+            or (np.abs(one - expected).max() > SAME_PLACE * layout.pixel[name])
+        ):
+            said = None if one is None else one.ravel().tolist()
+            raise InputError(
+                f"{path}: {name} at the corners {said}: expected {expected.ravel().tolist()} as in "
+                f"{first}"
+            )
+    for source, units in zip(sources, layout.units, strict=True):
+        says = str(dataset[source.variable].attrs.get("units", ""))
+        if says != units:
+            raise InputError(
+                f"{path}: units of {source.variable} {says!r}: expected {units!r} as in {first}"
+            )
+
+
+def read_times(path: Location, sources: Sequence[RasterSource]) -> list[datetime]:
+    """Labels of the file's rasters by its own time axis, naive UTC, in the file's order.
+
+    Raises:
+        InputError: the file is not readable or has no time.
+    """
+    with _opened(path, sources[0]) as dataset:
+        roles = _common_roles(path, dataset, sources)
+        name = _time_name(path, dataset, roles, sources[0])
+        try:
+            encoded = xr.Dataset({name: dataset.variables[name]})
+            values = np.atleast_1d(xr.decode_cf(encoded)[name].values)
+        except UNREADABLE as error:
+            raise InputError(
+                f"{path}: {name} is not understood ({_reason(error)}): expected times after CF"
+            ) from error
+        return _datetimes(path, name, values)
+
+
+def _datetimes(path: Location, name: str, values: NDArray[Any]) -> list[datetime]:
+    """Whole seconds; other calendars' days count as days of that date."""
+    try:
+        if values.dtype == object:
+            values = np.array([value.isoformat() for value in values], "datetime64[us]")
+        times = pd.DatetimeIndex(values).round("s")
+    except (ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path}: {name} is not understood ({_reason(error)}): expected dates"
+        ) from error
+    if times.hasnans:
+        raise InputError(f"{path}: {name} has missing values: expected a time for each raster")
+    return [time.to_pydatetime() for time in times]
+
+
+def _time_name(path: Location, dataset: xr.Dataset, roles: Roles, source: RasterSource) -> str:
+    """Name of the variable that holds the times."""
+    if roles.time in dataset.variables:
+        return str(roles.time)
+    found = [
+        str(name)
+        for name, variable in dataset.variables.items()
+        if SINCE.match(str(variable.attrs.get("units", "")))
+        and variable.dims == ((roles.time,) if roles.time else ())
+    ]
+    if len(found) != 1:
+        raise InputError(
+            f"{path}: {len(found)} variables hold the times of {source.variable}: expected one, or "
+            "labels in the files' names (times: name)"
+        )
+    return found[0]
+
+
+def read_block(
+    places: Sequence[Place | None],
+    layout: Layout,
+    sources: Sequence[RasterSource],
+    window: tuple[slice, slice],
+) -> NDArray[np.float32]:
+    """A window of some variables of some files, opening each file once.
+
+    Args:
+        places: rasters of the series that `layout` describes; None where there is none.
+        layout: what each file has to look like.
+        sources: one for each variable.
+        window: (rows, columns); columns from the width on start again at the first column.
+
+    Returns:
+        float32 (sources, places, rows, columns), in the published units (scale and offset applied),
+        NaN where missing or without a file.
+
+    Raises:
+        InputError: a file is not readable, or not like the series' first.
+    """
+    assert isinstance(layout, DatasetLayout)
+    rows, columns = window
+    shape = (rows.stop - rows.start, columns.stop - columns.start)
+    block = np.full((len(sources), len(places), *shape), np.nan, np.float32)
+    numbered = [(k, place) for k, place in enumerate(places) if place is not None]
+    for path, group in groupby(numbered, key=lambda item: item[1][0]):
+        at, positions = zip(*((k, place[1]) for k, place in group), strict=True)
+        with _opened(path, sources[0]) as dataset:
+            roles = _common_roles(path, dataset, sources)
+            _require_same(path, roles, dataset, layout, sources)
+            for number, source in enumerate(sources):
+                variable = dataset.variables[source.variable]
+                try:
+                    raw = _raw(path, variable, _roles(path, dataset, source), positions, window)
+                except UNREADABLE as error:
+                    raise InputError(
+                        f"{path}: not readable ({_reason(error)}): expected {source.variable}"
+                    ) from error
+                out = np.empty(raw.shape, np.float32)
+                decode(out, *_unpacked(raw, variable.attrs, source.missing))
+                block[number, list(at)] = out
+    return block
+
+
+def _raw(
+    path: Location,
+    variable: xr.Variable,
+    roles: Roles,
+    positions: Sequence[int],
+    window: tuple[slice, slice],
+) -> NDArray[Any]:
+    """Packed numbers (positions, rows, columns)."""
+    steps = variable.sizes[roles.time] if roles.time else 1
+    if positions[0] == ONLY and steps != 1:
+        raise InputError(
+            f"{path}: holds {steps} rasters: expected one, of the time in its name; or that the "
+            "catalog says that times stand in the file (times: file)"
+        )
+    positions = [0] if positions[0] == ONLY else positions
+    first, last = positions[0], positions[-1] + 1
+    index: dict[Any, Any] = {roles.y: window[0]}
+    if roles.time:
+        whole = list(positions) == list(range(first, last))
+        index[roles.time] = slice(first, last) if whole else list(positions)
+    index |= {d: 0 for d in variable.dims if d not in (roles.time, roles.y, roles.x)}
+    order = (*((roles.time,) if roles.time else ()), roles.y, roles.x)
+    pieces = [
+        variable.isel({**index, roles.x: part}).transpose(*order).values
+        for part in column_parts(window, variable.sizes[roles.x])
+    ]
+    raw = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=-1)
+    return raw.reshape(len(positions), *raw.shape[-2:])
+
+
+def _unpacked(
+    raw: NDArray[Any], attributes: dict[Any, Any], missing: Sequence[float]
+) -> tuple[NDArray[Any], float, float, list[float]]:
+    """Packed numbers with their scale and offset, and the codes that mean missing, after CF."""
+    said = (attributes.get(key) for key in ("_FillValue", "missing_value"))
+    fills = [np.asarray(value).ravel() for value in said if value is not None]
+    codes = [number for fill in fills if fill.dtype.kind in "fiu" for number in fill]
+    if str(attributes.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i":
+        unsigned = np.dtype(f"u{raw.dtype.itemsize}")
+        codes = [np.asarray(code).astype(raw.dtype).view(unsigned)[()] for code in codes]
+        raw = raw.view(unsigned)
+    scale, offset = (
+        float(attributes.get(key, plain)) for key, plain in (("scale_factor", 1), ("add_offset", 0))
+    )
+    return raw, scale, offset, [*(code.item() for code in codes), *missing]

@@ -1,0 +1,271 @@
+"""What GDAL reads, by window: the layout of a raster, and its bands as float32 with NaN.
+
+GeoTIFFs are opened by their own driver, which is several times faster than looking for one.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from pyproj import CRS as ProjCRS
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+from pipeline.catalog import RasterSource
+from pipeline.errors import InputError
+from pipeline.rasters.files import Place
+from pipeline.rasters.layout import Axes, Layout, Location, column_parts, decode
+
+# A GeoTIFF's folder is neither listed nor searched for sidecar files: both cost more than the read.
+OPTIONS = {
+    "geotiff": {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"},
+    "grib": {"GRIB_NORMALIZE_UNITS": "NO"},  # kelvins stay kelvins, as the file says
+}
+KINDS = {  # GDAL's driver, where it is known, and what was expected
+    "geotiff": ("GTiff", "a GeoTIFF"),
+    "grib": ("GRIB", "GRIB messages"),
+    "gdal": (None, "a raster that GDAL reads"),
+}
+SAME_PLACE = 1e-3  # corners of the rasters of one series agree to this share of a pixel
+
+
+@dataclass(frozen=True, eq=False)
+class GdalLayout(Layout):
+    """What all rasters of a series have in common, as GDAL says it.
+
+    Attributes:
+        crs: the file's, or None.
+        transform: x of the first edge, width of a column, y of the first edge, height of a row, in
+            units of the CRS; width and height are negative where the axis descends.
+        bands: number of bands.
+    """
+
+    crs: CRS | None
+    transform: tuple[float, float, float, float]
+    bands: int
+
+
+def environment(source: RasterSource) -> rasterio.Env:
+    """GDAL's settings for a driver; enter it before `opened`."""
+    return rasterio.Env(**OPTIONS.get(source.driver, {}))
+
+
+@contextmanager
+def opened(path: Location, source: RasterSource) -> Iterator[DatasetReader]:
+    """Open a raster; whatever GDAL finds wrong while it is open is the file's fault.
+
+    Call it within `environment`: `rasterio.open` would make another one for each file, which
+    takes a quarter of the time that opening does.
+    """
+    driver, expected = KINDS[source.driver]
+    try:
+        with DatasetReader(_gdal_name(path, source), driver=driver) as file:
+            yield file
+    except RasterioError as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise InputError(f"{path}: not readable ({reason}): expected {expected}") from error
+
+
+def _gdal_name(path: Location, source: RasterSource) -> str:
+    """What GDAL calls a file, or the file inside it."""
+    if source.inside is None:
+        return str(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not readable ({error}): expected a zip file") from error
+    found = [name for name in names if fnmatch(name, source.inside)]
+    if len(found) != 1:
+        raise InputError(
+            f"{path}: {len(found)} of its {len(names)} files match {source.inside!r}: expected one"
+        )
+    return f"/vsizip/{path}/{found[0]}"
+
+
+def read_layout(path: Location, sources: Sequence[RasterSource]) -> GdalLayout:
+    """The layout of a raster.
+
+    Raises:
+        InputError: the file is not readable, has no CRS and the catalog gives none, lacks a band,
+            or its rows and columns do not follow the axes of its CRS.
+    """
+    first = sources[0]
+    with environment(first), opened(path, first) as file:
+        for source in sources:
+            if source.band > file.count:
+                raise InputError(f"{path}: has {file.count} bands: expected band {source.band}")
+        units = tuple(file.units[source.band - 1] or "" for source in sources)
+        return layout_of(path, file, first, units)
+
+
+def layout_of(
+    path: Location, file: DatasetReader, source: RasterSource, units: tuple[str, ...]
+) -> GdalLayout:
+    """The layout of an opened raster.
+
+    Raises:
+        InputError: as `read_layout`, but for bands.
+    """
+    transform = transform_of(path, file)
+    return GdalLayout(
+        path=path,
+        shape=file.shape,
+        placement=_axes(path, file.crs, transform, file.shape, source),
+        units=units,
+        chunk_steps=1,
+        crs=file.crs,
+        transform=transform,
+        bands=file.count,
+    )
+
+
+def transform_of(path: Location, file: DatasetReader) -> tuple[float, float, float, float]:
+    """First edge and width of a column, first edge and height of a row."""
+    t = file.transform
+    if t.b or t.d or t.is_identity:
+        raise InputError(
+            f"{path}: geotransform {tuple(t)[:6]}: expected rows along parallels and columns along "
+            "meridians, or the axes of a projection"
+        )
+    return t.c, t.a, t.f, t.e
+
+
+def _axes(
+    path: Location,
+    crs: CRS | None,
+    transform: tuple[float, float, float, float],
+    shape: tuple[int, int],
+    source: RasterSource,
+) -> Axes:
+    x_edges, y_edges = _edges(transform, shape)
+    projected = None
+    if source.crs is not None:
+        crs = CRS.from_user_input(source.crs)
+    if not crs:
+        raise InputError(f"{path}: has no CRS: expected one, or that the catalog says it (crs)")
+    if not crs.is_geographic:
+        projected = ProjCRS.from_wkt(crs.to_wkt())
+    return Axes(x_edges, y_edges, projected)
+
+
+def _edges(
+    transform: tuple[float, float, float, float], shape: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Edges of the columns and rows, in the file's order."""
+    x, width, y, height = transform
+    return x + width * np.arange(shape[1] + 1.0), y + height * np.arange(shape[0] + 1.0)
+
+
+def require_same(
+    path: Location, file: DatasetReader, expected: GdalLayout, bands: bool = True
+) -> None:
+    """An opened raster is like the first of its series.
+
+    Raises:
+        InputError: in shape, CRS, place or number of `bands` it is not.
+    """
+    shape, transform = file.shape, transform_of(path, file)
+    compared: dict[str, tuple[object, object, bool]] = {
+        "rows x columns": (shape, expected.shape, shape == expected.shape),
+        "CRS": (file.crs or None, expected.crs, file.crs == expected.crs),
+        "origin and pixel size": (
+            transform,
+            expected.transform,
+            transform == expected.transform or _same_place(transform, expected),
+        ),
+    }
+    if bands:
+        same = file.count == expected.bands
+        compared["number of bands"] = (file.count, expected.bands, same)
+    for what, (one, other, same) in compared.items():
+        if not same:
+            name = Path(expected.path).name
+            raise InputError(f"{path}: {what} {one}: expected {other} as in {name}")
+
+
+def _same_place(transform: tuple[float, float, float, float], expected: GdalLayout) -> bool:
+    """Whether the corners agree to a small share of a pixel; the shapes are the same."""
+    found = _edges(transform, expected.shape)
+    return all(
+        bool(np.abs(one - other).max() <= SAME_PLACE * abs(other[1] - other[0]))
+        for one, other in zip(found, _edges(expected.transform, expected.shape), strict=True)
+    )
+
+
+def read_block(
+    places: Sequence[Place | None],
+    layout: Layout,
+    sources: Sequence[RasterSource],
+    window: tuple[slice, slice],
+) -> NDArray[np.float32]:
+    """A window of some bands of some files, opening each file once.
+
+    Args:
+        places: rasters of the series that `layout` describes; None where there is none.
+        layout: what each file has to look like.
+        sources: one for each band, which say what else means missing besides its nodata value.
+        window: (rows, columns); columns from the width on start again at the first column.
+
+    Returns:
+        float32 (sources, places, rows, columns), in the published units (scale and offset applied),
+        NaN where missing or without a file.
+
+    Raises:
+        InputError: a file is not readable, or of another shape, CRS, number of bands or place.
+    """
+    assert isinstance(layout, GdalLayout)
+    windows, shape = windows_of(window, layout)
+    bands = [source.band for source in sources]
+    block = np.empty((len(bands), len(places), *shape), np.float32)
+    with environment(sources[0]):
+        for step, place in enumerate(places):
+            if place is None:
+                block[:, step] = np.nan
+                continue
+            path = place[0]
+            with opened(path, sources[0]) as file:
+                require_same(path, file, layout)
+                raw = read_bands(file, bands, windows)
+                for out, values, source in zip(block[:, step], raw, sources, strict=True):
+                    write_band(out, values, file, source.band, source)
+    return block
+
+
+def windows_of(window: tuple[slice, slice], layout: Layout) -> tuple[list[Window], tuple[int, int]]:
+    """GDAL's windows that make up a window side by side, and its shape."""
+    rows, columns = window
+    parts = column_parts(window, layout.shape[1])
+    return [
+        Window.from_slices((rows.start, rows.stop), (part.start, part.stop)) for part in parts
+    ], (rows.stop - rows.start, columns.stop - columns.start)
+
+
+def read_bands(file: DatasetReader, bands: list[int], windows: list[Window]) -> NDArray[Any]:
+    """The file's numbers, (bands, rows, columns)."""
+    pieces = [file.read(bands, window=piece) for piece in windows]
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=2)
+
+
+def write_band(
+    out: NDArray[np.float32],
+    raw: NDArray[Any],
+    file: DatasetReader,
+    band: int,
+    source: RasterSource,
+) -> None:
+    """Write a band's numbers to `out`: scaled, NaN where nodata or a missing code."""
+    nodata = file.nodatavals[band - 1]
+    codes = source.missing if nodata is None else [nodata, *source.missing]
+    decode(out, raw, file.scales[band - 1], file.offsets[band - 1], codes)
