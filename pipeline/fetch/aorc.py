@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-import zarr
-from zarr.core.buffer import default_buffer_prototype
+from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from pipeline.catalog import Catalog
@@ -43,7 +42,7 @@ class YearStore:
         path: where it lands.
         url: of the year's store.
         variable: its name.
-        array, attributes: metadata of the variable as published.
+        array, published: metadata of the variable as published, .zarray and .zattrs.
         coordinates: whole, numbers as stored.
         window: part of each of `DIMENSIONS`, in whole chunks.
     """
@@ -52,7 +51,7 @@ class YearStore:
     url: str
     variable: str
     array: dict[str, Any]
-    attributes: dict[str, Any]
+    published: dict[str, Any]
     coordinates: xr.Dataset
     window: tuple[slice, slice, slice]
 
@@ -60,6 +59,12 @@ class YearStore:
     def metadata(self) -> dict[str, Any]:
         """The variable's .zarray here."""
         return {**self.array, "shape": [part.stop - part.start for part in self.window]}
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The variable's .zattrs here: those published, and where it was cut from."""
+        window = [[part.start, part.stop] for part in self.window]
+        return {**self.published, "source": f"{self.url}/{self.variable}", "window": window}
 
     def chunks(self) -> Iterator[tuple[str, str]]:
         """Keys of the chunks as published, and here."""
@@ -76,28 +81,38 @@ class YearStore:
         (self.path / ".zmetadata").unlink(missing_ok=True)
         for dimension in DIMENSIONS:
             shutil.rmtree(self.path / dimension, ignore_errors=True)
-        for found in self.path.glob("*/.zarray"):  # another variable's too, if of another window
-            shape = json.loads(found.read_text())["shape"]
-            if found.parent.name == self.variable or shape != self.metadata["shape"]:
-                found.unlink()
+        for array in self.path.glob("*/.zarray"):  # another variable's too, if of another window
+            window = json.loads(array.with_name(".zattrs").read_text()).get("window")
+            if array.parent.name == self.variable or window != self.attributes["window"]:
+                array.unlink()
 
     @property
     def finished(self) -> bool:
         """Whether the store is there as it should be, its chunks apart."""
-        found = self.path / self.variable / ".zarray"
-        if not (found.exists() and (self.path / ".zmetadata").exists()):
-            return False
-        return json.loads(found.read_text()) == self.metadata
+        folder = self.path / self.variable
+        return (self.path / ".zmetadata").exists() and all(
+            (folder / name).exists() and json.loads((folder / name).read_text()) == content
+            for name, content in ((".zarray", self.metadata), (".zattrs", self.attributes))
+        )
 
     def finish(self) -> None:
         """Write coordinates and metadata, after all chunks."""
         parts = dict(zip(DIMENSIONS, self.window, strict=True))
+        held: dict[str, Buffer] = {}
         coordinates = self.coordinates.isel(parts).drop_encoding()
-        coordinates.to_zarr(self.path, mode="a", zarr_format=2, consolidated=False)
-        folder = self.path / self.variable
-        write_whole(folder / ".zattrs", json.dumps(self.attributes).encode())
-        write_whole(folder / ".zarray", json.dumps(self.metadata).encode())
-        zarr.consolidate_metadata(str(self.path), zarr_format=2)
+        coordinates.to_zarr(MemoryStore(held), mode="w", zarr_format=2, consolidated=False)
+        content = {key: buffer.to_bytes() for key, buffer in held.items()}
+        content[f"{self.variable}/.zattrs"] = json.dumps(self.attributes).encode()
+        content[f"{self.variable}/.zarray"] = json.dumps(self.metadata).encode()
+        for key, one in content.items():
+            write_whole(self.path / key, one)
+        metadata = {}
+        for pattern in (".zgroup", ".zattrs", "*/.zattrs", "*/.zarray"):
+            for found in sorted(self.path.glob(pattern)):
+                key = found.relative_to(self.path).as_posix()
+                metadata[key] = json.loads(found.read_text())
+        consolidated = {"zarr_consolidated_format": 1, "metadata": metadata}
+        write_whole(self.path / ".zmetadata", json.dumps(consolidated).encode())
 
 
 def plan_aorc(
@@ -157,12 +172,11 @@ def _plan_year(
 ) -> YearStore:
     metadata = _metadata(service, url)
     try:
-        array, attributes = metadata[f"{variable}/.zarray"], metadata[f"{variable}/.zattrs"]
+        array, published = metadata[f"{variable}/.zarray"], metadata[f"{variable}/.zattrs"]
     except KeyError as error:
         found = sorted(key.removesuffix("/.zarray") for key in metadata if key.endswith("/.zarray"))
         raise RunError(f"{url}: has {', '.join(found)}: expected {variable}") from error
-    if attributes.get("_ARRAY_DIMENSIONS") != DIMENSIONS:
-        found = attributes.get("_ARRAY_DIMENSIONS")
+    if (found := published.get("_ARRAY_DIMENSIONS")) != DIMENSIONS:
         raise RunError(f"{url}: {variable} has dimensions {found}: expected {DIMENSIONS}")
     coordinates = _coordinates(service, url, metadata)
     times = pd.DatetimeIndex(xr.decode_cf(coordinates)["time"].values)
@@ -184,7 +198,7 @@ def _plan_year(
         first, last = int(inside[0]) // chunk, int(inside[-1]) // chunk
         window.append(slice(first * chunk, min((last + 1) * chunk, mask.size)))
     return YearStore(
-        path, url, variable, array, attributes, coordinates, (window[0], window[1], window[2])
+        path, url, variable, array, published, coordinates, (window[0], window[1], window[2])
     )
 
 

@@ -41,7 +41,8 @@ class Outcome:
         part: key of the catalog.
         service: its name.
         there: files that were there before.
-        fetched: files that were fetched; in a dry run, that would be.
+        fetched: files that were fetched; in a dry run, that would be, or None where that is not
+            known before the watersheds are there.
         absent: files that the service does not have.
         bytes: of `fetched`; in a dry run an estimate, or None where nothing is known.
         dry_run: whether nothing was fetched.
@@ -50,13 +51,15 @@ class Outcome:
     part: str
     service: str
     there: int
-    fetched: int
+    fetched: int | None
     absent: int
     bytes: int | None
     dry_run: bool
 
     def __str__(self) -> str:
         """One line for the user."""
+        if self.fetched is None:
+            return f"{self.part}: {self.service}: not known before the watersheds are there"
         verb = "to fetch" if self.dry_run else "fetched"
         size = "size not known" if self.bytes is None else f"{self.bytes / MB:,.1f} MB"
         if self.dry_run and self.bytes is not None:

@@ -68,6 +68,9 @@ def _aorc(
 ) -> Outcome:
     polygon_file = catalog.resolve(catalog.watersheds.file)
     if catalog.bounds is None and not polygon_file.exists():
+        assert catalog.fetch is not None
+        if dry_run and catalog.fetch.watersheds:
+            return Outcome(f"forcings.{name}", service.name, 0, None, 0, None, dry_run=True)
         raise InputError(
             f"{catalog.path}: bounds: missing, and {polygon_file} is not there: expected one of "
             f"them, to know which part of {service.name} is wanted"

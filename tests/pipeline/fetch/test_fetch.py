@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import rasterio
 import shapely
+import yaml
 from typer.testing import CliRunner
 
 from pipeline.__main__ import app
@@ -28,13 +29,16 @@ from pipeline.watersheds import read_watersheds
 from tests.pipeline.fetch.job import ONLY_RAIN, Job, require_one_line
 from tests.pipeline.fetch.replay import (
     AREA_MI2,
+    BASIN,
     DAILY,
     DAYS,
     FLOW,
+    ITEMS,
     NAME,
     SITE,
     Replay,
     days_from,
+    recorded,
     serve_mrms,
     serve_usgs,
 )
@@ -104,6 +108,30 @@ def test_hours_of_mrms(job: Job, service: str, suffix: str):
     }
     del contents["20251220-000000"]  # labels are the ends of hours
     assert found == contents
+
+
+def test_the_recorded_answers_as_they_are(job: Job, domst_data: Path):
+    answers = recorded(domst_data)
+    for collection in ("daily", "monitoring-locations"):
+        job.replay.answers[ITEMS.format(collection)] = json.dumps(answers[collection]).encode()
+    sites = ["410252073314801", "410257073251001"]  # of the recorded monitoring locations
+    for site in sites:
+        job.replay.answers[f"/nldi/nwissite/USGS-{site}/basin"] = job.replay.answers[BASIN]
+    settings = yaml.safe_load(job.catalog.read_text())["watersheds"]
+    job.write(fetch={"watersheds": "nldi"}, watersheds=settings | {"sites": sites})
+    assert job.fetch().exit_code == 0
+    table = gpd.read_file(job.data / "watersheds" / "watersheds.gpkg")
+    assert table["SITE_NO"].tolist() == sites
+    assert table["NAME"].tolist() == ["CT-STM    2", "CT-NW    35"]
+    assert table["DRAINAGE"].isna().all()  # wells have none
+    job.write(fetch={"gauges": "waterdata"})
+    assert job.fetch().exit_code == 0
+    (csv,) = [content for name, content in job.files().items() if name.startswith("gauges/")]
+    assert csv.decode().splitlines() == [
+        "site_no,datetime,discharge,flag",
+        "05427718,2025-12-26,20.2,P",
+        "05427718,2026-03-19,27.1,P",
+    ]
 
 
 def test_a_record_keeps_its_flags(job: Job, domst_data: Path):
@@ -240,3 +268,25 @@ def test_requests_keep_their_pause(replay: Replay):
         assert service.get(f"{replay.url}/a") == b"a"
     service.close()
     assert time.monotonic() - started >= 3 * 0.05
+
+
+@pytest.mark.parametrize(("name", "steps"), [("iowa", 2557 * 24), ("iowa_prism", 2557)])
+def test_the_catalogs_of_iowa(
+    name: str, steps: int, domst_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The 23 sites of the list, seven years, and as many files to fetch."""
+    monkeypatch.setenv("DOMST_DATA", str(tmp_path))
+    path = REPOSITORY / "catalogs" / f"{name}.yaml"
+    catalog = load_catalog(path)
+    listed = pd.read_csv(domst_data / "iowa_sites.csv", dtype=str)
+    assert catalog.watersheds.sites == listed["site_no"].tolist()
+    assert len(catalog.period.times) == steps  # 2012 and 2016 have 366 days
+    result = CliRunner().invoke(app, ["fetch", str(path), "--dry-run"])
+    assert result.exit_code == 0, result.output
+    assert "watersheds: nldi: 23 files to fetch" in result.stdout
+    assert "gauges: waterdata: 23 files to fetch" in result.stdout
+    expected = {"iowa": "not known", "iowa_prism": "2557 files to fetch"}[name]
+    assert f"precipitation: {catalog.fetch.forcings['precipitation'].service}: {expected}" in (  # type: ignore[union-attr]
+        result.stdout
+    )
+    assert not list(tmp_path.iterdir())
