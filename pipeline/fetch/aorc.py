@@ -135,7 +135,7 @@ def plan_aorc(
             "{time:%Y}.zarr, as aorc is fetched"
         )
     bounds = _bounds(catalog)
-    wanted = labels(catalog.period, source.time, HOUR)
+    wanted = labels(catalog, name, HOUR)
     stores, items = [], []
     for year in sorted(set(wanted.year)):
         hours = wanted[wanted.year == year]

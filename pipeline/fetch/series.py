@@ -20,7 +20,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from pipeline.catalog import TIME_FIELD, Catalog, Period, TimeLabel
+from pipeline.catalog import TIME_FIELD, Catalog
 from pipeline.errors import InputError, RunError
 from pipeline.fetch.files import Item
 from pipeline.fetch.services import Service, excerpt
@@ -71,10 +71,22 @@ SERIES = MappingProxyType(
 )
 
 
-def labels(period: Period, time: TimeLabel, step: timedelta) -> pd.DatetimeIndex:
-    """Labels of the intervals of length `step` that make up a period, naive UTC."""
+def labels(catalog: Catalog, name: str, step: timedelta) -> pd.DatetimeIndex:
+    """Labels of the intervals of length `step` that make up the period, naive UTC.
+
+    Raises:
+        InputError: they are not whole steps, so that the service's files do not fit the period.
+    """
+    period, time = catalog.period, catalog.forcings[name].time
     starts = pd.date_range(period.start, period.end, freq=step, inclusive="left")
-    return starts - (time.start_of(starts[:1], step)[0] - starts[0])
+    shift = time.start_of(starts[:1], step)[0] - starts[0]
+    found = starts - shift
+    if found[0] != found[0].floor(step):
+        raise InputError(
+            f"{catalog.path}: forcings.{name}.time: the period's first step has the label "
+            f"{found[0]}: expected a whole {'day' if step == DAY else 'hour'}, as files are named"
+        )
+    return found
 
 
 def plan_series(catalog: Catalog, name: str, service: Service) -> tuple[Path, list[Item]]:
@@ -95,7 +107,7 @@ def plan_series(catalog: Catalog, name: str, service: Service) -> tuple[Path, li
     folder = template_folder(catalog, source.files, f"forcings.{name}.files")
     unpack = {".zip": _tif_of_zip, ".gz": _gunzip}[series.packed]
     items: dict[Path, Item] = {}
-    for label in labels(catalog.period, source.time, series.step):
+    for label in labels(catalog, name, series.step):
         path = labelled(catalog, source.files, label)
         address = label.strftime(series.address.format(variable=variable))
         url = f"{service.url}/{address}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -174,9 +173,15 @@ def test_a_catalog_that_describes_other_files(
     require_one_line(job.fetch(), 2, job.catalog, *fragments)
 
 
+def test_a_period_that_the_days_do_not_fit(job: Job):
+    """PRISM's days end at 12:00 UTC; read as calendar days they cannot fill this period."""
+    job.write(forcings={"precipitation": {**PRISM_DAYS, "time": {"label": "end"}}}, fetch=ONLY_RAIN)
+    require_one_line(job.fetch(), 2, job.catalog, "precipitation.time", "12:00", "expected")
+
+
 @pytest.mark.parametrize("files", ["p/{time:%Y%m%d}.bil", "p/{time:%Y%m}.tif"])
 def test_a_path_that_the_service_cannot_fill(job: Job, files: str):
-    source = {"driver": "geotiff", "units": "mm", "files": files}
+    source = {**PRISM_DAYS, "files": files}
     job.write(forcings={"precipitation": source}, fetch=ONLY_RAIN)
     require_one_line(job.fetch(), 2, job.catalog, "precipitation.files", files, "expected")
 
@@ -202,9 +207,7 @@ def in_a_process(job: Job, before: str = "") -> subprocess.Popen[str]:
 def test_a_disk_that_fills_up(job: Job):
     """The limit on a file's size stands for the disk's: the system refuses the write alike."""
     job.write(fetch=ONLY_RAIN)
-    size = 600
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
-    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))"
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))"
     process = in_a_process(job, limit)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1, stderr
@@ -212,6 +215,15 @@ def test_a_disk_that_fills_up(job: Job):
     assert len(stderr.splitlines()) == 1
     assert not [name for name in job.files() if name.startswith("prism/")]
     assert job.fetch().exit_code == 0
+
+
+@pytest.mark.parametrize("package", ["dataretrieval", "httpx"])
+def test_without_the_extra(job: Job, package: str):
+    process = in_a_process(job, f"import sys; sys.modules['{package}'] = None")
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1, stderr
+    (line,) = stderr.splitlines()
+    assert line.startswith(f"error: {package} is not installed: expected the extra 'fetch'")
 
 
 def test_an_interrupt_leaves_whole_files_and_the_next_fetch_goes_on(job: Job):
