@@ -1,7 +1,7 @@
 """Weights and training progress on disk, as safetensors: no pickle, one file a head.
 
 A file is written under a temporary name and renamed, so a reader never sees half of one.
-Pixel parameters are stored at the size of the head's own window, so a head that was trained in a
+Parameters of cells and places are stored at the head's own size, so a head that was trained in a
 pack, padded, loads alone and in any other pack.
 """
 
@@ -31,17 +31,17 @@ FORMAT = "dom-st head 1"
 
 @torch.no_grad()
 def stack(target: Tensor, heads: Sequence[Tensor]) -> None:
-    """Fill a pack's tensor from those of its heads, (1, ...) each, padding windows with zeros."""
+    """Fill a pack's tensor from those of its heads, (1, ...) each, padding with zeros."""
     target.zero_()
     for row, (value,) in zip(target, heads, strict=True):
         row[tuple(slice(n) for n in value.shape)].copy_(value)
 
 
-def own_window(name: str, value: Tensor, head: HeadData) -> Tensor:
+def own_size(name: str, value: Tensor, head: HeadData) -> Tensor:
     """One head's parameter without the padding of its pack."""
-    rows, columns = head.share.shape
+    rows, columns = head.inside.shape
     if name.endswith("log_efficiency"):
-        return value[..., :rows, :columns]
+        return value[..., : head.share.size + 1]
     if name.endswith("location"):
         return value[..., : -(-rows // IMAGE_STRIDE), : -(-columns // IMAGE_STRIDE)]
     return value
@@ -83,9 +83,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def save_head(trainer: Trainer, i: int, folder: Path) -> Path:
     """Write the best weights of head `i`, and what is needed to use them; drop its progress."""
     head = trainer.heads[i]
-    weights = {
-        name: own_window(name, value[i : i + 1], head) for name, value in trainer.best.items()
-    }
+    weights = {name: own_size(name, value[i : i + 1], head) for name, value in trainer.best.items()}
     about = {
         "format": FORMAT,
         "site_no": head.site_no,
@@ -95,7 +93,7 @@ def save_head(trainer: Trainer, i: int, folder: Path) -> Path:
         "standard": head.standard,
         "rain_scale": head.rain_scale,
         "runoff_scale": head.runoff_scale,
-        "window": head.share.shape,
+        "window": head.inside.shape,
         "updates": trainer.update,
         "best_update": int(trainer.best_update[i]),
         "validation_nse": float(trainer.best_nse[i]),
@@ -127,7 +125,7 @@ def save_progress(trainer: Trainer, folder: Path) -> None:
     """Write, for each head, all that its training needs to go on bit by bit as if never stopped."""
     state = _progress(trainer)
     for i, head in enumerate(trainer.heads):
-        tensors = {name: own_window(name, value[i : i + 1], head) for name, value in state.items()}
+        tensors = {name: own_size(name, value[i : i + 1], head) for name, value in state.items()}
         tensors["generator"] = trainer.generators[i].get_state()
         about = {
             "format": FORMAT,
@@ -174,7 +172,7 @@ def load_head(path: Path, head: HeadData, device: torch.device) -> tuple[DomST, 
     """
     weights, about = read(path)
     found = about["site_no"], tuple(about["channels"]), tuple(about["window"])
-    expected = head.site_no, head.channels, head.share.shape
+    expected = head.site_no, head.channels, head.inside.shape
     if found != expected:
         raise InputError(f"{path}: holds {found}: expected {expected}")
     settings = Settings.model_validate(about["settings"])

@@ -15,7 +15,7 @@ Rain becomes runoff where it falls, and travels then.
 The kernel's shares sum to at most one over tau: mass is conserved, and what lies beyond the last
 lag is a diagnostic (`truncated`), not a loss that the network could hide.
 
-    H heads   T steps   Y, X window   K lags   S state channels
+    H heads   T steps   N cells   K lags   S state channels
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 START_VELOCITY = 0.7  # m s-1, a river in flood is 0.5 to 2
 START_DISPERSION = 3000.0  # m2 s-1, channel and hillslope together
-SLOWEST_VELOCITY = 0.1  # m s-1, sets the longest lag that is kept
+SLOWEST_VELOCITY = 0.2  # m s-1, sets the longest lag that is kept
 SHORTEST_PATH = 1000.0  # m, the outlet's own cell still has hillslopes
 RSQRT2 = math.sqrt(0.5)
 
@@ -56,8 +56,8 @@ class Contribution(nn.Module):
     """Contributions of the cells of H watersheds.
 
     Args:
-        share: (H, Y, X) each cell's share of the watershed's area; sums to 1, 0 outside.
-        distance: (H, Y, X) flow distance to the outlet [m]; any finite value outside.
+        share: (H, N) each cell's share of the watershed's area; sums to 1, 0 for padding.
+        distance: (H, N) flow distance to the outlet [m]; any finite value for padding.
         step_seconds: length of a step [s].
         lags: steps that each head looks back, see `lags_needed`; K is the largest.
         states: number of state channels.
@@ -75,7 +75,7 @@ class Contribution(nn.Module):
         self.step_seconds = step_seconds
         self.lags = max(lags)
         kept = torch.arange(self.lags) < torch.tensor(lags)[:, None]
-        self.register_buffer("kept", kept[:, None, None].to(share), persistent=False)
+        self.register_buffer("kept", kept[:, None].to(share), persistent=False)
         self.register_buffer("share", share, persistent=False)
         self.register_buffer("distance", distance.clamp(min=SHORTEST_PATH), persistent=False)
         self.log_velocity = nn.Parameter(torch.full((heads,), math.log(START_VELOCITY)))
@@ -85,38 +85,38 @@ class Contribution(nn.Module):
         self.state_bias = nn.Parameter(torch.zeros(heads))
 
     def kernel(self) -> Tensor:
-        """k(tau | d) of every cell, (H, Y, X, K); sums over tau to at most 1."""
+        """k(tau | d) of every cell, (H, N, K); sums over tau to at most 1."""
         ends = torch.arange(1, self.lags + 1, device=self.distance.device) * self.step_seconds
         passed = first_passage(
             ends,
             self.distance[..., None],
-            self.log_velocity.exp()[:, None, None, None],
-            self.log_dispersion.exp()[:, None, None, None],
+            self.log_velocity.exp()[:, None, None],
+            self.log_dispersion.exp()[:, None, None],
         )
         shares = passed.diff(dim=-1, prepend=torch.zeros_like(passed[..., :1]))
         return shares.clamp(min=0) * self.kept
 
     def truncated(self) -> Tensor:
         """Share of the rain that arrives after the last lag, area mean, (H,)."""
-        return 1 - (self.kernel().sum(-1) * self.share).sum((-2, -1))
+        return 1 - (self.kernel().sum(-1) * self.share).sum(-1)
 
     def effective(self, rain: Tensor, state: Tensor) -> Tensor:
-        """Rain (H, T, Y, X) that runs off [mm per step], alike; `state` is (H, T, S, Y, X)."""
-        score = torch.einsum("htsyx,hs->htyx", state, self.state_weight)
-        factor = 2 * torch.sigmoid(score + self.state_bias[:, None, None, None])
+        """Rain (H, T, N) that runs off [mm per step], alike; `state` is (H, T, S, N)."""
+        score = torch.einsum("htsn,hs->htn", state, self.state_weight)
+        factor = 2 * torch.sigmoid(score + self.state_bias[:, None, None])
         return rain * factor * self.log_efficiency.exp()[:, None]
 
     def weights(self) -> Tensor:
-        """Share of the basin's effective rain that a cell delivers after each lag, (H, Y X, K)."""
-        return (self.kernel() * self.share[..., None]).flatten(1, 2)
+        """Share of the basin's effective rain that a cell delivers after each lag, (H, N, K)."""
+        return self.kernel() * self.share[..., None]
 
-    def routed(self, effective: Tensor) -> Tensor:
-        """(H, T, Y, X) effective rain to what all cells deliver [mm per step], (H, T).
+    def routed(self, effective: Tensor, weights: Tensor) -> Tensor:
+        """(H, T, N) effective rain to what all cells deliver [mm per step], (H, T).
 
         Steps before the first count as dry. The sum over cells comes first, as one matrix product
         (a cell's own series is not needed for it); then a[t, tau] is summed along t - tau.
         """
-        arriving = effective.flatten(2) @ self.weights().flip(-1)  # (H, T, K), latest lag first
+        arriving = effective @ weights.flip(-1)  # (H, T, K), latest lag first
         heads, steps, lags = arriving.shape
         padded = F.pad(arriving, (0, 0, lags - 1, 0)).contiguous()
         size = (heads, steps, lags)
@@ -124,15 +124,15 @@ class Contribution(nn.Module):
         return diagonals.sum(-1)
 
     @torch.no_grad()
-    def delivered(self, effective: Tensor) -> Tensor:
-        """(H, T, Y, X) effective rain to each cell's contribution [mm per step], alike.
+    def delivered(self, effective: Tensor, weights: Tensor) -> Tensor:
+        """(H, T, N) effective rain to each cell's contribution [mm per step], alike.
 
         The encoder's image of what arrives; adds up to `routed`. Without gradients: the block
         learns from the routed sum alone, which costs a fraction and keeps the image from
         bending it.
         """
-        heads, steps, rows, columns = effective.shape
-        series = F.pad(effective.permute(0, 2, 3, 1).flatten(0, 2), (self.lags - 1, 0))
-        history = series.unfold(1, self.lags, 1)  # (H Y X, T, K), oldest first
-        cells = torch.bmm(history, self.weights().flip(-1).flatten(0, 1)[..., None])
-        return cells.view(heads, rows, columns, steps).permute(0, 3, 1, 2)
+        share = weights[:, None]  # (H, 1, N, K)
+        arrived = effective * share[..., 0]
+        for lag in range(1, min(self.lags, effective.shape[1])):
+            arrived[:, lag:].addcmul_(effective[:, :-lag], share[..., lag])
+        return arrived

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import xarray as xr
 
 from model.contribution import lags_needed
 from model.network import (
@@ -140,10 +139,11 @@ class HeadData:
 
     site_no, name: the gauge.  area: of the polygon [m2].  step_seconds: length of a step.
     times (T,): starts of the steps.  dates (T,): their midpoints, by which years are counted.
+    inside (Y, X) bool: the N cells of the window that touch the watershed, row by row.
     channels (C,): names, precipitation first.
-    forcing (T, C, Y, X) float32: rain [mm per step], the others standardised; 0 outside.
-    coverage, share (Y, X): share of the cell inside, share of the watershed's area.
-    distance (Y, X): flow distance [m].
+    forcing (T, C, N) float32: rain [mm per step], the others standardised.
+    coverage, share (N,): share of the cell inside, share of the watershed's area.
+    distance (N,): flow distance [m].
     discharge (T,) float64: observed [m3 s-1], NaN where missing.
     runoff (T,) float32: the same [mm per step].
     """
@@ -155,6 +155,7 @@ class HeadData:
     step_seconds: float
     times: pd.DatetimeIndex
     dates: pd.DatetimeIndex
+    inside: np.ndarray
     channels: tuple[str, ...]
     forcing: np.ndarray
     coverage: np.ndarray
@@ -171,7 +172,7 @@ class HeadData:
     @property
     def rain(self) -> np.ndarray:
         """Basin-mean rain [mm per step], (T,)."""
-        return np.einsum("tyx,yx->t", self.forcing[:, 0], self.share)
+        return self.forcing[:, 0] @ self.share
 
 
 def load_head(
@@ -188,8 +189,9 @@ def load_head(
     step = times[1] - times[0]
     dates = times + step / 2
     split = Split.by_water_year(dates, validation, test)
-    coverage = shed["coverage"].values
-    cells = coverage * shed["cell_area"].values
+    inside = shed["coverage"].values > 0
+    coverage = shed["coverage"].values[inside]
+    cells = coverage * shed["cell_area"].values[inside]
     share = (cells / cells.sum()).astype(np.float32)
     names = [str(n) for n, v in shed.data_vars.items() if v.dims == ("time", "y", "x")]
     names.sort(key=lambda name: (name != PRECIPITATION, name))
@@ -202,13 +204,13 @@ def load_head(
         )
     layers, standard = [], {}
     for name in names:
-        values = _filled(shed[name], share, split.train, site_no)
+        values = _filled(shed[name].values[:, inside], name, share, split.train, site_no)
         if name != PRECIPITATION:
-            mean = np.einsum("tyx,yx->t", values[split.train], share)
+            mean = values[split.train] @ share
             standard[name] = float(mean.mean()), float(mean.std() or 1.0)
             values = (values - standard[name][0]) / standard[name][1]
-        layers.append(np.where(coverage > 0, values, 0).astype(np.float32))
-    depth = np.einsum("tyx,yx->t", layers[0][split.train], share)
+        layers.append(values.astype(np.float32))
+    depth = layers[0][split.train] @ share
     return HeadData(
         site_no=site_no,
         name=str(shed.attrs["name"]),
@@ -217,11 +219,12 @@ def load_head(
         step_seconds=step.total_seconds(),
         times=times,
         dates=dates,
+        inside=inside,
         channels=tuple(names),
         forcing=np.stack(layers, axis=1),
         coverage=coverage.astype(np.float32),
         share=share,
-        distance=np.nan_to_num(shed["flow_distance"].values).astype(np.float32),
+        distance=shed["flow_distance"].values[inside].astype(np.float32),
         discharge=shed["discharge"].values.astype(np.float64),
         runoff=runoff,
         split=split,
@@ -232,41 +235,41 @@ def load_head(
     )
 
 
-def _filled(field: xr.DataArray, share: np.ndarray, train: slice, site_no: str) -> np.ndarray:
-    """A field (T, Y, X) without holes: cells take the mean of the valid ones, area-weighted;
+def _filled(
+    values: np.ndarray, name: str, share: np.ndarray, train: slice, site_no: str
+) -> np.ndarray:
+    """A field (T, N) without holes: cells take the mean of the valid ones, area-weighted;
     a step without a valid cell takes the mean of the training years."""
-    values = field.values
-    weight = np.isfinite(values) * share
-    total = weight.sum((1, 2))
+    total = np.isfinite(values) @ share
     with np.errstate(invalid="ignore"):
-        mean = np.nansum(values * share, axis=(1, 2)) / total
+        mean = np.nansum(values * share, axis=1) / total
     empty = total == 0
     if empty.all() or empty[train].all():
-        raise InputError(f"watershed {site_no}: {field.name} has no valid value to train on")
+        raise InputError(f"watershed {site_no}: {name} has no valid value to train on")
     if empty.any():
-        log.warning("watershed %s: %s is missing on %d steps", site_no, field.name, empty.sum())
+        log.warning("watershed %s: %s is missing on %d steps", site_no, name, empty.sum())
         mean[empty] = np.nanmean(mean[train])
-    return np.where(np.isfinite(values), values, mean[:, None, None])
+    return np.where(np.isfinite(values), values, mean[:, None])
 
 
 @dataclass(frozen=True)
 class Pack:
-    """H heads as tensors on one device, windows padded to one size (legend of `network`).
+    """H heads as tensors on one device (legend of `network`).
 
     Steps S = spin-up + T: the record is preceded by `spinup` steps of its own first year, so that
     the first training steps have a past.
     """
 
     sheds: Watersheds
-    forcing: torch.Tensor  # (H, S, C, Y, X)
-    wetness: torch.Tensor  # (H, S, W, Y, X)
+    rain: torch.Tensor  # (H, S, N)
+    state: torch.Tensor  # (H, S, states, N)
     basin: torch.Tensor  # (H, S, G)
     runoff: torch.Tensor  # (H, S), NaN where missing and in the spin-up
     spinup: int
 
     def inputs(self, end: int | None = None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What `DomST` takes, of the steps before `end`."""
-        return self.forcing[:, :end], self.wetness[:, :end], self.basin[:, :end]
+        return self.rain[:, :end], self.state[:, :end], self.basin[:, :end]
 
 
 def make_pack(heads: Sequence[HeadData], spinup: int, device: torch.device) -> Pack:
@@ -281,15 +284,25 @@ def make_pack(heads: Sequence[HeadData], spinup: int, device: torch.device) -> P
             raise InputError(
                 f"watersheds {one.site_no} and {head.site_no} differ in time or channels"
             )
-    rows = max(head.share.shape[0] for head in heads)
-    columns = max(head.share.shape[1] for head in heads)
+    cells = 1 + max(head.share.size for head in heads)
+    rows, columns = (max(head.inside.shape[axis] for head in heads) for axis in (0, 1))
 
-    def padded(arrays: Sequence[np.ndarray]) -> torch.Tensor:
-        out = np.zeros((len(arrays), *arrays[0].shape[:-2], rows, columns), np.float32)
+    def stacked(arrays: Sequence[np.ndarray], shape: tuple[int, ...], fill: float) -> torch.Tensor:
+        """Arrays of one type padded at their last axes to `shape`."""
+        ahead = arrays[0].shape[: -len(shape)]
+        out = np.full((len(arrays), *ahead, *shape), fill, arrays[0].dtype)
         for target, array in zip(out, arrays, strict=True):
-            target[..., : array.shape[-2], : array.shape[-1]] = array
+            target[(..., *map(slice, array.shape[-len(shape) :]))] = array
         return torch.as_tensor(out, device=device)
 
+    def of_cells(arrays: Sequence[np.ndarray]) -> torch.Tensor:
+        return stacked(arrays, (cells,), 0)
+
+    empty = cells - 1
+    places = [
+        np.where(head.inside, np.cumsum(head.inside).reshape(head.inside.shape) - 1, empty)
+        for head in heads
+    ]
     year = round(pd.Timedelta(days=365).total_seconds() / one.step_seconds)
     order = np.concatenate(
         [np.arange(-spinup, 0) % min(year, len(one.times)), np.arange(len(one.times))]
@@ -297,39 +310,42 @@ def make_pack(heads: Sequence[HeadData], spinup: int, device: torch.device) -> P
     runoff = np.stack([head.runoff for head in heads])[:, order]
     runoff[:, :spinup] = np.nan
     sheds = Watersheds(
-        share=padded([head.share for head in heads]),
-        coverage=padded([head.coverage for head in heads]),
-        distance=padded([head.distance for head in heads]),
-        window=padded([np.ones_like(head.share) for head in heads]),
+        share=of_cells([head.share for head in heads]),
+        coverage=of_cells([head.coverage for head in heads]),
+        distance=of_cells([head.distance for head in heads]),
+        cell=stacked(places, (rows, columns), empty),
+        window=stacked([np.ones(h.inside.shape, np.float32) for h in heads], (rows, columns), 0),
         rain_scale=torch.tensor([head.rain_scale for head in heads], device=device),
         runoff_scale=torch.tensor([head.runoff_scale for head in heads], device=device),
         runoff_mean=torch.tensor([head.runoff_mean for head in heads], device=device),
         step_seconds=one.step_seconds,
-        lags=[lags_needed(head.distance[head.share > 0].max(), one.step_seconds) for head in heads],
+        lags=[lags_needed(head.distance.max(), one.step_seconds) for head in heads],
     )
-    forcing = padded([head.forcing[order] for head in heads])
     season = season_of(one.dates.day_of_year.to_numpy()[order])
-    wetness, basin = zip(*(_wetness(head, order) for head in heads), strict=True)
-    basins = np.stack([np.concatenate([season, wet], 1) for wet in basin])
+    states, basins = [], []
+    for head in heads:
+        cells_wet, basin_wet = _wetness(head, order)
+        states.append(np.concatenate([head.forcing[order, 1:], cells_wet], 1))
+        basins.append(np.concatenate([season, basin_wet, states[-1] @ head.share], 1))
     return Pack(
         sheds=sheds,
-        forcing=forcing,
-        wetness=padded(wetness),
-        basin=torch.as_tensor(basins, device=device),
+        rain=of_cells([head.forcing[order, 0] for head in heads]),
+        state=of_cells(states),
+        basin=torch.as_tensor(np.stack(basins), device=device),
         runoff=torch.as_tensor(runoff, device=device),
         spinup=spinup,
     )
 
 
 def _wetness(head: HeadData, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Antecedent wetness of a head's cells (S, W, Y, X), scaled by its standard deviation over
+    """Antecedent wetness of a head's cells (S, W, N), scaled by its standard deviation over
     training steps and cells, and of its basin (S, W'), of the steps `order`."""
     train, steps_per_day = head.split.train, DAY_SECONDS / head.step_seconds
     rain, depth = head.forcing[order, 0], head.rain[order]
     usual = head.forcing[train, 0].mean(0)
     cells = antecedent_wetness(rain, usual, CELL_MEMORY_DAYS, steps_per_day)
     spinup = len(order) - len(head.times)
-    spread = cells[spinup : spinup + train.stop][:, :, head.share > 0].std((0, 2))
-    cells /= np.maximum(spread, 1e-6)[:, None, None]
+    spread = cells[spinup : spinup + train.stop].std((0, 2))
+    cells /= np.maximum(spread, 1e-6)[:, None]
     mean = np.asarray(head.rain[train].mean())
     return cells, antecedent_wetness(depth, mean, BASIN_MEMORY_DAYS, steps_per_day)

@@ -3,9 +3,9 @@
 Every parameter and every tensor carries a leading head dimension, so the same module is one head
 or a pack of many; heads never mix. A step is encoded once, whatever stretches it takes part in.
 
-    H heads   T steps   C channels   Y, X window   B stretches   L steps of a stretch
+    H heads   T steps   N cells   C channels   Y, X window   B stretches   L steps of a stretch
     M hidden units   I inputs of the LSTM   R location maps   W memories of wetness
-    G series of the basin as a whole
+    S states of a cell: its other forcings, then its wetness   G series of the basin as a whole
 """
 
 from __future__ import annotations
@@ -32,11 +32,15 @@ SEASON = 2  # sine and cosine of the day of the year
 
 @dataclass(frozen=True)
 class Watersheds:
-    """What does not change in time, for a pack of H heads. Windows are padded to one size.
+    """What does not change in time, for a pack of H heads.
 
-    share (H, Y, X): each cell's share of the watershed's area, sums to 1; 0 outside.
-    coverage (H, Y, X): share of the cell inside the watershed.
-    distance (H, Y, X): flow distance [m].
+    Only cells inside a watershed are kept: N is one more than the most that a head has, and cells
+    beyond a head's own are empty. Windows are padded to one size.
+
+    share (H, N): each cell's share of the watershed's area, sums to 1; 0 if empty.
+    coverage (H, N): share of the cell inside the watershed.
+    distance (H, N): flow distance [m].
+    cell (H, Y, X): which cell lies at a place of the window; N - 1, an empty one, where none does.
     window (H, Y, X): 1 in the head's own window, 0 in the padding.
     rain_scale, runoff_scale (H,): standard deviations over the training years [mm per step].
     runoff_mean (H,): mean over the training years [mm per step].
@@ -47,12 +51,18 @@ class Watersheds:
     share: Tensor
     coverage: Tensor
     distance: Tensor
+    cell: Tensor
     window: Tensor
     rain_scale: Tensor
     runoff_scale: Tensor
     runoff_mean: Tensor
     step_seconds: float
     lags: list[int]
+
+    def image(self, cells: Tensor) -> Tensor:
+        """(H, C, N) values of cells to (H, C, Y, X) images, 0 outside the watershed."""
+        index = self.cell.flatten(1)[:, None].expand(-1, cells.shape[1], -1)
+        return cells.gather(-1, index).unflatten(-1, self.cell.shape[1:])
 
 
 class HeadLinear(nn.Module):
@@ -129,8 +139,8 @@ class ImageEncoder(nn.Module):
     def __init__(self, sheds: Watersheds, channels: int, settings: Settings) -> None:
         super().__init__()
         heads, width = len(sheds.share), settings.conv_channels
-        longest = (sheds.distance * (sheds.share > 0)).amax((-2, -1), keepdim=True)
-        static = torch.stack([sheds.distance / longest, sheds.coverage], 1)
+        relative = sheds.distance / sheds.distance.amax(-1, keepdim=True)
+        static = sheds.image(torch.stack([relative, sheds.coverage], 1))
         self.register_buffer("static", static.flatten(0, 1)[None], persistent=False)
         self.place = HeadConv(heads, 2, width, bias=False)
         self.first = HeadConv(heads, channels, width)
@@ -138,11 +148,10 @@ class ImageEncoder(nn.Module):
         half = F.max_pool2d(sheds.window, 2, ceil_mode=True)
         padding = half[:, None].expand(-1, width, -1, -1).flatten(0, 1)
         self.register_buffer("padding", padding.clone(), persistent=False)
-        share = F.avg_pool2d(sheds.share, IMAGE_STRIDE, ceil_mode=True, divisor_override=1)
+        shares = sheds.image(torch.stack([sheds.share, sheds.share * sheds.distance], 1))
+        pooled = F.avg_pool2d(shares, IMAGE_STRIDE, ceil_mode=True, divisor_override=1)
+        share, path = pooled[:, 0], pooled[:, 1] / pooled[:, 0].clamp(min=1e-12)
         self.register_buffer("inside", share[:, None] > 0, persistent=False)
-        path = F.avg_pool2d(
-            sheds.share * sheds.distance, IMAGE_STRIDE, ceil_mode=True, divisor_override=1
-        ) / share.clamp(min=1e-12)
         relative = path / path.amax((-2, -1), keepdim=True).clamp(min=1.0)
         bands = (torch.arange(settings.pools, device=share.device) + 0.5) / settings.pools
         offset = (relative[:, None] - bands[None, :, None, None]) * settings.pools
@@ -173,7 +182,7 @@ class DomST(nn.Module):
     def __init__(self, sheds: Watersheds, forcings: int, settings: Settings) -> None:
         super().__init__()
         heads = len(sheds.share)
-        self.sheds = sheds
+        self.sheds, self.forcings = sheds, forcings
         self.contribution = (
             Contribution(
                 sheds.share,
@@ -197,39 +206,36 @@ class DomST(nn.Module):
         if settings.contribution:  # half of it: the routed rain brings the rest
             self.output.bias.data[:, 0, 2] = inverse_softplus(usual / 2)
 
-    def encode(self, forcing: Tensor, wetness: Tensor, basin: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, rain: Tensor, state: Tensor, basin: Tensor) -> tuple[Tensor, Tensor]:
         """Encode every step of a contiguous stretch once.
 
         Args:
-            forcing: (H, T, C, Y, X), channel 0 is rain [mm per step], the rest are standardised.
-            wetness: (H, T, W, Y, X), `antecedent_wetness` of the cells, in standard deviations.
-            basin: (H, T, G), `season_of` and the basin's `antecedent_wetness`.
+            rain: (H, T, N) [mm per step].
+            state: (H, T, S, N), standardised.
+            basin: (H, T, G), `season_of`, the basin's `antecedent_wetness`, its mean state.
 
         Returns:
             (H, T, I) what the LSTM sees, and (H, T) routed rain [mm per step], the basin mean
             without the contribution block.
         """
-        share, scale = self.sheds.share[:, None], self.sheds.rain_scale[:, None]
-        rain, others = forcing[:, :, 0], forcing[:, :, 1:]
-        state = torch.cat([others, wetness], 2)
-        depth = routed = (rain * share).sum((-2, -1))
+        sheds, scale = self.sheds, self.sheds.rain_scale[:, None]
+        depth = routed = (rain * sheds.share[:, None]).sum(-1)
         features = [depth / scale, ((depth + DRY) / scale).sqrt()]
+        amounts = [rain]
         if self.contribution is not None:
             effective = self.contribution.effective(rain, state)
-            routed = self.contribution.routed(effective)
+            weights = self.contribution.weights()
+            routed = self.contribution.routed(effective, weights)
             features += [routed / scale, ((routed + DRY) / scale).sqrt()]
-        inputs = [
-            torch.stack(features, -1),
-            (state * share[:, :, None]).sum((-2, -1)),
-            basin,
-        ]
+            if self.encoder is not None:  # in mm of the mean cell
+                cells = (sheds.share > 0).sum(-1)[:, None, None]
+                amounts.append(self.contribution.delivered(effective, weights) * cells)
+        inputs = [torch.stack(features, -1), basin]
         if self.encoder is not None:
-            amounts = [rain]
-            if self.contribution is not None:  # in mm of the mean cell
-                cells = (share > 0).sum((-2, -1), keepdim=True)
-                amounts.append(self.contribution.delivered(effective) * cells)
-            images = torch.stack(amounts, 2) / scale[..., None, None, None]
-            inputs.append(self.encoder(torch.cat([images, others], 2)))
+            layers = torch.stack(amounts, 2) / scale[..., None, None]
+            layers = torch.cat([layers, state[:, :, : self.forcings]], 2)
+            images = sheds.image(layers.flatten(1, 2)).unflatten(1, layers.shape[1:3])
+            inputs.append(self.encoder(images))
         return torch.cat(inputs, -1), routed
 
     def decode(self, inputs: Tensor, routed: Tensor, keep: Tensor | None = None) -> Tensor:
@@ -255,9 +261,9 @@ class DomST(nn.Module):
             readouts.append(F.softplus(out[..., 2] + fast))
         return torch.stack(readouts, 1) * scale[:, None]
 
-    def forward(self, forcing: Tensor, wetness: Tensor, basin: Tensor) -> Tensor:
+    def forward(self, rain: Tensor, state: Tensor, basin: Tensor) -> Tensor:
         """Runoff [mm per step], (H, T), simulated in one go from the first step to the last."""
-        inputs, routed = self.encode(forcing, wetness, basin)
+        inputs, routed = self.encode(rain, state, basin)
         return self.decode(inputs[:, None], routed[:, None]).mean(1)[:, 0]
 
 

@@ -115,7 +115,7 @@ def finish_head(
         "validation_nse": fitted.validation_nse,
         "best_update": fitted.best_update,
         "updates": fitted.updates,
-        "cells": int((head.share > 0).sum()),
+        "cells": head.share.size,
         "seconds": fitted.seconds,
     }
     test = head.split.test

@@ -32,7 +32,9 @@ def to_plane(longitude: Floats, latitude: Floats, grid: Grid) -> tuple[Floats, F
     return u, (north - zone_area(latitude)) * (grid.ny / (north - south))
 
 
-def shares(rows: tuple[Floats, Floats], columns: tuple[Floats, Floats], grid: Grid) -> Shares:
+def shares(
+    rows: tuple[Floats, Floats], columns: tuple[Floats, Floats], grid: Grid, first_row: int
+) -> Shares:
     """Every overlap of a pixel with a cell.
 
     Args:
@@ -41,6 +43,7 @@ def shares(rows: tuple[Floats, Floats], columns: tuple[Floats, Floats], grid: Gr
             the middle of a parabola. Where a coordinate is not finite there is no pixel.
         columns: likewise along the column edges, shape (width + 1, height * k + 1).
         grid: the cells.
+        first_row: number of the pixels' first row, for `pixel`.
 
     Returns:
         cell: int32 (overlaps,), row-major number of the cell.
@@ -51,14 +54,14 @@ def shares(rows: tuple[Floats, Floats], columns: tuple[Floats, Floats], grid: Gr
             more than a quarter of the globe and were left out.
     """
     width, height = columns[0].shape[0] - 1, rows[0].shape[0] - 1
-    assert width * height < 2**31, (height, width)
+    assert width * (first_row + height) < 2**31, (first_row, height, width)
     k = (rows[0].shape[1] - 1) // width
     assert k % 2 == 0
     assert all(a.shape == (height + 1, width * k + 1) for a in rows)
     assert all(a.shape == (width + 1, height * k + 1) for a in columns)
     edges = to_plane(np.zeros(grid.ny + 1), grid.y_edges, grid)[1]
     lines = [np.ascontiguousarray(a) for a in (*rows, *columns)]
-    return _shares(lines[0], lines[1], lines[2], lines[3], edges, grid.nx, k)
+    return _shares(lines[0], lines[1], lines[2], lines[3], edges, grid.nx, k, first_row)
 
 
 @njit(cache=True, inline="always")
@@ -157,7 +160,7 @@ _NUMBERS = types.Array(int32, 1, "C")
 _FOUND = types.Tuple((_NUMBERS, _NUMBERS, types.Array(float64, 1, "C"), int64, int64, int64))
 
 
-@njit(_FOUND(_MAP, _MAP, _MAP, _MAP, _LINE, int64, int64), nogil=True, cache=True)
+@njit(_FOUND(_MAP, _MAP, _MAP, _MAP, _LINE, int64, int64, int64), nogil=True, cache=True)
 def _shares(
     row_u: Floats,
     row_s: Floats,
@@ -166,6 +169,7 @@ def _shares(
     edges: Floats,
     nx: int,
     k: int,
+    first_row: int,
 ) -> Shares:
     rows, width, ny = row_u.shape[0] - 1, column_u.shape[0] - 1, edges.size - 1
     area = np.zeros((ny, nx))  # of the pixel at hand; zero again after each
@@ -226,7 +230,7 @@ def _shares(
                             pixel = np.concatenate((pixel, np.empty_like(pixel)))
                             share = np.concatenate((share, np.empty_like(share)))
                         cell[found] = row * nx + column
-                        pixel[found] = j * width + i
+                        pixel[found] = (first_row + j) * width + i
                         share[found] = shared / height
                         found += 1
                         touched = True

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from numba import float32, float64, int32, njit, types, void
 from numpy.typing import NDArray
-from pyproj import CRS, Transformer
+from pyproj import CRS
 from scipy.sparse import coo_array
 
 from pipeline.cache import key_of, load_arrays, save_arrays
-from pipeline.clip import shares, to_plane
+from pipeline.cell_means import Tiles, cell_means, cut_tiles
+from pipeline.clip import shares
 from pipeline.errors import InputError
-from pipeline.grid import WGS84_A, Grid
-from pipeline.regrid import ROUND, Window, require_axis
+from pipeline.grid import Grid
+from pipeline.regrid import Window, require_axis
+from pipeline.sides import Sides, curvilinear_sides, projected_sides
 
 ALGORITHM = 1  # part of the cache's key: to be raised whenever the weights come out differently
-SECTION = 0.05  # degrees (5.6 km): longer sides are made of several parabolas
+BAND = 2**18  # pixels whose overlaps are computed at a time
 OVERLAPPING = 1e-6  # share of a cell by which pixels may cover it more than once
 
 Floats = NDArray[np.float64]
@@ -76,6 +78,7 @@ class OverlapWeights:
         """Regrid a block of steps.
 
         One thread, without the interpreter's lock: call it from several threads, one block each.
+        Steps are taken 16 at a time, so blocks of a multiple of 16 cost the least.
 
         Args:
             raw: float32 (steps, rows, columns), the raster's `window`; NaN is missing.
@@ -90,10 +93,18 @@ class OverlapWeights:
         assert raw.dtype == np.float32, raw.dtype
         value = np.empty((steps, *self.shape), np.float32)
         valid = np.empty_like(value)
-        flat = np.ascontiguousarray(raw).reshape(steps, -1)
-        out = value.reshape(steps, -1), valid.reshape(steps, -1)
-        _apply(flat, self.start, self.pixel, self.weight, *out)
+        tiles = self._tiles
+        cell_means(
+            np.ascontiguousarray(raw).reshape(steps, -1),
+            *(self.start, self.weight),
+            *(tiles.cells, tiles.pixels, tiles.source, tiles.local),
+            *(value.reshape(steps, -1), valid.reshape(steps, -1)),
+        )
         return value, valid
+
+    @cached_property
+    def _tiles(self) -> Tiles:
+        return cut_tiles(self.start, self.pixel)
 
 
 def projected_weights(x_edges: Floats, y_edges: Floats, crs: CRS, grid: Grid) -> OverlapWeights:
@@ -118,7 +129,18 @@ def projected_weights(x_edges: Floats, y_edges: Floats, crs: CRS, grid: Grid) ->
     require_axis("x", x_edges)
     require_axis("y", y_edges)
     key = key_of("projected", ALGORITHM, x_edges, y_edges, crs.to_wkt(), grid)
-    return _kept(key, lambda: _projected(x_edges, y_edges, crs, grid))
+
+    def make() -> OverlapWeights:
+        made = _weights(projected_sides(x_edges, y_edges, crs, grid), grid)
+        if made is None:
+            raise InputError(
+                f"raster covers x {min(x_edges):.6g} to {max(x_edges):.6g} and y "
+                f"{min(y_edges):.6g} to {max(y_edges):.6g} of {crs.name}: expected some of "
+                f"{_region(grid)}"
+            )
+        return made
+
+    return _kept(key, make)
 
 
 def curvilinear_weights(latitude: Floats, longitude: Floats, grid: Grid) -> OverlapWeights:
@@ -149,7 +171,18 @@ def curvilinear_weights(latitude: Floats, longitude: Floats, grid: Grid) -> Over
             "from -90 to 90 and none missing"
         )
     key = key_of("curvilinear", ALGORITHM, latitude, longitude, grid)
-    return _kept(key, lambda: _curvilinear(latitude, longitude, grid))
+
+    def make() -> OverlapWeights:
+        made = _weights(curvilinear_sides(latitude, longitude, grid), grid)
+        if made is None:
+            raise InputError(
+                f"raster covers longitudes {longitude.min():.6g} to {longitude.max():.6g} and "
+                f"latitudes {latitude.min():.6g} to {latitude.max():.6g}: expected some of "
+                f"{_region(grid)}"
+            )
+        return made
+
+    return _kept(key, make)
 
 
 def _kept(key: str, make: Callable[[], OverlapWeights]) -> OverlapWeights:
@@ -167,126 +200,25 @@ def _kept(key: str, make: Callable[[], OverlapWeights]) -> OverlapWeights:
     return made
 
 
-def _projected(x_edges: Floats, y_edges: Floats, crs: CRS, grid: Grid) -> OverlapWeights:
-    plane = crs.geodetic_crs
-    if plane is not None and plane.is_derived:  # a rotated pole
-        plane = plane.source_crs
-    if plane is None or plane.prime_meridian is None:
-        raise InputError(f"raster CRS {crs.name}: expected one on the globe")
-    inverse = Transformer.from_crs(crs, plane, always_xy=True)
-    unit = np.degrees(plane.axis_info[0].unit_conversion_factor)
-    meridian = plane.prime_meridian
-    greenwich = np.degrees(meridian.longitude * float(meridian.unit_conversion_factor))
-
-    def to_grid(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        x, y = np.broadcast_arrays(x, y)
-        longitude, latitude = inverse.transform(x, y)
-        return to_plane(longitude * unit + greenwich, latitude * unit, grid)
-
-    west, south, east, north = grid.bounds
-    box = inverse.transform_bounds(
-        *((west - greenwich) / unit, south / unit, (east - greenwich) / unit, north / unit),
-        densify_pts=1000,
-        direction="INVERSE",
-    )
-    if not np.isfinite(box).all():  # the projection does not show the whole region
-        box = (-np.inf, -np.inf, np.inf, np.inf)
-    if crs.is_geographic:  # longitudes on any turn
-        box = (-np.inf, box[1], np.inf, box[3])
-    columns, rows = _between(x_edges, box[0], box[2]), _between(y_edges, box[1], box[3])
-    x, y = x_edges[columns.start : columns.stop + 1], y_edges[rows.start : rows.stop + 1]
-    found = None
-    if x.size > 1 and y.size > 1:
-        metres = crs.axis_info[0].unit_conversion_factor * (WGS84_A if crs.is_geographic else 1)
-        longest = max(np.abs(np.diff(x)).max(), np.abs(np.diff(y)).max()) * metres
-        k = 2 * int(np.ceil(longest / (np.radians(SECTION) * WGS84_A)))
-        along_rows = to_grid(_subdivided(x, k)[None, :], y[:, None])
-        along_columns = to_grid(x[:, None], _subdivided(y, k)[None, :])
-        found = _weights(along_rows, along_columns, (rows, columns), grid)
-    if found is None:
-        raise InputError(
-            f"raster covers x {min(x_edges):.6g} to {max(x_edges):.6g} and y {min(y_edges):.6g} "
-            f"to {max(y_edges):.6g} of {crs.name}: expected some of {_region(grid)}"
-        )
-    return found
-
-
-def _between(edges: Floats, low: float, high: float) -> slice:
-    """The pixels that have some part from `low` to `high`, and one more on either side."""
-    inside = np.flatnonzero(
-        (np.maximum(edges[:-1], edges[1:]) > low) & (np.minimum(edges[:-1], edges[1:]) < high)
-    )
-    if not inside.size:
-        return slice(0, 0)
-    return slice(max(0, int(inside[0]) - 1), min(edges.size - 1, int(inside[-1]) + 2))
-
-
-def _subdivided(edges: Floats, k: int) -> Floats:
-    """Each interval cut in k; the edges themselves stay exactly as they are."""
-    steps = edges[:-1, None] + np.diff(edges)[:, None] * (np.arange(k) / k)
-    return np.append(steps.ravel(), edges[-1])
-
-
-def _curvilinear(latitude: Floats, longitude: Floats, grid: Grid) -> OverlapWeights:
-    corner_y, corner_x = _corners(latitude, longitude)
-    side = max(np.abs(np.diff(corner_y, axis=axis)).max() for axis in (0, 1))
-    k = 2 * max(1, int(np.ceil(side / SECTION)))
-    along_rows = to_plane(_drawn(corner_x, k, turns=True), _drawn(corner_y, k), grid)
-    along_columns = to_plane(_drawn(corner_x.T, k, turns=True), _drawn(corner_y.T, k), grid)
-    whole = slice(0, latitude.shape[0]), slice(0, latitude.shape[1])
-    found = _weights(along_rows, along_columns, whole, grid)
-    if found is None:
-        raise InputError(
-            f"raster covers longitudes {longitude.min():.6g} to {longitude.max():.6g} and "
-            f"latitudes {latitude.min():.6g} to {latitude.max():.6g}: expected some of "
-            f"{_region(grid)}"
-        )
-    return found
-
-
-def _corners(latitude: Floats, longitude: Floats) -> tuple[Floats, Floats]:
-    """Latitudes and longitudes of the pixels' corners, shape (height + 1, width + 1)."""
-    y, x = latitude, longitude
-    for _ in range(2):  # a column on either side, then, transposed, a row
-        y = np.hstack((2 * y[:, :1] - y[:, 1:2], y, 2 * y[:, -1:] - y[:, -2:-1])).T
-        first, last = _turn(x[:, 1:2] - x[:, :1]), _turn(x[:, -1:] - x[:, -2:-1])
-        x = np.hstack((x[:, :1] - first, x, x[:, -1:] + last)).T
-    base = x[:-1, :-1]
-    others = (x[:-1, 1:], x[1:, :-1], x[1:, 1:])
-    corner_x = base + sum(_turn(other - base) for other in others) / 4
-    corner_y = (y[:-1, :-1] + y[:-1, 1:] + y[1:, :-1] + y[1:, 1:]) / 4
-    return np.clip(corner_y, -90, 90), corner_x
-
-
-def _turn(difference: Floats) -> Floats:
-    """A difference of longitudes on the short way round."""
-    return difference - ROUND * np.rint(difference / ROUND)
-
-
-def _drawn(corners: Floats, k: int, turns: bool = False) -> Floats:
-    """Points along straight sides, k to a side, shape (lines, sides * k + 1)."""
-    steps = np.diff(corners, axis=1)
-    steps = _turn(steps) if turns else steps
-    points = corners[:, :-1, None] + steps[:, :, None] * (np.arange(k) / k)
-    return np.hstack((points.reshape(len(corners), -1), corners[:, -1:]))
-
-
 def _region(grid: Grid) -> str:
     bounds = tuple(round(b, 4) for b in grid.bounds)
     return f"the region {bounds} (west, south, east, north)"
 
 
-def _weights(
-    along_rows: tuple[Floats, Floats],
-    along_columns: tuple[Floats, Floats],
-    window: Window,
-    grid: Grid,
-) -> OverlapWeights | None:
-    """Weights from the pixels' sides (see `pipeline.clip.shares`); None where no pixel lies below
-    any cell. The window is cut down to what is needed."""
-    rows, columns = window
-    width = columns.stop - columns.start
-    cell, pixel, share, one_way, other_way, polar = shares(along_rows, along_columns, grid)
+def _weights(sides: Sides | None, grid: Grid) -> OverlapWeights | None:
+    """Weights from the pixels' sides, the window cut down to what is needed; None where no pixel
+    lies below any cell."""
+    if sides is None:
+        return None
+    rows, columns = sides.window
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    band = max(1, BAND // width)
+    bands = []
+    for first in range(0, height, band):
+        drawn = sides.drawn(first, min(first + band, height))
+        bands.append(shares(*drawn, grid, first))
+    cell, pixel, share = (np.concatenate([found[n] for found in bands]) for n in range(3))
+    one_way, other_way, polar = (sum(int(found[n]) for found in bands) for n in range(3, 6))
     if polar:
         raise InputError(
             f"raster has a pole among its pixels, and {_region(grid)} reaches it: expected a "
@@ -317,40 +249,3 @@ def _weights(
     )
     start, pixel = matrix.indptr.astype(np.int32), matrix.indices.astype(np.int32)
     return OverlapWeights(window, grid.shape, start, pixel, matrix.data)
-
-
-STEPS = 8  # regridded at once: an overlap is loaded once for all of them
-
-_INDEX = types.Array(int32, 1, "C", readonly=True)
-_WEIGHT = types.Array(float64, 1, "C", readonly=True)
-_RAW = types.Array(float32, 2, "C", readonly=True)
-_OUT = types.Array(float32, 2, "C")
-
-
-@njit(
-    void(_RAW, _INDEX, _INDEX, _WEIGHT, _OUT, _OUT), nogil=True, cache=True, fastmath={"contract"}
-)
-def _apply(
-    raw: NDArray[np.float32],
-    start: NDArray[np.int32],
-    pixel: NDArray[np.int32],
-    weight: Floats,
-    value: NDArray[np.float32],
-    valid: NDArray[np.float32],
-) -> None:
-    amount, share = np.empty(STEPS), np.empty(STEPS)
-    for first in range(0, raw.shape[0], STEPS):
-        steps = min(STEPS, raw.shape[0] - first)
-        for cell in range(start.size - 1):
-            amount[:] = 0.0
-            share[:] = 0.0
-            for k in range(start[cell], start[cell + 1]):
-                w, j = weight[k], pixel[k]
-                for t in range(steps):
-                    p = raw[first + t, j]
-                    ok = p == p  # false for NaN
-                    amount[t] += w * p if ok else 0.0
-                    share[t] += w if ok else 0.0
-            for t in range(steps):
-                valid[first + t, cell] = share[t]
-                value[first + t, cell] = amount[t] / share[t] if share[t] > 0.0 else np.nan

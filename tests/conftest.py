@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# how long an example takes says nothing of whether it is right
+settings.register_profile("dom-st", deadline=None)
+settings.load_profile("dom-st")
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -74,9 +75,19 @@ class Roles:
     x: str
 
 
+# The NetCDF library must not be entered by two threads, not even with two files; xarray's own lock
+# leaves out what it does while a file is opened. Regridding goes on beside it.
+NETCDF = Lock()
+
+
 @contextmanager
 def _opened(path: Location, source: RasterSource) -> Iterator[xr.Dataset]:
     """Open a file or store as it is: numbers packed, times encoded, coordinates as variables."""
+    with NETCDF if source.driver == "netcdf" else nullcontext(), _dataset(path, source) as dataset:
+        yield dataset
+
+
+def _dataset(path: Location, source: RasterSource) -> xr.Dataset:
     plain: dict[str, Any] = {
         "group": source.group,
         "mask_and_scale": False,
@@ -87,16 +98,13 @@ def _opened(path: Location, source: RasterSource) -> Iterator[xr.Dataset]:
     try:
         if source.driver == "zarr":
             whole = zarr.open_group(str(path), mode="r").metadata.consolidated_metadata
-            dataset = xr.open_zarr(str(path), consolidated=whole is not None, **plain)
-        else:
-            dataset = xr.open_dataset(path, engine="netcdf4", cache=False, **plain)
+            return xr.open_zarr(str(path), consolidated=whole is not None, **plain)
+        return xr.open_dataset(path, engine="netcdf4", cache=False, **plain)
     except UNREADABLE as error:
         group = f" with group {source.group!r}" if source.group else ""
         raise InputError(
             f"{path}: not readable ({_reason(error)}): expected {source.driver}{group}"
         ) from error
-    with dataset:
-        yield dataset
 
 
 def _reason(error: Exception) -> str:

@@ -88,6 +88,11 @@ def place_pixels(path: Location, said: Coordinates, source: RasterSource) -> Axe
     if axes is None and mesh is not None and source.place_by is None:
         _require_direction(path, said, mesh)
     found = axes or mesh
+    if source.crs is not None and found is not None and found is not axes:
+        raise InputError(
+            f"{path}: its pixels are placed by latitude and longitude: expected no crs in the "
+            f"catalog, which says {source.crs!r}"
+        )
     if found is None:
         known = [axis.span for axis in (said.y, said.x) if axis is not None]
         raise InputError(
@@ -116,6 +121,11 @@ def _by_axes(path: Location, said: Coordinates, crs: CRS | None) -> Axes | None:
     if said.y is None or said.x is None:
         return None
     geographic = said.y.in_degrees and said.x.in_degrees
+    if geographic and crs is not None and crs.is_projected:
+        raise InputError(
+            f"{path}: {said.y.span} and {said.x.span}: expected axes of the CRS {crs.name}, or no "
+            "projected one"
+        )
     projected = crs is not None and (crs.is_projected or crs.is_derived) and not geographic
     plain = crs is not None and crs.is_geographic and not crs.is_derived
     unlike = said.y.metres is not None or said.y.standard_name.startswith("grid_")

@@ -18,9 +18,11 @@ def build_head(site_no: str = "01", rows: int = 6, columns: int = 5, years: int 
     times = pd.date_range("2010-10-01", periods=365 * years + 1, freq="D", unit="ns")
     coverage = rng.uniform(0, 1, (rows, columns)) * (rng.uniform(size=(rows, columns)) < 0.7)
     coverage[0, 0], coverage[-1, -1] = 0.5, 1.0
+    inside = coverage > 0
+    coverage = coverage[inside]
     share = coverage / coverage.sum()
-    rain = rng.gamma(0.3, 12, (len(times), rows, columns)) * (coverage > 0)
-    depth = (rain * share).sum((1, 2))
+    rain = rng.gamma(0.3, 12, (len(times), coverage.size))
+    depth = rain @ share
     runoff, stored = np.zeros(len(times)), 5.0
     for t, fall in enumerate(depth):
         stored += fall
@@ -29,7 +31,7 @@ def build_head(site_no: str = "01", rows: int = 6, columns: int = 5, years: int 
     runoff[40:50] = np.nan
     split = Split.by_water_year(times)
     area = 6e7 * coverage.sum()
-    warm = np.sin(np.arange(len(times)) / 365 * 2 * np.pi)[:, None, None] * (coverage > 0)
+    warm = np.sin(np.arange(len(times)) / 365 * 2 * np.pi)[:, None] * np.ones(coverage.size)
     return HeadData(
         site_no=site_no,
         name=f"Creek {site_no}",
@@ -38,11 +40,12 @@ def build_head(site_no: str = "01", rows: int = 6, columns: int = 5, years: int 
         step_seconds=86400.0,
         times=times,
         dates=times,
+        inside=inside,
         channels=("precipitation", "temperature"),
         forcing=np.stack([rain, warm], 1).astype(np.float32),
         coverage=coverage.astype(np.float32),
         share=share.astype(np.float32),
-        distance=(rng.uniform(2e3, 9e4, (rows, columns)) * (coverage > 0)).astype(np.float32),
+        distance=rng.uniform(2e3, 9e4, coverage.size).astype(np.float32),
         discharge=runoff * area / 86400e3,
         runoff=runoff.astype(np.float32),
         split=split,

@@ -15,8 +15,8 @@ DAY = 86400.0
 
 
 def block(distance: list[float], lags: int = 60, **physics: float) -> Contribution:
-    """One head with one row of cells of equal share."""
-    cells = torch.tensor([[distance]], dtype=torch.float64)
+    """One head with cells of equal share."""
+    cells = torch.tensor([distance], dtype=torch.float64)
     made = Contribution(torch.full_like(cells, 1 / cells.numel()), cells, DAY, [lags], 2).double()
     with torch.no_grad():
         for name, value in physics.items():
@@ -61,7 +61,7 @@ def test_kernel_never_makes_mass_and_has_finite_gradients(
 
 def test_kernel_mean_is_the_travel_time() -> None:
     made = block([2e5], lags=200, velocity=0.5, dispersion=2000.0)
-    kernel = made.kernel()[0, 0, 0].detach()
+    kernel = made.kernel()[0, 0].detach()
     assert kernel.sum().item() == pytest.approx(1, abs=1e-9)
     # a share in [tau, tau + 1) stands for its middle
     mean = (kernel * (torch.arange(200) + 0.5)).sum().item() * DAY
@@ -76,7 +76,7 @@ def test_kernel_agrees_with_random_walkers() -> None:
         position += velocity * dt + np.sqrt(2 * dispersion * dt) * rng.standard_normal(20_000)
         arrival = np.where((position >= distance) & np.isinf(arrival), step * dt, arrival)
     expected = np.histogram(arrival, bins=np.arange(7) * DAY)[0] / 20_000
-    found = block([distance], velocity=velocity, dispersion=dispersion).kernel()[0, 0, 0, :6]
+    found = block([distance], velocity=velocity, dispersion=dispersion).kernel()[0, 0, :6]
     np.testing.assert_allclose(found.detach().numpy(), expected, atol=0.02)
 
 
@@ -84,37 +84,36 @@ def test_contributions_are_the_double_sum_of_the_design() -> None:
     rng = np.random.default_rng(0)
     made = block([5e3, 8e4, 3e5], lags=20, velocity=0.7, dispersion=1e3)
     with torch.no_grad():
-        made.log_efficiency.copy_(torch.as_tensor(rng.normal(0, 0.3, (1, 1, 3))))
+        made.log_efficiency.copy_(torch.as_tensor(rng.normal(0, 0.3, (1, 3))))
         made.state_weight.copy_(torch.tensor([[0.7, -0.4]], dtype=torch.float64))
         made.state_bias.fill_(0.2)
     rain, state = rng.gamma(0.5, 5, (30, 3)), rng.normal(0, 1, (30, 2, 3))
-    kernel = made.kernel()[0, 0].detach().numpy()
-    efficiency = made.log_efficiency.exp()[0, 0].detach().numpy()
+    kernel = made.kernel()[0].detach().numpy()
+    efficiency = made.log_efficiency.exp()[0].detach().numpy()
     factor = 2 / (1 + np.exp(-(0.2 + 0.7 * state[:, 0] - 0.4 * state[:, 1])))
     expected = np.zeros((30, 3))
     for t in range(30):
         for tau in range(min(t + 1, 20)):
             expected[t] += kernel[:, tau] / 3 * efficiency * factor[t - tau] * rain[t - tau]
-    series = made.effective(
-        torch.as_tensor(rain)[None, :, None], torch.as_tensor(state)[None, :, :, None]
-    ).detach()
-    np.testing.assert_allclose(made.delivered(series)[0, :, 0].numpy(), expected, rtol=1e-10)
-    routed = made.routed(series)[0].detach().numpy()
+    series = made.effective(torch.as_tensor(rain)[None], torch.as_tensor(state)[None]).detach()
+    weights = made.weights().detach()
+    np.testing.assert_allclose(made.delivered(series, weights)[0].numpy(), expected, rtol=1e-10)
+    routed = made.routed(series, weights)[0].numpy()
     np.testing.assert_allclose(routed, expected.sum(1), rtol=1e-10)
 
 
 def test_mass_is_conserved_up_to_the_truncated_tail() -> None:
     made = block([5e3, 8e4], lags=12, velocity=0.1, dispersion=1e3)
-    rain = torch.zeros(1, 40, 1, 2, dtype=torch.float64)
+    rain = torch.zeros(1, 40, 2, dtype=torch.float64)
     rain[0, 3] = 10.0
-    delivered = made.routed(rain).sum().item()
+    delivered = made.routed(rain, made.weights()).sum().item()
     assert delivered == pytest.approx(10 * (1 - made.truncated().item()), rel=1e-9)
     assert 0 < made.truncated().item() < 0.5
 
 
 def test_effective_rain_starts_as_rain() -> None:
-    rain = torch.rand(1, 5, 1, 2, dtype=torch.float64)
-    state = torch.randn(1, 5, 2, 1, 2, dtype=torch.float64)
+    rain = torch.rand(1, 5, 2, dtype=torch.float64)
+    state = torch.randn(1, 5, 2, 2, dtype=torch.float64)
     assert torch.equal(block([5e3, 8e4]).effective(rain, state), rain)
 
 
@@ -123,12 +122,12 @@ def test_no_path_is_shorter_than_a_hillslope() -> None:
 
 
 def test_lags_reach_the_farthest_cell_at_the_slowest_velocity() -> None:
-    assert lags_needed(86_400.0, DAY) == 2 + 10
-    assert lags_needed(86_400.0, 3600.0) == 2 + 240
+    assert lags_needed(172_800.0, DAY) == 2 + 10
+    assert lags_needed(172_800.0, 3600.0) == 2 + 240
 
 
 def test_a_head_keeps_its_own_number_of_lags_in_a_pack() -> None:
-    cells = torch.full((2, 1, 1), 4e5)
+    cells = torch.full((2, 1), 4e5)
     made = Contribution(torch.ones_like(cells), cells, DAY, [3, 30], 0)
     kernel = made.kernel()
     assert kernel.shape[-1] == 30

@@ -62,9 +62,10 @@ def test_impossible_years_are_refused(validation: list[int], test: list[int], me
 def test_spinup_is_the_end_of_the_first_year(make_head: Make) -> None:
     head = make_head("01")
     pack = make_pack([head], 100, CPU)
-    expected = head.forcing[265:365]
-    np.testing.assert_array_equal(pack.forcing[0, :100].numpy(), expected)
-    np.testing.assert_array_equal(pack.forcing[0, 100:].numpy(), head.forcing)
+    rain = pack.rain[0, :, :-1].numpy()
+    np.testing.assert_array_equal(rain[:100], head.forcing[265:365, 0])
+    np.testing.assert_array_equal(rain[100:], head.forcing[:, 0])
+    assert (pack.rain[0, :, -1] == 0).all(), "the last cell is empty"
     assert pack.runoff[0, :100].isnan().all()
     # the season runs on from the spin-up into the record
     assert (pack.basin[0, :, :2].diff(dim=0).norm(dim=1) < 0.04).all()
@@ -80,11 +81,11 @@ def test_a_watershed_of_the_store_becomes_a_head(tiny_store: Path) -> None:
     site = next(iter(survey.pixels))
     head = load_head(str(tiny_store), site)
     shed = xr.open_zarr(tiny_store, group=f"watersheds/{site}", consolidated=False).load()
-    assert survey.pixels[site] == head.share.size
+    assert survey.pixels[site] == head.inside.size
+    assert head.share.size == head.inside.sum() == (shed["coverage"] > 0).sum()
     assert head.channels[0] == "precipitation"
     assert head.share.sum() == pytest.approx(1, abs=1e-6)
     assert np.isfinite(head.forcing).all()
-    assert (head.forcing[:, :, head.coverage == 0] == 0).all()
     # where nothing is missing, the basin mean is the area-weighted mean of the store's cells
     weights = shed["coverage"] * shed["cell_area"]
     full = (shed["precipitation"].notnull() | (weights == 0)).all(("y", "x")).values
@@ -96,7 +97,7 @@ def test_a_watershed_of_the_store_becomes_a_head(tiny_store: Path) -> None:
     np.testing.assert_allclose(head.runoff * head.area / 1000, volume, rtol=1e-5)
     train = head.split.train
     for i, name in enumerate(head.channels[1:], start=1):
-        mean = np.einsum("tyx,yx->t", head.forcing[train, i], head.share)
+        mean = head.forcing[train, i] @ head.share
         assert mean.mean() == pytest.approx(0, abs=1e-4), name
         assert mean.std() == pytest.approx(1, abs=1e-3), name
 

@@ -47,11 +47,11 @@ def test_a_head_alone_is_the_same_head_in_a_pack(make_head: Make, settings: Sett
 
 def test_heads_of_a_pack_never_mix(make_head: Make, settings: Settings) -> None:
     network, inputs = build([make_head("01"), make_head("02")], settings)
-    forcing = inputs[0].requires_grad_()
+    rain = inputs[0].requires_grad_()
     network(*inputs)[0].sum().backward()
-    assert forcing.grad is not None
-    assert forcing.grad[0].abs().sum() > 0
-    assert forcing.grad[1].abs().sum() == 0
+    assert rain.grad is not None
+    assert rain.grad[0].abs().sum() > 0
+    assert rain.grad[1].abs().sum() == 0
     for parameter in network.parameters():
         assert parameter.grad is None or parameter.grad[1].abs().sum() == 0
 
@@ -59,10 +59,10 @@ def test_heads_of_a_pack_never_mix(make_head: Make, settings: Settings) -> None:
 def test_runoff_depends_on_no_later_rain(make_head: Make, settings: Settings) -> None:
     network, inputs = build([make_head("01")], settings)
     before = network(*inputs)
-    forcing, wetness, basin = (x.clone() for x in inputs)
-    forcing[:, 300:] += 5.0
-    wetness[:, 300:] += 1.0
-    after = network(forcing, wetness, basin)
+    rain, state, basin = (x.clone() for x in inputs)
+    for later in (rain, state, basin):
+        later[:, 300:] += 1.0
+    after = network(rain, state, basin)
     assert torch.equal(before[:, :300], after[:, :300])
     assert not torch.allclose(before[:, 300:], after[:, 300:])
 
@@ -90,17 +90,30 @@ def test_wetness_is_the_weighted_mean_of_past_rain() -> None:
         assert found[t] == pytest.approx(expected / 3.0 - 1, rel=1e-5)
 
 
-def test_rain_outside_the_watershed_does_not_count(make_head: Make, settings: Settings) -> None:
-    head = make_head("01")
-    _, (forcing, wetness, _) = build([head], settings)
-    outside = torch.as_tensor(head.share) == 0
-    assert (forcing[0, :, :, outside] == 0).all()
-    assert (wetness[0, :, :, outside] == 0).all()
+def test_an_image_shows_each_cell_where_it_lies(make_head: Make) -> None:
+    heads = [make_head("01", 6, 5), make_head("02", 3, 9)]
+    pack = make_pack(heads, 60, CPU)
+    images = pack.sheds.image(pack.rain[:, 100:103])
+    assert images.shape == (2, 3, 6, 9)
+    for head, image in zip(heads, images, strict=True):
+        expected = np.zeros((3, 6, 9), np.float32)
+        rows, columns = head.inside.shape
+        expected[:, :rows, :columns][:, head.inside] = head.forcing[40:43, 0]
+        np.testing.assert_array_equal(image.numpy(), expected)
+
+
+def test_empty_cells_hold_nothing(make_head: Make) -> None:
+    pack = make_pack([make_head("01"), make_head("02", 2, 2)], 60, CPU)
+    empty = pack.sheds.share == 0
+    assert empty.any(1).all(), "places outside a watershed show an empty cell"
+    for head, none in enumerate(empty):
+        assert (pack.rain[head, :, none] == 0).all()
+        assert (pack.state[head, :, :, none] == 0).all()
 
 
 def test_runoff_is_never_negative(make_head: Make, settings: Settings) -> None:
-    network, (forcing, wetness, basin) = build([make_head("01")], settings)
-    assert (network(forcing * 50, wetness * 9, basin) >= 0).all()
+    network, (rain, state, basin) = build([make_head("01")], settings)
+    assert (network(rain * 50, state * 9, basin) >= 0).all()
 
 
 def test_season_goes_round_once_a_year() -> None:
@@ -125,11 +138,10 @@ def test_encoding_once_gives_the_gradients_of_windows_cut_out(
     gradients = {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
 
     network.zero_grad()
-    forcing, wetness, basin = inputs
     cut = []
     for start in starts:
         past = slice(start - lags, start + length)
-        encoded, routed = network.encode(forcing[:, past], wetness[:, past], basin[:, past])
+        encoded, routed = network.encode(*(x[:, past] for x in inputs))
         cut.append(network.decode(encoded[:, None, lags:], routed[:, None, lags:])[:, :, 0])
     separate = torch.stack(cut, 2)
     separate.square().sum().backward()

@@ -23,7 +23,7 @@ def test_every_head_is_in_one_pack(costs: dict[str, float], packs: int) -> None:
     assert loads == sorted(loads, reverse=True)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     costs=st.dictionaries(
         st.text("abc", min_size=1, max_size=3), st.floats(1, 50), max_size=7, min_size=2

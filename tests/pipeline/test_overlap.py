@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyproj import CRS, Proj, Transformer
 
-from pipeline import clip, overlap
+from pipeline import cell_means, clip, overlap
 from pipeline.errors import InputError
 from pipeline.grid import Grid
 from pipeline.overlap import OverlapWeights, curvilinear_weights, projected_weights
@@ -217,7 +217,7 @@ def test_values_are_means_over_the_valid_part():
     rows, columns = weights.window
     edges = x_edges[columns.start : columns.stop + 1], y_edges[rows.start : rows.stop + 1]
     share = overlaps(projected_pixels(*edges, STAGE_IV, IOWA, 48), IOWA)
-    for steps in (1, 7, 8, 21):
+    for steps in (1, 15, 16, 37):
         raw = rain((steps, *weights.raw_shape), 0.4, seed=steps)
         raw[0, :, :25] = np.nan
         value, valid = weights.apply(raw)
@@ -241,6 +241,7 @@ def test_values_are_means_over_the_valid_part():
         (np.linspace(266.01, 267.9, 190), np.linspace(41.2, 43.0, 46)),
         (np.linspace(-91.0, -95.0, 17), np.linspace(43.0, 41.0, 9)),
         (-94.0 + 0.041666666667 * np.arange(40), 42.75 - 0.041666666667 * np.arange(30)),
+        (np.arange(0.0, 361.0, 10.0), np.arange(90.0, -91.0, -10.0)),
     ],
 )
 def test_lat_lon_rasters_come_out_as_by_the_separable_way(x_edges, y_edges):
@@ -350,6 +351,20 @@ def test_the_order_of_pixels_does_not_matter(flip_y: int, flip_x: int):
         np.testing.assert_allclose(found, one, rtol=1e-6, atol=1e-7)
 
 
+def test_bands_and_tiles_are_only_ways_of_working(monkeypatch, own_cache):
+    x_edges, y_edges = around(DAYMET, IOWA, 5.0, 6.0)
+    weights = projected_weights(x_edges, y_edges, DAYMET, IOWA)
+    raw = rain((20, *weights.raw_shape), 0.3)
+    expected = weights.apply(raw)
+    for path in own_cache.iterdir():
+        path.unlink()
+    monkeypatch.setattr(overlap, "BAND", 100)
+    monkeypatch.setattr(cell_means, "TILE", 50)
+    again = projected_weights(x_edges, y_edges, DAYMET, IOWA)
+    assert equal(again, weights)
+    np.testing.assert_array_equal(again.apply(raw), expected)
+
+
 def test_takes_frozen_strided_and_pickled_input_from_many_threads():
     x_edges, y_edges = around(DAYMET, IOWA, 5.0, 6.0)
     weights = pickle.loads(  # noqa: S301 -- our own object, as it travels to a worker
@@ -368,8 +383,8 @@ def test_takes_frozen_strided_and_pickled_input_from_many_threads():
 
 def test_a_fresh_process_compiles_nothing():
     code = (
-        "from pipeline import clip, overlap; "
-        "made = (clip._shares, overlap._apply); "
+        "from pipeline import cell_means, clip; "
+        "made = (clip._shares, cell_means.cell_means); "
         "print(sum(sum(f.stats.cache_misses.values()) for f in made))"
     )
     command = [sys.executable, "-c", code]

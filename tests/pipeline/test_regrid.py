@@ -182,7 +182,7 @@ def clipped_areas(x_edges: np.ndarray, y_edges: np.ndarray, grid: Grid) -> np.nd
 
 
 @given(worlds())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_what_falls_on_the_grid_is_conserved(world):
     """sum value valid area(cell) = sum p area(pixel inside the grid), over valid pixels."""
     x_edges, y_edges, grid, raw = world
@@ -198,7 +198,7 @@ def test_what_falls_on_the_grid_is_conserved(world):
 
 
 @given(worlds())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_weights_and_values_stay_in_bounds(world):
     x_edges, y_edges, grid, raw = world
     weights = separable_weights(x_edges, y_edges, grid)

@@ -152,7 +152,7 @@ def polygons(draw: st.DrawFn) -> Polygon:
     return Polygon(centre + star, holes)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(polygon=polygons())
 def test_any_polygon_against_shapely(polygon: Polygon) -> None:
     grid = watershed_grid(polygon)
@@ -162,7 +162,7 @@ def test_any_polygon_against_shapely(polygon: Polygon) -> None:
     assert (share * grid.cell_area).sum() == pytest.approx(polygon_area(polygon), rel=2e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(polygon=polygons(), rows=st.integers(-2, 2), columns=st.integers(-2, 2))
 def test_another_grid_holds_the_same_cells(polygon: Polygon, rows: int, columns: int) -> None:
     own = watershed_grid(polygon)

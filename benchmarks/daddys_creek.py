@@ -1,0 +1,122 @@
+"""A real basin: Daddys Creek, trained with several seeds, with and without parts of the model.
+
+    DOMST_DATA=... python -m benchmarks.daddys_creek [--seeds N] [--test-year Y] [--json FILE]
+
+Makes the store of catalogs/daddys_creek.yaml and trains a head with each seed: Dom-ST as it is,
+without the contribution block, and without the CNN. Train, validation and test years are those of
+the command line; by default train 2016-01-01 to 2019-09-30, validation water year 2020, test water
+year 2021. The ensemble is the mean discharge of the seeds. What was trained before is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+import xarray as xr
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from model.dataset import Split, survey_store
+from model.metrics import kge, nse
+from model.run import Run
+from model.settings import Settings
+from model.train import train
+from pipeline.catalog import load_catalog
+from pipeline.cluster import make_client
+from pipeline.errors import exit_codes
+from pipeline.graph import run as run_pipeline
+
+CATALOG = Path(__file__).resolve().parents[1] / "catalogs/daddys_creek.yaml"
+VARIANTS: dict[str, dict[str, bool]] = {
+    "Dom-ST": {},
+    "without contribution": {"contribution": False},
+    "without CNN": {"cnn": False},
+}
+FLOORS = ("ridge", "climatology", "persistence")
+SCORES = ("nse", "kge", "pbias", "fhv", "peak_timing")
+
+
+def ensemble(runs: list[Run], held: NDArray[np.bool_]) -> dict[str, float]:
+    """NSE and KGE of the seeds' mean discharge on the steps `held`."""
+    opened = [xr.open_zarr(run.predictions, consolidated=False) for run in runs]
+    simulated = np.mean([one["simulated"].values[0, held] for one in opened], 0)
+    observed = opened[0]["observed"].values[0, held]
+    return {"nse": nse(simulated, observed), "kge": kge(simulated, observed).kge}
+
+
+def measure(folder: Path, seeds: int, years: tuple[int, int]) -> dict[str, Any]:
+    """Scores of every variant and seed on the test year."""
+    validation, test = years
+    store, console = folder / "daddys_creek.zarr", Console(quiet=True)
+    with make_client() as client:
+        run_pipeline(load_catalog(CATALOG), store, client)
+    held = Split.by_water_year(survey_store(str(store)).dates, [validation], [test]).test
+    report: dict[str, Any] = {"variants": {}}
+    with make_client(processes=True) as client:
+        for name, switches in VARIANTS.items():
+            runs, heads = [], []
+            for seed in range(seeds):
+                settings = Settings(
+                    seed=seed, validation_years=(validation,), test_years=(test,), **switches
+                )
+                runs.append(Run(folder / f"daddys_creek/{test}/{name.replace(' ', '_')}-{seed}"))
+                metrics = train(str(store), runs[-1], settings, client, console)
+                heads.append(metrics["heads"][0])
+                print(f"{name}, seed {seed}: NSE {heads[-1]['nse']:.3f}", flush=True)
+            report["variants"][name] = {"heads": heads, "ensemble": ensemble(runs, held)}
+    report["split"] = metrics["split"]
+    report["floors"] = {floor: heads[0][f"{floor}_nse"] for floor in FLOORS}
+    return report
+
+
+def show(report: dict[str, Any]) -> None:
+    """A row a variant: medians over the seeds."""
+    table = Table(title=f"Daddys Creek; {report['split']}", title_justify="left")
+    table.add_column("", no_wrap=True)
+    for heading in ("NSE", "lowest", "highest", "KGE", "PBIAS %", "FHV %", "lag", "ensemble", "s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, found in report["variants"].items():
+        heads = found["heads"]
+        scores = [head["nse"] for head in heads]
+        middle = {key: median(head[key] for head in heads) for key in (*SCORES, "seconds")}
+        table.add_row(
+            name,
+            f"{middle['nse']:.3f}",
+            f"{min(scores):.3f}",
+            f"{max(scores):.3f}",
+            f"{middle['kge']:.3f}",
+            f"{middle['pbias']:+.1f}",
+            f"{middle['fhv']:+.1f}",
+            f"{middle['peak_timing']:.1f}",
+            f"{found['ensemble']['nse']:.3f}",
+            f"{middle['seconds']:.0f}",
+        )
+    for floor, score in report["floors"].items():
+        table.add_row(floor, f"{score:.3f}")
+    Console().print(table)
+    print("medians over the seeds; ensemble: NSE of the seeds' mean discharge; s: seconds to train")
+
+
+def main(
+    folder: Annotated[Path, typer.Option(help="for the store and the runs")] = Path("build/bench"),
+    seeds: Annotated[int, typer.Option(min=1, help="0, 1, 2 ...")] = 5,
+    validation_year: Annotated[int, typer.Option(help="water year")] = 2020,
+    test_year: Annotated[int, typer.Option(help="water year")] = 2021,
+    json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
+) -> None:
+    """Train Daddys Creek with several seeds and report the test year."""
+    with exit_codes():
+        report = measure(folder, seeds, (validation_year, test_year))
+        show(report)
+        if json_file:
+            json_file.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)
