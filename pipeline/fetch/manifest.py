@@ -73,7 +73,7 @@ class Manifest:
             self._entries[entry["path"]] = entry
 
     def _key(self, path: Path) -> str:
-        return path.relative_to(self.folder).as_posix()
+        return Path(os.path.relpath(path, self.folder)).as_posix()
 
 
 def sha256(path: Path) -> str:

@@ -34,6 +34,14 @@ from pipeline.gauges import site_number
 from pipeline.units import AREA_M2
 
 DISCHARGE, MEAN = "00060", "00003"  # parameter and statistic
+DAILY_COLUMNS = {
+    "monitoring_location_id",
+    "time",
+    "value",
+    "unit_of_measure",
+    "approval_status",
+    "qualifier",
+}
 FT3_PER_S = "ft^3/s"  # as the Water Data API spells it
 STATUS = {"Approved": "A", "Provisional": "P"}
 WITHHELD = {"Ice": {"ICE"}, "Eqp": {"EQUIP", "EQP"}}  # words of the older services, of this one
@@ -59,9 +67,10 @@ def plan_gauges(catalog: Catalog, service: Service) -> tuple[Path, list[Item]]:
                 f"{catalog.path}: gauges.{key}: {found!r}: expected {expected!r}, as the records "
                 "are fetched"
             )
-    if "{site}" not in Path(gauges.files).name:
+    if "{site}" not in Path(gauges.files).name or "{site}" in str(Path(gauges.files).parent):
         raise InputError(
-            f"{catalog.path}: gauges.files: {gauges.files!r}: expected {{site}} in the file's name"
+            f"{catalog.path}: gauges.files: {gauges.files!r}: expected {{site}} in the file's name "
+            "alone"
         )
     columns = gauges.columns or Columns()
     # a day more at both ends: a gauge's day begins at its own midnight
@@ -97,12 +106,13 @@ def daily_csv(table: pd.DataFrame, site: str, columns: Columns, service: Service
     value counts as estimated (e): the agency publishes what it worked out for the days of ice.
 
     Raises:
-        RunError: columns, units or days are not those of one series of daily means.
+        RunError: site, columns, units or days are not those of one series of daily means.
     """
     where = f"{service.name}: {site}"
-    lacking = {"time", "value", "unit_of_measure", "approval_status", "qualifier"} - set(table)
-    if lacking:
-        raise RunError(f"{where}: answer lacks {', '.join(sorted(lacking))}: expected daily values")
+    if lacking := sorted(DAILY_COLUMNS - set(table)):
+        raise RunError(f"{where}: answer lacks {', '.join(lacking)}: expected daily values")
+    if others := sorted(set(table["monitoring_location_id"]) - {f"USGS-{site}"}):
+        raise RunError(f"{where}: answer is of {', '.join(map(str, others))}: expected USGS-{site}")
     units = sorted(set(table["unit_of_measure"].dropna()) - {FT3_PER_S})
     if units:
         raise RunError(f"{where}: units {', '.join(map(str, units))}: expected {FT3_PER_S}")

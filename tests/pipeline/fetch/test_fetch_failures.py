@@ -106,7 +106,9 @@ def test_a_failing_usgs_ends_with_one_line(job: Job, path: str, answer: Answer):
 
 def test_a_gauge_without_a_record(job: Job, domst_data: Path):
     serve_usgs(job.replay, domst_data, [])
-    names = ["time", "value", "unit_of_measure", "approval_status", "qualifier"]
+    names = json.loads(
+        (domst_data / "gauges" / "waterservices" / "waterdata_queryables.json").read_text()
+    )["daily"]
     schema = {"type": "object", "properties": {name: {"type": "string"} for name in names}}
     job.replay.answers[DAILY.replace("items", "schema")] = json.dumps(schema).encode()
     require_one_line(job.fetch(), 1, "gauges", SITE, "not there", "expected")
@@ -129,6 +131,13 @@ def test_other_units_are_refused(job: Job, domst_data: Path):
     days = [(day, {**p, "unit_of_measure": "m^3/s"}) for day, p in days_from(FIRST, FLOW)]
     serve_usgs(job.replay, domst_data, days)
     require_one_line(job.fetch(), 1, SITE, "m^3/s", "expected ft^3/s")
+
+
+def test_another_rivers_record_is_refused(job: Job, domst_data: Path):
+    other = {"monitoring_location_id": "USGS-05427948"}
+    days = [(day, {**p, **other}) for day, p in days_from(FIRST, FLOW)]
+    serve_usgs(job.replay, domst_data, days)
+    require_one_line(job.fetch(), 1, SITE, "USGS-05427948", "expected")
 
 
 def test_a_site_that_is_not_known(job: Job):
