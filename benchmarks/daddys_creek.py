@@ -33,7 +33,7 @@ from pipeline.errors import exit_codes
 from pipeline.graph import run as run_pipeline
 
 CATALOG = Path(__file__).resolve().parents[1] / "catalogs/daddys_creek.yaml"
-VARIANTS: dict[str, dict[str, bool]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "Dom-ST": {},
     "without contribution": {"contribution": False},
     "without CNN": {"cnn": False},

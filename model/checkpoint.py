@@ -104,26 +104,9 @@ def save_head(trainer: Trainer, i: int, folder: Path) -> Path:
     return path
 
 
-def _progress(trainer: Trainer) -> dict[str, Tensor]:
-    """Every tensor of a pack's training state, named; the optimiser's moments are made if new."""
-    tensors: dict[str, Tensor] = {}
-    for name, parameter in trainer.network.named_parameters():
-        moments = trainer.optimiser.state[parameter]
-        if not moments:
-            moments["step"] = torch.tensor(float(trainer.update))
-            moments["exp_avg"] = torch.zeros_like(parameter)
-            moments["exp_avg_sq"] = torch.zeros_like(parameter)
-        tensors[f"weight.{name}"] = parameter
-        tensors[f"average.{name}"] = trainer.average[name]
-        tensors[f"best.{name}"] = trainer.best[name]
-        tensors[f"mean.{name}"] = moments["exp_avg"]
-        tensors[f"square.{name}"] = moments["exp_avg_sq"]
-    return tensors
-
-
 def save_progress(trainer: Trainer, folder: Path) -> None:
     """Write, for each head, all that its training needs to go on bit by bit as if never stopped."""
-    state = _progress(trainer)
+    state = trainer.tensors()
     for i, head in enumerate(trainer.heads):
         tensors = {name: own_size(name, value[i : i + 1], head) for name, value in state.items()}
         tensors["generator"] = trainer.generators[i].get_state()
@@ -133,6 +116,7 @@ def save_progress(trainer: Trainer, folder: Path) -> None:
             "settings": trainer.settings.model_dump(mode="json"),
             "best_nse": float(trainer.best_nse[i]),
             "best_update": int(trainer.best_update[i]),
+            "rate": float(trainer.rate[i]),
         }
         write(progress_path(folder, head.site_no), tensors, about)
 
@@ -157,11 +141,13 @@ def load_progress(trainer: Trainer, folder: Path) -> None:
             raise InputError(f"{path}: made with other settings: expected those of this run")
 
     (trainer.update,) = done
-    for name, target in _progress(trainer).items():
+    for name, target in trainer.tensors().items():
         stack(target, [tensors[name] for tensors, _ in files])
     for i, (tensors, about) in enumerate(files):
         trainer.generators[i].set_state(tensors["generator"])
         trainer.best_nse[i], trainer.best_update[i] = about["best_nse"], about["best_update"]
+        trainer.rate[i] = about["rate"]
+    trainer.safe = trainer.snapshot()
 
 
 def load_head(path: Path, head: HeadData, device: torch.device) -> tuple[DomST, Pack]:

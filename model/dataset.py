@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+import xarray as xr
 
 from model.contribution import lags_needed
 from model.network import (
@@ -27,7 +28,7 @@ from model.network import (
 )
 from pipeline.catalog import PRECIPITATION
 from pipeline.errors import InputError
-from pipeline.store import list_sites, open_store, open_watershed
+from pipeline.store import list_sites, open_region, open_store, open_watershed
 
 log = logging.getLogger(__name__)
 DAY_SECONDS = 86_400.0
@@ -139,7 +140,8 @@ class HeadData:
 
     site_no, name: the gauge.  area: of the polygon [m2].  step_seconds: length of a step.
     times (T,): starts of the steps.  dates (T,): their midpoints, by which years are counted.
-    inside (Y, X) bool: the N cells of the window that touch the watershed, row by row.
+    inside (Y, X) bool: the N cells of the map that count, row by row: those that touch the
+        watershed, or all of them on the region's map.
     channels (C,): names, precipitation first.
     forcing (T, C, N) float32: rain [mm per step], the others standardised.
     coverage, share (N,): share of the cell inside, share of the watershed's area.
@@ -176,20 +178,24 @@ class HeadData:
 
 
 def load_head(
-    store: str, site_no: str, validation: Sequence[int] = (), test: Sequence[int] = ()
+    store: str,
+    site_no: str,
+    validation: Sequence[int] = (),
+    test: Sequence[int] = (),
+    region: bool = False,
 ) -> HeadData:
-    """Read one watershed of a store.
+    """Read one watershed of a store, on its own window or on the map of the whole `region`.
 
     Raises:
         InputError: no such watershed, no discharge or no variation of it in the training years.
     """
     with open_watershed(store, site_no) as data:
-        shed = data.load()
+        shed = _on_region(store, data).load() if region else data.load()
     times = pd.DatetimeIndex(shed["time"].values)
     step = times[1] - times[0]
     dates = times + step / 2
     split = Split.by_water_year(dates, validation, test)
-    inside = shed["coverage"].values > 0
+    inside = (shed["coverage"].values > 0) | region
     coverage = shed["coverage"].values[inside]
     cells = coverage * shed["cell_area"].values[inside]
     share = (cells / cells.sum()).astype(np.float32)
@@ -201,6 +207,12 @@ def load_head(
         raise InputError(
             f"{store}: watershed {site_no}: {observed.size} discharge values before "
             f"{dates[split.train.stop].date()}: expected a record that varies to train on"
+        )
+    held = runoff[split.validation]
+    if np.unique(held[np.isfinite(held)]).size < 2:
+        raise InputError(
+            f"{store}: watershed {site_no}: {int(np.isfinite(held).sum())} discharge values in the "
+            "validation years: expected a record that varies to pick the weights on"
         )
     layers, standard = [], {}
     for name in names:
@@ -224,7 +236,7 @@ def load_head(
         forcing=np.stack(layers, axis=1),
         coverage=coverage.astype(np.float32),
         share=share,
-        distance=shed["flow_distance"].values[inside].astype(np.float32),
+        distance=np.nan_to_num(shed["flow_distance"].values[inside]).astype(np.float32),
         discharge=shed["discharge"].values.astype(np.float64),
         runoff=runoff,
         split=split,
@@ -233,6 +245,23 @@ def load_head(
         runoff_mean=float(observed.mean()),
         standard=standard,
     )
+
+
+def _on_region(store: str, shed: xr.Dataset) -> xr.Dataset:
+    """A watershed with the region's forcings, its own static layers laid out on the region."""
+    region = open_region(store)
+    forcings = [name for name, field in shed.data_vars.items() if field.dims == ("time", "y", "x")]
+    place = {"y": region["y"], "x": region["x"]}
+    layers = shed[["coverage", "flow_distance"]].reindex(place, method="nearest", tolerance=1e-6)
+    return xr.merge(
+        [
+            region[[*forcings, "cell_area"]],
+            layers.assign(coverage=layers["coverage"].fillna(0)),
+            shed[["discharge", "runoff"]],
+        ],
+        compat="override",
+        join="exact",
+    ).assign_attrs(shed.attrs)
 
 
 def _filled(

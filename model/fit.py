@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,10 @@ from model.dataset import HeadData, Pack, make_pack
 from model.metrics import nse
 from model.network import DRY, DomST
 from model.settings import Settings
-from pipeline.errors import RunError
 
 PHYSICAL = ("log_velocity", "log_dispersion", "log_efficiency")
+RESTARTS = 3  # of a head whose loss is not finite, each at SLOWER times the learning rate before
+SLOWER = 0.3
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -40,6 +41,20 @@ class Fitted:
     validation_nse: float
     seconds: float
     checkpoint: Path
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """A head that was given up: its loss was not finite, after restarts too."""
+
+    site_no: str
+    update: int
+
+    def __str__(self) -> str:
+        return (
+            f"watershed {self.site_no}: loss not finite at update {self.update}, "
+            f"after {RESTARTS} restarts at lower rates"
+        )
 
 
 def head_seed(seed: int, site_no: str) -> int:
@@ -116,11 +131,33 @@ class Trainer:
         self.best = {n: p.detach().clone() for n, p in named}
         self.best_nse = torch.full((len(heads),), -math.inf, dtype=torch.float64)
         self.best_update = torch.zeros(len(heads), dtype=torch.int64)
+        self.rate = torch.ones(len(heads), dtype=torch.float64)  # SLOWER ** restarts
         self.update = 0
         self.generators = [
             torch.Generator().manual_seed(head_seed(settings.seed, head.site_no) + 1)
             for head in heads
         ]
+        self.safe = self.snapshot()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor (H, ...) of the state, named; the optimiser's moments are made if new."""
+        tensors: dict[str, Tensor] = {}
+        for name, parameter in self.network.named_parameters():
+            moments = self.optimiser.state[parameter]
+            moments["step"] = torch.tensor(float(self.update))
+            if "exp_avg" not in moments:
+                moments["exp_avg"] = torch.zeros_like(parameter)
+                moments["exp_avg_sq"] = torch.zeros_like(parameter)
+            tensors[f"weight.{name}"] = parameter
+            tensors[f"average.{name}"] = self.average[name]
+            tensors[f"best.{name}"] = self.best[name]
+            tensors[f"mean.{name}"] = moments["exp_avg"]
+            tensors[f"square.{name}"] = moments["exp_avg_sq"]
+        return tensors
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """A copy of `tensors`."""
+        return {name: value.detach().clone() for name, value in self.tensors().items()}
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """This update's stretches and dropout, drawn on the CPU from each head's own generator.
@@ -152,8 +189,12 @@ class Trainer:
         offsets = torch.arange(-settings.warmup, length, device=starts.device)
         steps = starts[..., None] + offsets  # (H, B, W + L)
         head = torch.arange(len(starts), device=starts.device)[:, None, None]
-        inputs, routed = self.network.encode(*pack.inputs(end))
-        runoff = self.network.decode(inputs[head, steps], routed[head, steps], keep)
+        if settings.windows:
+            inputs, routed = self._cut(steps)
+        else:
+            encoded, arriving = self.network.encode(*pack.inputs(end))
+            inputs, routed = encoded[head, steps], arriving[head, steps]
+        runoff = self.network.decode(inputs, routed, keep)
         losses = runoff_loss(
             runoff[..., settings.warmup :],
             pack.runoff[head, steps[..., settings.warmup :]],
@@ -165,13 +206,27 @@ class Trainer:
         self._clip()
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.update, settings) * group["times"]
-        self.optimiser.step()
+        self._move()
         self.update += 1
         decay = min(settings.averaging, self.update / (10 + self.update))
         with torch.no_grad():
             for name, parameter in self.network.named_parameters():
                 self.average[name].lerp_(parameter, 1 - decay)
         return losses.detach()
+
+    def _cut(self, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """What `encode` says of steps (1, B, L), each stretch cut out and encoded by itself, with
+        the steps before it that its contribution block looks back at."""
+        (lags,) = self.pack.sheds.lags
+        pieces = []
+        for first, last in steps[0][:, [0, -1]].tolist():
+            reach = max(0, first - lags)
+            inputs, routed = self.network.encode(
+                *(series[:, reach : last + 1] for series in self.pack.inputs())
+            )
+            pieces.append((inputs[:, first - reach :], routed[:, first - reach :]))
+        inputs, routed = (torch.stack(parts, 1) for parts in zip(*pieces, strict=True))
+        return inputs, routed
 
     def _clip(self) -> None:
         """Scale each head's gradient to a norm of at most `clip`."""
@@ -180,6 +235,47 @@ class Trainer:
         scale = (self.settings.clip / norm.clamp(min=1e-12)).clamp(max=1.0)
         for gradient in gradients:
             gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)))
+
+    @torch.no_grad()
+    def _move(self) -> None:
+        """The optimiser's step, shortened for heads that were restarted."""
+        if (self.rate == 1).all():
+            self.optimiser.step()
+            return
+        parameters = list(self.network.parameters())
+        before = [parameter.clone() for parameter in parameters]
+        self.optimiser.step()
+        for parameter, old in zip(parameters, before, strict=True):
+            rate = self.rate.to(parameter).view(-1, *[1] * (parameter.dim() - 1))
+            parameter.copy_(old.lerp(parameter, rate))
+
+    @torch.no_grad()
+    def restart(self, rows: Sequence[int]) -> None:
+        """Put heads back to where `safe` has them, to go on at a lower rate."""
+        for name, value in self.tensors().items():
+            for row in rows:
+                value[row] = self.safe[name][row]
+        self.rate[list(rows)] *= SLOWER
+
+    @torch.no_grad()
+    def keep(self, rows: Sequence[int]) -> Trainer:
+        """The training of some of the heads, where it stands."""
+        rest = Trainer([self.heads[row] for row in rows], self.settings, self.pack.runoff.device)
+        rest.update = self.update
+        state = self.tensors()
+        for name, target in rest.tensors().items():
+            checkpoint.stack(
+                target,
+                [
+                    checkpoint.own_size(name, state[name][row : row + 1], self.heads[row])
+                    for row in rows
+                ],
+            )
+        for name in ("best_nse", "best_update", "rate"):
+            getattr(rest, name).copy_(getattr(self, name)[list(rows)])
+        rest.generators = [self.generators[row] for row in rows]
+        rest.safe = rest.snapshot()
+        return rest
 
     @torch.no_grad()
     def simulate(self, weights: dict[str, Tensor]) -> np.ndarray:
@@ -195,7 +291,9 @@ class Trainer:
         scores = []
         for i, head in enumerate(self.heads):
             held = head.split.validation
-            score = nse(runoff[i, held].astype(np.float64), head.runoff[held].astype(np.float64))
+            simulated = runoff[i, held].astype(np.float64)
+            sound = np.isfinite(simulated).all()
+            score = nse(simulated, head.runoff[held].astype(np.float64)) if sound else math.nan
             scores.append(score)
             if score > self.best_nse[i] or not self.best_update[i]:
                 self.best_nse[i], self.best_update[i] = score, self.update
@@ -210,49 +308,54 @@ def fit_pack(
     device: torch.device,
     folder: Path,
     report: Report,
-) -> list[Fitted]:
-    """Train a pack to the end of its updates, taking up what an earlier call left in `folder`.
+) -> Iterator[Fitted | Diverged]:
+    """Train a pack, taking up what an earlier call left in `folder`.
+
+    A head ends with the last update, or when `patience` validations in a row did not improve it;
+    the pack goes on with the others. One whose loss is not finite goes back to its last checkpoint
+    and on at a lower rate, and is given up after some restarts.
 
     Args:
         heads: of one store; one head on a CPU, many on a GPU.
         folder: receives `<site_no>.safetensors`, and a resume file until the head is done.
         report: is called with one line a head and validation.
 
-    Raises:
-        RunError: a head's loss is not finite.
+    Yields:
+        What became of each head, as it ends.
     """
     began = time.monotonic()
     trainer = Trainer(heads, settings, device)
     checkpoint.load_progress(trainer, folder)
-    while trainer.update < settings.updates:
+    patience = settings.patience * settings.evaluate_every
+    while True:
         losses = trainer.step()
         if trainer.update % settings.evaluate_every and trainer.update < settings.updates:
             continue
-        for head, loss in zip(heads, losses.tolist(), strict=True):
-            if not math.isfinite(loss):
-                raise RunError(f"watershed {head.site_no}: loss {loss} at update {trainer.update}")
+        wild = (~losses.isfinite()).nonzero().flatten().tolist()
+        trainer.restart(wild)
         scores = trainer.validate()
-        for head, loss, score in zip(heads, losses.tolist(), scores, strict=True):
-            report(
-                {
-                    "site_no": head.site_no,
-                    "update": trainer.update,
-                    "loss": loss,
-                    "validation_nse": score,
-                    "seconds": time.monotonic() - began,
-                }
-            )
-        if trainer.update < settings.updates:
-            checkpoint.save_progress(trainer, folder)
-    seconds = time.monotonic() - began
-    return [
-        Fitted(
-            site_no=head.site_no,
-            updates=trainer.update,
-            best_update=int(trainer.best_update[i]),
-            validation_nse=float(trainer.best_nse[i]),
-            seconds=seconds / len(heads),
-            checkpoint=checkpoint.save_head(trainer, i, folder),
-        )
-        for i, head in enumerate(heads)
-    ]
+        seconds = time.monotonic() - began
+        going, last = [], trainer.update >= settings.updates
+        for i, (head, loss) in enumerate(zip(trainer.heads, losses.tolist(), strict=True)):
+            line = {"site_no": head.site_no, "update": trainer.update, "loss": loss}
+            report({**line, "validation_nse": scores[i], "seconds": seconds})
+            if trainer.rate[i] < SLOWER ** (RESTARTS + 0.5):
+                yield Diverged(head.site_no, trainer.update)
+            elif last or trainer.update - int(trainer.best_update[i]) >= patience:
+                yield Fitted(
+                    site_no=head.site_no,
+                    updates=trainer.update,
+                    best_update=int(trainer.best_update[i]),
+                    validation_nse=float(trainer.best_nse[i]),
+                    seconds=seconds / len(heads),
+                    checkpoint=checkpoint.save_head(trainer, i, folder),
+                )
+            else:
+                going.append(i)
+        if not going:
+            return
+        if len(going) < len(trainer.heads):
+            trainer = trainer.keep(going)
+        else:
+            trainer.safe = trainer.snapshot()
+        checkpoint.save_progress(trainer, folder)

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 class CostModel:
     """Seconds that a head needs for one update: a step costs `per_step`, a pixel of it more.
 
-    The defaults are one thread of a CPU; only ratios matter for the placement.
+    The defaults are one thread of a CPU, as `benchmarks.placement` measures them; only their ratio
+    matters for the placement.
     """
 
-    per_step: float = 4e-6
-    per_pixel: float = 5e-8
+    per_step: float = 1.6e-5
+    per_pixel: float = 8e-8
 
     def update_seconds(self, steps: int, pixels: int) -> float:
         """Cost of one update of a head with `steps` training steps and a window of `pixels`."""

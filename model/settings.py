@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from pydantic import BaseModel, ConfigDict, Field
+
+Variant = Literal["multihead", "singlehead+p", "singlehead"]
+
+# The deck's approaches, as we read them. A single head is trained as CNN-LSTMs usually are: on the
+# map of the whole region, on windows of which the last step alone has loss, each cut out of the
+# record and encoded by itself. `+p` has the pixel-contribution block.
+USUAL: dict[str, Any] = {"region": True, "windows": True, "batch": 64, "stretch": 1}
+VARIANTS: dict[Variant, dict[str, Any]] = {
+    "multihead": {},
+    "singlehead+p": USUAL,
+    "singlehead": {**USUAL, "contribution": False},
+}
 
 
 class Settings(BaseModel):
@@ -19,7 +33,10 @@ class Settings(BaseModel):
     hidden: int = Field(default=64, ge=1, description="units of the LSTM")
     dropout: float = Field(default=0.4, ge=0, lt=1, description="on the LSTM's output")
 
+    region: bool = Field(default=False, description="maps of the region, not of the window")
+
     # the training
+    windows: bool = Field(default=False, description="encode each stretch by itself, not all once")
     updates: int = Field(default=400, ge=1, description="gradient steps")
     batch: int = Field(default=4, ge=1, description="stretches in a batch")
     stretch: int = Field(default=365, ge=1, description="steps with loss in a stretch")
@@ -32,8 +49,20 @@ class Settings(BaseModel):
     averaging: float = Field(default=0.98, ge=0, lt=1, description="decay of the averaged weights")
     sqrt_loss: float = Field(default=0.5, ge=0, description="weight of the error of sqrt(runoff)")
     evaluate_every: int = Field(default=25, ge=1, description="updates between validations")
+    patience: int = Field(default=8, ge=1, description="validations without a better one, at most")
 
     # the experiment
+    variant: Variant = Field(default="multihead", description="the name of these choices")
     seed: int = 0
     validation_years: tuple[int, ...] = Field(default=(), description="water years; see Split")
     test_years: tuple[int, ...] = Field(default=(), description="water years; see Split")
+
+    @property
+    def title(self) -> str:
+        """The variant, and what of it is switched off."""
+        off = [
+            f"without {name}"
+            for name, on in (("contribution", self.contribution), ("CNN", self.cnn))
+            if not on and self.variant != "singlehead"
+        ]
+        return " ".join([self.variant, " and ".join(off)]).strip()

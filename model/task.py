@@ -18,7 +18,7 @@ from model import checkpoint
 from model.dataset import HeadData, load_head
 from model.evaluate import score_head
 from model.figures import hydrograph
-from model.fit import Fitted, Report, fit_pack
+from model.fit import Diverged, Fitted, Report, fit_pack
 from model.network import DomST
 from model.run import Run, write_text
 from model.settings import Settings
@@ -32,7 +32,7 @@ def train_pack(
     folder: str,
     topic: str,
     device: str,
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Train the heads of a pack; a head that is already done only hands in its scores.
 
     Args:
@@ -45,7 +45,7 @@ def train_pack(
 
     Returns:
         One entry of metrics.json a head, with `busy`, the seconds this call spent on it, and
-        `worker`, where.
+        `worker`, where; and a line for each head that was given up.
     """
     run = Run(Path(folder))
     threads = torch.get_num_threads()
@@ -61,21 +61,32 @@ def train_pack(
         by_update: dict[int, list[str]] = {}
         for site in left:
             by_update.setdefault(checkpoint.updates_done(run.checkpoints, site), []).append(site)
+        failures: list[str] = []
         for sites in by_update.values():
             began = time.monotonic()
-            heads = [
-                load_head(store, site, settings.validation_years, settings.test_years)
+            heads = {
+                site: load_head(
+                    store,
+                    site,
+                    settings.validation_years,
+                    settings.test_years,
+                    region=settings.region,
+                )
                 for site in sites
-            ]
+            }
             report: Report = lambda line: worker.log_event(topic, line)  # noqa: E731
-            fitted = fit_pack(heads, settings, torch.device(device), run.checkpoints, report)
-            scores = [
-                finish_head(run, head, fit, rows[head.site_no], torch.device(device))
-                for head, fit in zip(heads, fitted, strict=True)
-            ]
+            target = torch.device(device)
+            scores = []
+            for end in fit_pack(list(heads.values()), settings, target, run.checkpoints, report):
+                if isinstance(end, Diverged):
+                    failures.append(str(end))
+                else:
+                    scores.append(
+                        finish_head(run, heads[end.site_no], end, rows[end.site_no], target)
+                    )
             busy = (time.monotonic() - began) / len(sites)
             done += [score | {"busy": busy, "worker": worker.address} for score in scores]
-        return done
+        return done, failures
     finally:
         torch.set_num_threads(threads)
 

@@ -22,7 +22,7 @@ from model.placement import CostModel, pack_heads
 from model.report import write_report
 from model.run import Run
 from model.screen import Progress, skill_table
-from model.settings import Settings
+from model.settings import VARIANTS, Settings, Variant
 from model.task import train_pack
 from pipeline.cluster import Kind, dashboard_address, make_client
 from pipeline.errors import RunError, exit_codes
@@ -45,7 +45,7 @@ def train(
 
     Raises:
         InputError: the store or the run directory does not fit.
-        RunError: packs failed; the others are finished and stay.
+        RunError: heads failed; the others are finished and stay.
     """
     began = time.monotonic()
     survey = survey_store(store)
@@ -61,7 +61,9 @@ def train(
     metrics = summary(survey, settings, scores, gpus, len(workers), time.monotonic() - began)
     metrics["split"] = split.describe(survey.dates)
     if failures:
-        raise RunError(f"{len(failures)} of {len(packs)} packs failed: {'; '.join(failures)}")
+        raise RunError(
+            f"{len(scores)} of {len(survey.pixels)} heads are done; {'; '.join(failures)}"
+        )
     run.finish(metrics)
     write_report(run, metrics)
     return metrics
@@ -115,7 +117,11 @@ def _work(
         }
         for future in as_completed(futures):
             if future.status == "finished":
-                for score in future.result():
+                done, given_up = future.result()
+                failures += given_up
+                for line in given_up:
+                    log.error("%s", line)
+                for score in done:
                     scores.append(score)
                     progress.head_done(score)
                     log.info("head %s done: test NSE %.3f", score["site_no"], score["nse"])
@@ -139,7 +145,7 @@ def summary(
     for score in scores:
         busy[score.pop("worker")] += score.pop("busy")
     return {
-        "variant": "multihead" if settings.contribution else "multihead without contribution",
+        "variant": settings.title,
         "title": survey.title,
         "synthetic": survey.synthetic,
         "cluster": {"workers": workers, "gpus": gpus},
@@ -195,25 +201,37 @@ def main(
     updates: Annotated[
         int, typer.Option(min=1, help="Gradient steps of a head.")
     ] = Settings().updates,
+    variant: Annotated[
+        Variant,
+        typer.Option(
+            help="multihead, or a baseline: usual windows of the region's map, one by one."
+        ),
+    ] = "multihead",
     contribution: Annotated[bool, typer.Option(help="The pixel-contribution block.")] = True,
     cnn: Annotated[bool, typer.Option(help="The image encoder.")] = True,
 ) -> None:
     """Train one Dom-ST head a watershed of a store, in parallel on Dask workers."""
     console = Console()
     with exit_codes():
-        settings = Settings(
-            contribution=contribution,
-            cnn=cnn,
-            updates=updates,
-            seed=seed,
-            validation_years=tuple(validation_year or ()),
-            test_years=tuple(test_year or ()),
-        )
+        chosen: dict[str, Any] = {
+            "contribution": contribution,
+            "cnn": cnn,
+            "updates": updates,
+            "seed": seed,
+            "validation_years": tuple(validation_year or ()),
+            "test_years": tuple(test_year or ()),
+            "variant": variant,
+        }
+        settings = Settings(**(chosen | VARIANTS[variant]))
         where = str(Path(store).resolve()) if store else str(make_sample_store(console).resolve())
         folder = run or RUNS / (Path(where).parent.name if store is None else Path(where).stem)
         survey_store(where)  # a wrong path is told before workers start
         with make_client(
-            scheduler, scheduler_file, cluster=cluster, processes=True, workers=workers
+            scheduler,
+            scheduler_file,
+            cluster=cluster,
+            processes=True,
+            workers=workers or (1 if settings.windows else None),  # the baselines are sequential
         ) as client:
             console.print(f"dashboard: {dashboard_address(client)}", soft_wrap=True)
             metrics = train(where, Run(folder), settings, client, console)

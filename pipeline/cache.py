@@ -6,6 +6,7 @@ were made from, so it never goes stale; anybody may delete it at any time.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -22,8 +23,16 @@ DIGEST = hashlib.sha256().digest_size
 
 
 def folder() -> Path:
-    """Where the arrays are kept."""
-    return Path(os.environ.get("DOMST_CACHE") or Path.home() / ".cache" / "dom-st")
+    """Where the arrays are kept.
+
+    Raises:
+        OSError: neither $DOMST_CACHE nor the user's home is known.
+    """
+    named = os.environ.get("DOMST_CACHE")
+    try:
+        return Path(named) if named else Path.home() / ".cache" / "dom-st"
+    except RuntimeError as error:
+        raise OSError(errno.ENOTDIR, "no home folder: set DOMST_CACHE") from error
 
 
 def key_of(*parts: Any) -> str:
@@ -43,13 +52,13 @@ def load_arrays(key: str) -> dict[str, np.ndarray] | None:
 
     A file is the SHA-256 of the rest, then the arrays as safetensors writes them.
     """
-    path = _path(key)
     try:
+        path = _path(key)
         content = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        LOG.warning("%s: not readable (%s): made again", path, error.strerror)
+        LOG.warning("kept arrays are not readable (%s): made again", error)
         return None
     if content[:DIGEST] != hashlib.sha256(content[DIGEST:]).digest():
         LOG.warning("%s: damaged: made again", path)
@@ -59,8 +68,9 @@ def load_arrays(key: str) -> dict[str, np.ndarray] | None:
 
 def save_arrays(key: str, arrays: dict[str, np.ndarray]) -> None:
     """Keep arrays under `key`: all of them or, with a warning if the folder takes none, nothing."""
-    path, content = _path(key), save(arrays)
+    content = save(arrays)
     try:
+        path = _path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
         try:
@@ -71,7 +81,7 @@ def save_arrays(key: str, arrays: dict[str, np.ndarray]) -> None:
             os.unlink(name)
             raise
     except OSError as error:
-        LOG.warning("%s: not written (%s): made again next time", path, error.strerror)
+        LOG.warning("arrays are not kept (%s): made again next time", error)
 
 
 def _path(key: str) -> Path:

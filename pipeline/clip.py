@@ -141,7 +141,10 @@ def _add_side(
 def _extend(
     extent: tuple[float, float, float, float], u: Floats, s: Floats, reference: float
 ) -> tuple[float, float, float, float]:
-    """Extend (least u, greatest u, least s, greatest s) by the control points of a side."""
+    """Extend (least u, greatest u, least s, greatest s) by the control points of a side.
+
+    The greatest u becomes infinite where a point is not finite.
+    """
     west, east, north, south = extent
     for k in range(0, u.size - 1, 2):
         u0, u1 = _near(u[k], reference), _near(u[k + 2], reference)
@@ -149,6 +152,8 @@ def _extend(
             2 * _near(u[k + 1], reference) - 0.5 * (u0 + u1),
             2 * s[k + 1] - 0.5 * (s[k] + s[k + 2]),
         )
+        if not np.isfinite(um + sm):
+            east = np.inf
         west, east = min(west, u0, um, u1), max(east, u0, um, u1)
         north, south = min(north, s[k], sm, s[k + 2]), max(south, s[k], sm, s[k + 2])
     return west, east, north, south
@@ -190,8 +195,7 @@ def _shares(
             for u, s, _ in sides:
                 extent = _extend(extent, u, s, reference)
             west, east, north, south = extent
-            # NaN and infinity fail here too
-            if not (south > edges[0] and north < edges[ny] and east - west < np.inf):
+            if not (south > edges[0] and north < edges[ny] and east < np.inf):
                 continue
             first = max(0, int(np.searchsorted(edges, north, side="right")) - 1)
             last = min(ny, int(np.searchsorted(edges, south, side="left")))

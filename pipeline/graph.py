@@ -52,7 +52,7 @@ class BlockReport:
         rasters: read.
         invalid_pixels: for each forcing, the share of raw pixels over the region without a value.
         invalid_cells: for each forcing, the share of cells left without a value.
-        negative_pixels: number of raw pixels below zero of each forcing of which that is counted.
+        negative_pixels: for each forcing, the number of precipitation's raw pixels below zero.
     """
 
     name: str
@@ -180,8 +180,9 @@ def execute(
         for future in as_completed(futures):
             report = _result(future, store)
             LOG.info(
-                "block %s: %d rasters, invalid pixels %s, invalid cells %s",
+                "block %s: %d rasters, invalid pixels %s, invalid cells %s, negative pixels %s",
                 report.name, report.rasters, report.invalid_pixels, report.invalid_cells,
+                report.negative_pixels,
             )  # fmt: skip
             reports.append(report)
             done += report.rasters

@@ -26,7 +26,7 @@ from pipeline.sides import Sides, curvilinear_sides, projected_sides
 
 ALGORITHM = 1  # part of the cache's key: to be raised whenever the weights come out differently
 BAND = 2**18  # pixels whose overlaps are computed at a time
-OVERLAPPING = 1e-6  # share of a cell by which pixels may cover it more than once
+OVERLAPPING = 1e-3  # share of a cell that pixels may cover twice: the rounding of a seam
 
 Floats = NDArray[np.float64]
 
@@ -60,7 +60,7 @@ class OverlapWeights:
         assert self.pixel.shape == self.weight.shape == (self.start[-1],)
         assert 0 <= self.pixel.min() <= self.pixel.max() < height * width
         assert (self.weight > 0).all()  # false for NaN
-        assert (self.coverage <= 1 + OVERLAPPING).all()
+        assert (self.coverage <= 1 + 1e-9).all()
 
     @property
     def raw_shape(self) -> tuple[int, int]:
@@ -238,14 +238,15 @@ def _weights(sides: Sides | None, grid: Grid) -> OverlapWeights | None:
     shape = grid.ny * grid.nx, height * width
     matrix = coo_array((share, (cell, pixel)), shape).tocsr()
     matrix.sum_duplicates()  # and sorts
-    covered = matrix.sum(axis=1).max()
-    if covered > 1 + OVERLAPPING:
+    covered = matrix.sum(axis=1)
+    if covered.max() > 1 + OVERLAPPING:
         raise InputError(
-            f"raster covers a cell {covered:.6g} times: expected no overlapping pixels"
+            f"raster covers a cell {covered.max():.6g} times: expected no overlapping pixels"
         )
+    weight = matrix.data / np.repeat(np.maximum(covered, 1), np.diff(matrix.indptr))
     window = (
         slice(rows.start + top, rows.start + bottom + 1),
         slice(columns.start + left, columns.start + right + 1),
     )
     start, pixel = matrix.indptr.astype(np.int32), matrix.indices.astype(np.int32)
-    return OverlapWeights(window, grid.shape, start, pixel, matrix.data)
+    return OverlapWeights(window, grid.shape, start, pixel, weight)

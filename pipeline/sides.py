@@ -62,6 +62,7 @@ def projected_sides(x_edges: Floats, y_edges: Floats, crs: CRS, grid: Grid) -> S
     def to_grid(x: Floats, y: Floats) -> Lines:
         x, y = np.broadcast_arrays(x, y)
         longitude, latitude = inverse.transform(x, y)
+        latitude = np.where(np.isfinite(latitude), latitude, np.nan)  # beside the globe
         return to_plane(longitude * unit + greenwich, latitude * unit, grid)
 
     west, south, east, north = grid.bounds

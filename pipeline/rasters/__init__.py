@@ -183,9 +183,16 @@ def _files(
         by_name = first.times == "name" if first.times else template.dated
         if by_name or first.driver in ("geotiff", "gdal"):
             return intervals.named(template, key)
-        paths = [template.folder / name for name in template.names()]
-        if not paths:
+        names = template.names()
+        if not names:
             raise InputError(f"{key}: no file matches {template.where}: expected one")
+        years = range(catalog.period.start.year - 1, catalog.period.end.year + 2)
+        paths = [template.folder / n for n, at in names.items() if at.get("Y", years[1]) in years]
+        if not paths:
+            raise InputError(
+                f"{template.where}: {len(names)} files: expected some of the years "
+                f"{years[1]} to {years[-2]}"
+            )
 
     def read_times(path: Location) -> list[datetime]:
         return _driver(first).read_times(path, sources)

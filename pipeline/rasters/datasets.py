@@ -183,21 +183,34 @@ def _coordinates(
                     "expected one after CF, or that the catalog says the CRS (crs)"
                 ) from error
     return Coordinates(
-        y=_axis(dataset, roles.y),
-        x=_axis(dataset, roles.x),
+        y=_axis(path, dataset, roles.y, source.axes.latitude),
+        x=_axis(path, dataset, roles.x, source.axes.longitude),
         latitude=_values(latitude, roles),
         longitude=_values(longitude, roles),
         crs=crs,
     )
 
 
-def _axis(dataset: xr.Dataset, dimension: str) -> Axis | None:
-    """The coordinate along a dimension, if there is one."""
-    variable = dataset.variables.get(dimension)
-    if variable is None or variable.dims != (dimension,):
+def _axis(path: Location, dataset: xr.Dataset, dimension: str, named: str | None) -> Axis | None:
+    """The coordinate along a dimension, if there is one: of its name, of the name that the catalog
+    gives, or the one of latitudes or longitudes."""
+    along = {
+        str(name): variable
+        for name, variable in dataset.variables.items()
+        if variable.dims == (dimension,)
+    }
+    degrees = [name for name, variable in along.items() if _is_mesh(name, variable)]
+    chosen = [name for name in (named, dimension) if name in along][:1] or degrees
+    if len(chosen) > 1:
+        raise InputError(
+            f"{path}: {', '.join(sorted(chosen))} all lie along {dimension}: expected one, or that "
+            "the catalog says which (axes.latitude, axes.longitude)"
+        )
+    if not chosen:
         return None
+    variable = along[chosen[0]]
     return Axis(
-        name=dimension,
+        name=chosen[0],
         values=np.asarray(variable.values, np.float64),
         units=str(variable.attrs.get("units", "")),
         standard_name=str(variable.attrs.get("standard_name", "")),
@@ -217,13 +230,13 @@ def _mesh(
     pattern = DEGREES_NORTH if role == "latitude" else DEGREES_EAST
     named = getattr(source.axes, role)
     if named is not None:
-        if named not in dataset.variables or set(dataset.variables[named].dims) != {
-            roles.y,
-            roles.x,
-        }:
+        dims = dataset.variables[named].dims if named in dataset.variables else ()
+        if dims in ((roles.y,), (roles.x,)):
+            return None  # an axis
+        if set(dims) != {roles.y, roles.x}:
             raise InputError(
-                f"{path}: axes.{role} is {named!r}: expected a variable over {roles.y} and "
-                f"{roles.x}, as {source.variable} is"
+                f"{path}: axes.{role} is {named!r}: expected a variable along {roles.y} and "
+                f"{roles.x}, or one of them"
             )
         return dataset.variables[named]
     found = {}

@@ -26,6 +26,7 @@ from pipeline.catalog import RasterSource
 from pipeline.errors import InputError
 from pipeline.rasters.files import Place
 from pipeline.rasters.layout import Axes, Layout, Location, column_parts, decode
+from pipeline.rasters.placement import catalog_crs
 
 # A GeoTIFF's folder is neither listed nor searched for sidecar files: both cost more than the read.
 OPTIONS = {
@@ -150,14 +151,11 @@ def _axes(
     source: RasterSource,
 ) -> Axes:
     x_edges, y_edges = _edges(transform, shape)
-    projected = None
-    if source.crs is not None:
-        crs = CRS.from_user_input(source.crs)
-    if not crs:
+    found = catalog_crs(source) or (ProjCRS.from_wkt(crs.to_wkt()) if crs else None)
+    if found is None:
         raise InputError(f"{path}: has no CRS: expected one, or that the catalog says it (crs)")
-    if not crs.is_geographic:
-        projected = ProjCRS.from_wkt(crs.to_wkt())
-    return Axes(x_edges, y_edges, projected)
+    plain = found.is_geographic and not found.is_derived
+    return Axes(x_edges, y_edges, None if plain else found)
 
 
 def _edges(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+import zarr
 
 from model.dataset import HeadData, Split, load_head, make_pack, survey_store
 from pipeline.errors import InputError
@@ -105,6 +107,40 @@ def test_a_watershed_of_the_store_becomes_a_head(tiny_store: Path) -> None:
 def test_a_site_that_is_not_there_is_refused(tiny_store: Path) -> None:
     with pytest.raises(InputError, match="12345678"):
         load_head(str(tiny_store), "12345678")
+
+
+def test_a_head_on_the_map_of_the_region(tiny_store: Path) -> None:
+    survey = survey_store(str(tiny_store))
+    region = xr.open_zarr(tiny_store, group="region", consolidated=False)
+    for site in survey.pixels:
+        own = load_head(str(tiny_store), site)
+        wide = load_head(str(tiny_store), site, region=True)
+        assert wide.inside.shape == region["cell_area"].shape
+        assert wide.inside.all()
+        np.testing.assert_allclose(wide.rain, own.rain, rtol=1e-5, atol=1e-5)
+        some = wide.share > 0
+        np.testing.assert_array_equal(wide.share[some], own.share)
+        np.testing.assert_array_equal(wide.distance[some], own.distance)
+        np.testing.assert_array_equal(wide.runoff, own.runoff)
+
+
+@pytest.mark.parametrize(("year", "message"), [(2013, "to train on"), (2014, "validation years")])
+def test_years_without_a_record_are_refused(
+    tiny_store: Path, tmp_path: Path, year: int, message: str
+) -> None:
+    """The sample's shrunken world trains on water year 2013 and validates on 2014."""
+    store = tmp_path / "store.zarr"
+    shutil.copytree(tiny_store, store)
+    site = next(iter(survey_store(str(store)).pixels))
+    group = zarr.open_group(store / "watersheds" / site, mode="r+")
+    dates = survey_store(str(store)).dates
+    runoff = group["runoff"]
+    assert isinstance(runoff, zarr.Array)
+    values = np.asarray(runoff[:])
+    values[(dates.year + (dates.month >= 10)) == year] = np.nan
+    runoff[:] = values
+    with pytest.raises(InputError, match=f"watershed {site}: 0 discharge values .*{message}"):
+        load_head(str(store), site)
 
 
 def test_a_path_without_a_store_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from safetensors.torch import load_file
 
 from model import checkpoint
 from model.dataset import HeadData
-from model.fit import Trainer, fit_pack, learning_rate, runoff_loss
+from model.fit import Diverged, Fitted, Trainer, fit_pack, learning_rate, runoff_loss
 from model.metrics import nse
 from model.settings import Settings
-from pipeline.errors import InputError, RunError
+from pipeline.errors import InputError
 
 Make = Callable[..., HeadData]
 CPU = torch.device("cpu")
@@ -27,11 +28,24 @@ def silent(line: dict[str, Any]) -> None:
     pass
 
 
+def train(
+    heads: list[HeadData],
+    settings: Settings,
+    folder: Path,
+    report: Callable[[dict[str, Any]], None] = silent,
+) -> list[Fitted]:
+    """Train a pack none of whose heads is given up."""
+    ended = list(fit_pack(heads, settings, CPU, folder, report))
+    fitted = [end for end in ended if isinstance(end, Fitted)]
+    assert len(fitted) == len(ended)
+    return fitted
+
+
 def test_training_learns_a_linear_reservoir(make_head: Make, tmp_path: Path) -> None:
     head = make_head("01")
     lines: list[dict[str, Any]] = []
     settings = QUICK.model_copy(update={"updates": 120, "dropout": 0.0, "learning_rate": 0.02})
-    (fitted,) = fit_pack([head], settings, CPU, tmp_path, lines.append)
+    (fitted,) = train([head], settings, tmp_path, lines.append)
     assert fitted.validation_nse > 0.8
     assert fitted.validation_nse == max(line["validation_nse"] for line in lines)
     network, pack = checkpoint.load_head(fitted.checkpoint, head, CPU)
@@ -54,11 +68,11 @@ def test_a_resumed_training_is_the_uninterrupted_one(
         if line["update"] > 10 * stop_after:
             raise Killed
 
-    (whole,) = fit_pack([make_head("01")], QUICK, CPU, tmp_path / "whole", silent)
+    (whole,) = train([make_head("01")], QUICK, tmp_path / "whole")
     with pytest.raises(Killed):
-        fit_pack([make_head("01")], QUICK, CPU, tmp_path / "cut", die)
+        train([make_head("01")], QUICK, tmp_path / "cut", die)
     assert checkpoint.updates_done(tmp_path / "cut", "01") == 10 * stop_after
-    (resumed,) = fit_pack([make_head("01")], QUICK, CPU, tmp_path / "cut", silent)
+    (resumed,) = train([make_head("01")], QUICK, tmp_path / "cut")
     assert resumed.checkpoint.read_bytes() == whole.checkpoint.read_bytes()
     assert sorted(p.name for p in (tmp_path / "cut").iterdir()) == ["01.safetensors"]
 
@@ -68,9 +82,9 @@ def test_a_head_trained_alone_is_the_same_head_trained_in_a_pack(
 ) -> None:
     settings = QUICK.model_copy(update={"updates": 4, "evaluate_every": 4})
     heads = [make_head("01", 4, 9), make_head("02", 9, 3)]
-    packed = fit_pack(heads, settings, CPU, tmp_path / "pack", silent)
+    packed = train(heads, settings, tmp_path / "pack")
     for head, together in zip(heads, packed, strict=True):
-        (alone,) = fit_pack([head], settings, CPU, tmp_path / "alone", silent)
+        (alone,) = train([head], settings, tmp_path / "alone")
         first, second = load_file(alone.checkpoint), load_file(together.checkpoint)
         assert first.keys() == second.keys()
         for name in first:
@@ -83,22 +97,112 @@ def test_progress_of_other_settings_is_refused(make_head: Make, tmp_path: Path) 
     checkpoint.save_progress(trainer, tmp_path)
     other = QUICK.model_copy(update={"learning_rate": 0.5})
     with pytest.raises(InputError, match="other settings"):
-        fit_pack([make_head("01")], other, CPU, tmp_path, silent)
+        train([make_head("01")], other, tmp_path)
 
 
-def test_a_loss_that_is_not_finite_names_its_watershed(make_head: Make, tmp_path: Path) -> None:
-    wild = QUICK.model_copy(update={"learning_rate": 1e30})
-    with pytest.raises(RunError, match=r"watershed 01: loss (nan|inf)"):
-        fit_pack([make_head("01")], wild, CPU, tmp_path, silent)
+def test_a_head_that_diverges_is_given_up_and_the_others_go_on(
+    make_head: Make, tmp_path: Path
+) -> None:
+    broken, sound = make_head("01"), make_head("02")
+    broken.share[0] = np.nan
+    settings = QUICK.model_copy(update={"updates": 60})
+    given_up, fitted = fit_pack([broken, sound], settings, CPU, tmp_path, silent)
+    assert isinstance(given_up, Diverged)
+    assert str(given_up).startswith("watershed 01: loss not finite at update 40")
+    assert isinstance(fitted, Fitted)
+    assert (fitted.site_no, fitted.updates) == ("02", 60)
+    assert not checkpoint.head_path(tmp_path, "01").exists()
+
+
+def test_a_head_restarts_from_its_last_checkpoint_at_a_lower_rate(
+    make_head: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A weight turns NaN once, between two validations."""
+    heads = [make_head("01"), make_head("02")]
+    settings = QUICK.model_copy(update={"averaging": 0.0})
+    trainer = Trainer(heads, settings, CPU)
+    for _ in range(10):
+        trainer.step()
+    trainer.safe = trainer.snapshot()
+    with torch.no_grad():
+        trainer.network.lstm.bias[0, 0] = torch.nan
+    assert trainer.step().isfinite().tolist() == [False, True]
+    trainer.restart([0])
+    assert trainer.rate.tolist() == [pytest.approx(0.3), 1.0]
+    for name, value in trainer.tensors().items():
+        assert torch.equal(value[0], trainer.safe[name][0]), name
+        assert value.isfinite().all()
+    before = trainer.snapshot()
+    trainer.step()
+    moved = trainer.network.output.weight.detach() - before["weight.output.weight"]
+    assert moved[0].abs().sum() > 0
+
+    lines: list[dict[str, Any]] = []
+    step = Trainer.step
+    poisoned: list[bool] = []
+
+    def once(self: Trainer) -> torch.Tensor:
+        if self.update == 12 and not poisoned:
+            poisoned.append(True)
+            with torch.no_grad():
+                self.network.lstm.bias[0, 0] = torch.nan
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "step", once)
+    first, second = train(heads, settings, tmp_path / "poisoned", lines.append)
+    assert [line["update"] for line in lines if not np.isfinite(line["loss"])] == [20]
+    assert np.isfinite(first.validation_nse)
+    monkeypatch.setattr(Trainer, "step", step)
+    _, alone = train(heads, settings, tmp_path / "sound")
+    assert second.checkpoint.read_bytes() == alone.checkpoint.read_bytes(), "the other one noticed"
+
+
+def test_a_head_stops_when_patience_ends_and_the_pack_shrinks(
+    make_head: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One head gets worse from its first validation on, the other better: the first ends two
+    validations later, the second becomes what it becomes alone."""
+    heads = [make_head("01"), make_head("02")]
+    worse = float(heads[0].runoff[heads[0].split.validation][0])
+    calls = itertools.count()
+
+    def scripted(simulated: np.ndarray, observed: np.ndarray) -> float:
+        return next(calls) * (-1.0 if observed[0] == worse else 1.0)
+
+    monkeypatch.setattr("model.fit.nse", scripted)
+    settings = QUICK.model_copy(update={"patience": 2, "updates": 60})
+    ended = {end.site_no: end for end in train(heads, settings, tmp_path)}
+    assert (ended["01"].updates, ended["01"].best_update) == (30, 10)
+    assert (ended["02"].updates, ended["02"].best_update) == (60, 60)
+    (alone,) = train(heads[1:], settings, tmp_path / "alone")
+    one, two = load_file(alone.checkpoint), load_file(ended["02"].checkpoint)
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=2e-2, atol=5e-3)
 
 
 def test_test_years_leave_no_trace_in_training(make_head: Make, tmp_path: Path) -> None:
     head, changed = make_head("01"), make_head("01")
     changed.runoff[changed.split.test] *= 7
     changed.discharge[changed.split.test] *= 7
-    (one,) = fit_pack([head], QUICK, CPU, tmp_path / "one", silent)
-    (two,) = fit_pack([changed], QUICK, CPU, tmp_path / "two", silent)
+    (one,) = train([head], QUICK, tmp_path / "one")
+    (two,) = train([changed], QUICK, tmp_path / "two")
     assert one.checkpoint.read_bytes() == two.checkpoint.read_bytes()
+
+
+@pytest.mark.parametrize("stretch", [1, 120])
+def test_windows_cut_out_teach_what_windows_of_one_encoding_teach(
+    make_head: Make, stretch: int
+) -> None:
+    """The usual form of the training and encode-once: the same steps, so costs compare."""
+    once = QUICK.model_copy(update={"stretch": stretch, "averaging": 0.0})
+    usual = once.model_copy(update={"windows": True})
+    trainers = [Trainer([make_head("01")], settings, CPU) for settings in (once, usual)]
+    for _ in range(3):
+        losses = [trainer.step() for trainer in trainers]
+        torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=1e-5)
+    weights = [dict(trainer.network.named_parameters()) for trainer in trainers]
+    for name in weights[0]:
+        torch.testing.assert_close(weights[0][name], weights[1][name], rtol=2e-2, atol=1e-3)
 
 
 def test_learning_rate_rises_and_falls() -> None:

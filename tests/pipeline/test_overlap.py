@@ -144,6 +144,19 @@ PROJECTED = {
     "far coarser than a cell": (CRS(3035), Grid.covering((9.0, 50.0, 11.0, 51.0)), 1e5, 2e5),
     "finer than a cell by far": (CRS(32615), Grid.covering((-92.2, 42.0, -92.0, 42.2)), 500.0, 0),
     "grads from Paris": (CRS(27572), Grid.covering((2.0, 46.0, 3.0, 47.0)), 8000.0, 9000.0),
+    "southern, polar": (CRS(3031), Grid.covering((179.0, -73.0, 182.0, -72.0)), 12000.0, 13000.0),
+    "sinusoidal, equator": (
+        CRS("+proj=sinu +lon_0=0 +R=6371007.181"),
+        Grid.covering((20.0, -0.5, 21.0, 0.5)),
+        5000.0,
+        6000.0,
+    ),
+    "geostationary": (
+        CRS("+proj=geos +h=35786023 +lon_0=-75 +sweep=x"),
+        Grid.covering((-94.0, 41.5, -93.0, 42.5)),
+        2000.0,
+        3000.0,
+    ),
     "smaller than the grid": (DAYMET, IOWA, 3.0, -30.0),
     "rotated pole": (
         CRS("+proj=ob_tran +o_proj=longlat +o_lat_p=39.25 +lon_0=18 +to_meter=0.0174532925199433"),
@@ -169,6 +182,20 @@ def test_projected_overlaps_match_shapely(name: str):
         points,
     )
     check_shares(weights, overlaps(pixels, grid))
+
+
+def test_pixels_beside_the_globe_cover_nothing():
+    """The full disk of a satellite, whose corners see space, and a region across its limb."""
+    disk = CRS("+proj=geos +h=35786023 +lon_0=-75 +sweep=x")
+    edges = 10e3 * np.arange(-543.0, 544.0)
+    grid = Grid.covering((-162.0, 0.0, -150.0, 4.0))
+    covered = projected_weights(edges, edges[::-1], disk, grid).coverage
+    visible = np.isfinite(Proj(disk)(*np.meshgrid(grid.x, grid.y))[0])
+    assert 0.2 < visible.mean() < 0.8
+    assert (covered[~visible] < 1).all()
+    np.testing.assert_allclose(covered[:, grid.x > -152.0], 1, rtol=0, atol=1e-9)
+    with pytest.raises(InputError, match="expected some of the region"):
+        projected_weights(edges, edges, disk, Grid.covering((100.0, 0.0, 101.0, 1.0)))
 
 
 def warped(height: int, width: int, turn: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -270,6 +297,18 @@ def test_a_region_across_any_seam(west: float):
     for wrapped in ((longitude + 180) % 360 - 180, longitude % 360):
         again = dense(curvilinear_weights(latitude, wrapped, grid))
         np.testing.assert_allclose(again, plain, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("stretch", [1 - 1e-7, 1.0, 1 + 1e-7])
+def test_rounding_at_a_seam_covers_no_cell_twice(stretch: float):
+    """The first and the last column of a global raster, whose centres are slightly off."""
+    longitude, latitude = np.meshgrid(0.5 * stretch * np.arange(720), np.arange(61, 59, -0.25))
+    weights = curvilinear_weights(latitude, longitude, Grid.covering((-1.0, 60.0, 0.5, 60.5)))
+    assert weights.raw_shape[1] == 720
+    assert (weights.coverage <= 1 + 1e-12).all()
+    np.testing.assert_allclose(weights.coverage, 1, rtol=0, atol=1e-3)
+    _, valid = weights.apply(np.ones((1, *weights.raw_shape), np.float32))
+    assert (valid <= 1).all()
 
 
 # ------------------------------------------------------------------ laws
@@ -420,8 +459,11 @@ def equal(one: OverlapWeights, other: OverlapWeights) -> bool:
 def test_weights_are_computed_once_for_a_pair_of_grids(counted, own_cache):
     x_edges, y_edges = around(DAYMET, IOWA, 9.0, 9.0)
     first = projected_weights(x_edges, y_edges, DAYMET, IOWA)
-    assert equal(projected_weights(x_edges, y_edges, DAYMET, IOWA), first)
+    kept = projected_weights(x_edges, y_edges, DAYMET, IOWA)
+    assert equal(kept, first)
     assert len(counted) == 1
+    raw = rain((3, *first.raw_shape), 0.2)
+    np.testing.assert_array_equal(kept.apply(raw), first.apply(raw))
     projected_weights(x_edges + 0.5, y_edges, DAYMET, IOWA)
     projected_weights(x_edges, y_edges, DAYMET, Grid(IOWA.west, IOWA.north, IOWA.nx, 3))
     projected_weights(x_edges * 1e3, y_edges * 1e3, CRS(DAYMET_PROJ.replace("km", "m")), IOWA)
@@ -456,7 +498,19 @@ def test_a_folder_that_takes_nothing_stops_nobody(own_cache, monkeypatch, caplog
     with caplog.at_level(logging.WARNING, "pipeline"):
         weights = projected_weights(*around(DAYMET, IOWA, 9.0, 9.0), DAYMET, IOWA)
     assert (weights.coverage > 0.99).all()
-    assert "not written" in caplog.text
+    assert f"not kept ([Errno 20] Not a directory: '{own_cache / 'file'}" in caplog.text
+
+
+def test_a_user_without_a_home_is_told_how_to_name_a_folder(monkeypatch, caplog):
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("DOMST_CACHE")
+    monkeypatch.setattr(Path, "home", nowhere)
+    with caplog.at_level(logging.WARNING, "pipeline"):
+        weights = projected_weights(*around(DAYMET, IOWA, 9.0, 9.0), DAYMET, IOWA)
+    assert (weights.coverage > 0.99).all()
+    assert "set DOMST_CACHE" in caplog.text
 
 
 # ------------------------------------------------------------------ refusals

@@ -3,6 +3,8 @@ file, and every way in which a file does not fit its catalog."""
 
 from __future__ import annotations
 
+import pickle
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -127,11 +129,17 @@ def packed(dataset: xr.Dataset) -> xr.Dataset:
             {"axes": {"time": "when", "y": "p", "x": "q"}, "crs": "EPSG:4326", "units": "mm"},
         ),
         (lambda d: d.expand_dims(height=[2.0]), {}),
+        (lambda d: d.rename_dims(lat="nlat", lon="nlon").reset_index(["lat", "lon"]), {}),
+        (
+            lambda d: d.drop_attrs().rename_dims(lat="p", lon="q").reset_index(["lat", "lon"]),
+            {"axes": {"y": "p", "x": "q", "latitude": "lat", "longitude": "lon"}},
+        ),
         (packed, {}),
         (lambda d: d.fillna(-3.0), {"missing": [-3]}),
         (lambda d: d.isel(time=[2, 0, 3, 1]), {}),
     ],
     ids=["transposed", "ascending", "westward", "0..360", "float32", "day", "named", "height",
+         "beside", "pointed",
          "packed", "code", "shuffled"],
 )  # fmt: skip
 def test_turned_axes_give_the_same_cells(
@@ -185,6 +193,47 @@ def test_threads_read_at_once(tmp_path: Path):
     with ThreadPoolExecutor(8) as threads:
         for read in threads.map(lambda _: series.read(0, 4, whole), range(100)):
             np.testing.assert_array_equal(read["precipitation"], RAIN)
+
+
+def test_files_of_other_years_are_left_alone(tmp_path: Path, plain):
+    degrees().to_netcdf(tmp_path / "r_2020.nc")
+    (tmp_path / "r_1990.nc").write_text("not a raster")
+    series = series_of(tmp_path, files="r_{time:%Y}.nc")
+    np.testing.assert_array_equal(regridded(series)[0], plain[0])
+    (tmp_path / "r_2020.nc").unlink()
+    refused(lambda: series_of(tmp_path, files="r_{time:%Y}.nc"), "1 files", "2020 to 2020")
+
+
+def test_series_travel_to_workers(tmp_path: Path):
+    grib(tmp_path / "all.grb2", *((1, hour, np.nan_to_num(RAIN[hour])) for hour in range(4)))
+    message = {"driver": "grib", "variable": None, "files": "all.grb2"}
+    for dataset, source in ((plane(), {}), (with_mesh(plane()), {"place_by": "latlon"}),
+                            (None, message)):  # fmt: skip
+        series = series_of(tmp_path, dataset, **source)
+        sent = pickle.loads(pickle.dumps(series))  # noqa: S301 -- our own bytes
+        for one, other in zip(regridded(sent), regridded(series), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_files_inside_a_zip(tmp_path: Path):
+    for hour in range(4):
+        raw = tmp_path / f"rain_{hour}.bil"
+        with rasterio.open(
+            raw, "w", driver="EHdr", count=1, dtype="float32", height=12, width=10, crs="EPSG:4326",
+            nodata=-9999, transform=from_origin(-95, 43, 0.05, 0.05),
+        ) as file:  # fmt: skip
+            file.write(np.nan_to_num(RAIN[hour], nan=-9999), 1)
+        with zipfile.ZipFile(tmp_path / f"rain_20200101{hour:02d}.zip", "w") as archive:
+            for part in tmp_path.glob(f"rain_{hour}.*"):
+                archive.write(part, f"deep/{part.name}")
+    source: dict[str, Any] = {"driver": "gdal", "variable": None, "inside": "*.bil"}
+    source["files"] = "rain_{time:%Y%m%d%H}.zip"
+    found = series_of(tmp_path, **source).read(0, 4, (slice(0, 12), slice(0, 10)))
+    np.testing.assert_array_equal(found["precipitation"], RAIN)
+    refused(lambda: series_of(tmp_path, **source | {"inside": "*"}), "files match '*'", "one")
+    refused(lambda: series_of(tmp_path, **source | {"inside": "*.tif"}), "0 of its")
+    (tmp_path / "rain_2020010100.zip").write_text("<html>")
+    refused(lambda: series_of(tmp_path, **source), "rain_2020010100.zip", "a zip file")
 
 
 def test_kilometres_and_either_direction_are_the_same_plane(tmp_path: Path):

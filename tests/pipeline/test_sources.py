@@ -94,7 +94,7 @@ PUBLISHED = [
         "3B-HHR.MS.MRG.3IMERG.20170103-S110000-E112959.0660.V06B.HDF5.SUB.hdf5",
         {
             "driver": "netcdf",
-            "files": "3B-HHR.*.hdf5",
+            "files": "3B-HHR.MS.MRG.3IMERG.{time:%Y%m%d-S%H%M%S}-*.hdf5",
             "variable": "precipitationCal",
             "units": "mm/h",
             "step": "30min",

@@ -281,7 +281,8 @@ def test_blocks_are_whole_chunks_of_the_raw_file(world: World):
 def test_zarr_is_one_source_whose_change_is_noticed(world: World):
     data = dataset(24, rain=(fields(24), "mm"))
     data.to_zarr(world.folder / "raw.zarr", zarr_format=3, consolidated=False)
-    source = {"driver": "zarr", "files": "raw.zarr", "variable": "rain", "units": "mm"}
+    url = f"file://{world.folder}/raw.zarr"
+    source = {"driver": "zarr", "files": url, "variable": "rain", "units": "mm"}
     world.edit(forcings={"precipitation": source})
     region = region_of(world)
     again = World(world.folder, world.rain)

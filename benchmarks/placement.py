@@ -1,0 +1,151 @@
+"""Placement: how far heads on workers are from the best schedule, with measured costs.
+
+    python -m benchmarks.placement [--sample DIR] [--json FILE]
+
+Times an update of some of the sample's heads, fits the cost model to it, and takes from the fit
+how wrong the model is for a head. Then simulates 10,000 watersheds of log-normal sizes and records
+of 2 to 30 years on 1 to 1,024 workers. Heads are handed out as `model.train` does, the costliest
+first by the model, to whichever worker is free; what a head really takes is the model's cost times
+an error as large as measured. The makespan is divided by the lower bound: the larger of the mean
+load and the longest head.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from scipy.optimize import nnls
+
+from model.dataset import load_head
+from model.fit import Trainer
+from model.placement import CostModel, pack_heads
+from model.settings import Settings
+from pipeline.catalog import load_catalog
+from pipeline.cluster import make_client
+from pipeline.graph import run
+from pipeline.sample import make_sample
+from pipeline.store import list_sites
+
+WATERSHEDS = 10_000
+WORKERS = tuple(4**k for k in range(6))
+CELLS = (90.0, 0.8)  # median and log-deviation of the simulated windows' pixels, as the sample's
+WARM, TIMED = 3, 10  # updates of the probe
+RECORD_YEARS = (2.0, 30.0)  # lengths of the simulated records
+STEPS_A_YEAR = 365.25
+
+Costs = NDArray[np.float64]
+
+
+def probe(store: Path, every: int) -> dict[str, Any]:
+    """Seconds an update of every n-th head, and the cost model that fits them best."""
+    torch.set_num_threads(1)
+    settings = Settings()
+    rows, seconds = [], []
+    for site in list_sites(store)[::every]:
+        head = load_head(str(store), site)
+        trainer = Trainer([head], settings, torch.device("cpu"))
+        for _ in range(WARM):
+            trainer.step()
+        started = time.perf_counter()
+        for _ in range(TIMED):
+            trainer.step()
+        seconds.append((time.perf_counter() - started) / TIMED)
+        steps = head.split.train.stop + settings.warmup
+        rows.append((steps, steps * head.inside.size))
+    relative = np.array(rows) / np.array(seconds)[:, None]
+    (per_step, per_pixel), _ = nnls(relative, np.ones(len(rows)))
+    errors = relative @ [per_step, per_pixel]
+    return {
+        "model": CostModel(per_step, per_pixel),
+        "heads": len(rows),
+        "seconds": seconds,
+        "log_error": float(np.std(np.log(errors))),
+    }
+
+
+def makespan(order: list[int], costs: Costs, workers: int) -> float:
+    """When the last worker ends, if each takes the next head as soon as it is free."""
+    free = [0.0] * workers
+    for head in order:
+        heapq.heappush(free, heapq.heappop(free) + costs[head])
+    return max(free)
+
+
+def simulate(model: CostModel, log_error: float, seed: int = 0) -> list[dict[str, float]]:
+    """Makespan over lower bound for each number of workers."""
+    rng = np.random.default_rng(seed)
+    median, deviation = CELLS
+    pixels = np.maximum(1, rng.lognormal(np.log(median), deviation, WATERSHEDS)).astype(int)
+    steps = (rng.uniform(*RECORD_YEARS, WATERSHEDS) * STEPS_A_YEAR).astype(int)
+    expected = {
+        f"{i:05d}": model.update_seconds(int(s), int(p))
+        for i, (s, p) in enumerate(zip(steps, pixels, strict=True))
+    }
+    order = [int(name) for (name,) in pack_heads(expected, WATERSHEDS)]
+    actual = np.array([*expected.values()]) * np.exp(rng.normal(0, log_error, WATERSHEDS))
+    arrival = rng.permutation(WATERSHEDS).tolist()
+    found = []
+    for workers in WORKERS:
+        bound = max(actual.sum() / workers, actual.max())
+        found.append(
+            {
+                "workers": workers,
+                "heads_a_worker": WATERSHEDS / workers,
+                "over_bound": makespan(order, actual, workers) / bound,
+                "over_bound_unsorted": makespan(arrival, actual, workers) / bound,
+            }
+        )
+    return found
+
+
+def show(report: dict[str, Any]) -> None:
+    """The report as a table."""
+    table = Table(title=f"{WATERSHEDS:,} watersheds, costs within {report['log_error']:.0%}")
+    for heading in ("workers", "heads a worker", "makespan / bound", "the same, unsorted"):
+        table.add_column(heading, justify="right")
+    for row in report["simulated"]:
+        table.add_row(
+            f"{row['workers']}",
+            f"{row['heads_a_worker']:.1f}",
+            f"{row['over_bound']:.4f}",
+            f"{row['over_bound_unsorted']:.4f}",
+        )
+    Console().print(table)
+    print(
+        f"cost model, from {report['heads']} heads: {report['per_step']:.2e} s a step and "
+        f"{report['per_pixel']:.2e} s a step and pixel, off by {report['log_error']:.0%}"
+    )
+
+
+def main(
+    sample: Annotated[Path, typer.Option(help="where the sample is, or will be")] = Path(
+        "build/sample"
+    ),
+    every: Annotated[int, typer.Option(min=1, help="probe every n-th head")] = 3,
+    json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
+) -> None:
+    """Calibrate the cost model on the sample's heads and simulate large placements."""
+    store = sample / "store.zarr"
+    with make_client() as client:
+        run(load_catalog(make_sample(sample)), store, client)
+    found = probe(store, every)
+    model: CostModel = found.pop("model")
+    simulated = simulate(model, found["log_error"])
+    report = {**found, **vars(model), "simulated": simulated}
+    show(report)
+    if json_file:
+        json_file.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)
