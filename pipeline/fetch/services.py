@@ -118,48 +118,54 @@ class Service:
         answer = self._ask("GET", url)
         if answer is None:
             return None
-        if answer.headers.get("Content-Type", "").startswith("text/html") or HTML.match(
-            answer.content
-        ):
+        headers, content = answer
+        if headers.get("Content-Type", "").startswith("text/html") or HTML.match(content):
             raise RunError(
-                f"{self.name}: {url}: answered with an HTML page ({excerpt(answer.content)}): "
+                f"{self.name}: {url}: answered with an HTML page ({excerpt(content)}): "
                 "expected a file"
             )
-        return answer.content
+        return content
 
     def size(self, url: str) -> int | None:
         """Bytes of a file, if the service says."""
         answer = self._ask("HEAD", url)
-        length = answer.headers.get("Content-Length") if answer else None
+        length = answer[0].get("Content-Length") if answer else None
         return int(length) if length else None
 
-    def _ask(self, method: str, url: str) -> httpx.Response | None:
-        """An answer with status 200, None for 404."""
+    def _ask(self, method: str, url: str) -> tuple[httpx.Headers, bytes] | None:
+        """Headers and content of an answer with status 200, None for 404."""
         problem = ""
         for attempt in range(self.retries + 1):
             self.take_turn()
             named: float | None = None  # s that the service asks to wait
             try:
-                answer = self._session().request(method, url)
+                status, headers, content = self._read(method, url)
             except (httpx.TransportError, httpx.DecodingError) as error:
                 problem = f"no whole answer ({str(error) or type(error).__name__})"
             except (httpx.InvalidURL, httpx.TooManyRedirects) as error:
                 raise RunError(f"{self.name}: {url}: {error}: expected a file") from error
             else:
-                if answer.status_code == 200:
-                    return answer
-                if answer.status_code == 404:
+                if status == 200:
+                    return headers, content
+                if status == 404:
                     return None
-                problem = f"HTTP {answer.status_code} ({excerpt(answer.content)})"
-                if answer.status_code != 429 and answer.status_code < 500:
+                problem = f"HTTP {status} ({excerpt(content)})"
+                if status != 429 and status < 500:
                     raise RunError(f"{self.name}: {url}: {problem}: expected a file")
-                named = _seconds(answer.headers.get("Retry-After"))
+                named = _seconds(headers.get("Retry-After"))
             if named is not None and named > LONGEST_RETRY_AFTER:
                 raise RunError(f"{self.name}: {url}: {problem}, to be asked again in {named:.0f} s")
             if attempt < self.retries:
                 longest = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt)
                 self._wait(named if named is not None else random.uniform(longest / 2, longest))
         raise RunError(f"{self.name}: {url}: {problem}, asked {self.retries + 1} times")
+
+    def _read(self, method: str, url: str) -> tuple[int, httpx.Headers, bytes]:
+        """One answer. A .gz is kept as it is, though some servers call its form an encoding."""
+        with self._session().stream(method, url) as answer:
+            if url.endswith(".gz"):
+                return answer.status_code, answer.headers, b"".join(answer.iter_raw())
+            return answer.status_code, answer.headers, answer.read()
 
     def _session(self) -> httpx.Client:
         with self._lock:

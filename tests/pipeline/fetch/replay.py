@@ -57,12 +57,12 @@ class Replay:
     requests: list[tuple[str, dict[str, Any], dict[str, str]]] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
 
-    def answer(self, method: str, target: str, headers: dict[str, str]) -> Answer:
+    def answer(self, method: str, target: str, sent: dict[str, str]) -> Answer:
         split = urlsplit(target)
         path = split.path
         with self.lock:
             self.asked.append(path)
-            self.requests.append((f"{method} {path}", parse_qs(split.query), headers))
+            self.requests.append((f"{method} {path}", parse_qs(split.query), sent))
             if self.faults.get(path):
                 return self.faults[path].pop(0)
         if path in self.broken:
@@ -70,7 +70,10 @@ class Replay:
         if path not in self.answers:
             return Answer(b"no such file", 404)
         kind = "application/json" if self.answers[path][:1] == b"{" else "application/octet-stream"
-        return Answer(self.answers[path], headers={"Content-Type": kind})
+        headers = {"Content-Type": kind}
+        if path.startswith("/mtarchive/"):  # as Apache says of any .gz
+            headers["Content-Encoding"] = "gzip"
+        return Answer(self.answers[path], headers=headers)
 
     def count(self, part: str) -> int:
         """Requests whose path holds `part`."""
