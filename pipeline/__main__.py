@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -124,9 +124,13 @@ def fetch(
         described = load_catalog(catalog)
         from pipeline.fetch import fetch_catalog
 
-        with _progress("files") as show:
+        with nullcontext(_silent) if dry_run else _progress("files") as show:
             for outcome in fetch_catalog(described, show, dry_run=dry_run):
                 print(outcome, flush=True)
+
+
+def _silent(done: int, total: int) -> None:
+    """Shows nothing: there is nothing to wait for."""
 
 
 @contextmanager
