@@ -329,6 +329,43 @@ class Terrain(Strict):
         return path
 
 
+ServiceName = Literal["aorc", "mrms", "mtarchive", "prism", "waterdata", "nldi"]
+
+
+class FetchService(Strict):
+    """What is asked of a service otherwise than by default."""
+
+    url: str | None = Field(default=None, pattern=r"^https?://[^/]", description="base address")
+    pause: float | None = Field(default=None, ge=0, le=3600, description="between requests [s]")
+    connections: int | None = Field(default=None, ge=1, le=32, description="requests at a time")
+
+
+class FetchForcing(Strict):
+    """Where a forcing's rasters come from."""
+
+    service: Literal["aorc", "mrms", "mtarchive", "prism"]
+    variable: str = Field(pattern=r"^\w+$", description="the service's name for it")
+
+
+class Fetch(Strict):
+    """Which parts of the catalog `python -m pipeline fetch` brings, and from where."""
+
+    gauges: Literal["waterdata"] | None = None
+    watersheds: Literal["nldi"] | None = None
+    forcings: dict[str, FetchForcing] = {}
+    services: dict[ServiceName, FetchService] = {}
+    retries: int = Field(default=5, ge=0, le=20, description="of a request that failed")
+    timeout: float = Field(default=60.0, gt=0, le=3600, description="silence of a service [s]")
+
+    @property
+    def used(self) -> set[ServiceName]:
+        """Services that are asked; the polygons' names and areas come from the gauges' service."""
+        used: set[ServiceName] = {forcing.service for forcing in self.forcings.values()}
+        if self.gauges or self.watersheds:
+            used.add("waterdata")
+        return used | ({"nldi"} if self.watersheds else set())
+
+
 class Catalog(Strict):
     """One region: its period, rasters, gauges, watersheds and terrain."""
 
@@ -344,6 +381,7 @@ class Catalog(Strict):
     watersheds: Watersheds
     terrain: Terrain | None = None
     block_steps: int | None = Field(default=None, ge=1, description="steps in a block of work")
+    fetch: Fetch | None = None
 
     _path: Path = PrivateAttr(default=Path("."))
     _text: str = PrivateAttr(default="")
@@ -382,6 +420,18 @@ class Catalog(Strict):
                     f"bounds {self.bounds}: expected west < east within -180..180 and south < "
                     "north within -90..90"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _fetched(self) -> Self:
+        if self.fetch is None:
+            return self
+        if unknown := sorted(self.fetch.forcings.keys() - self.forcings.keys()):
+            raise ValueError(f"fetch.forcings: {', '.join(unknown)}: expected names of forcings")
+        if unused := sorted(self.fetch.services.keys() - self.fetch.used):
+            raise ValueError(f"fetch.services: {', '.join(unused)}: expected services in use")
+        if (self.fetch.gauges or self.fetch.watersheds) and not self.watersheds.sites:
+            raise ValueError("watersheds.sites: missing: expected the sites to fetch")
         return self
 
     @property
