@@ -523,4 +523,5 @@ def _describe(problem: Any) -> str:
     value = "" if isinstance(problem["input"], dict) else f" {problem['input']!r}:"
     message = re.sub(r"^\w+ should be ", "expected ", problem["msg"].removeprefix("Value error, "))
     message = re.sub(r"^\w+ should ", "expected it to ", message)
+    message = re.sub(r"datetime\.timedelta\((?:days=)?(-?\d+)\)", r"\1 days", message)
     return f"{key}:{value} {message}"

@@ -250,7 +250,7 @@ def test_formats_of_local_times(tmp_path: Path) -> None:
         ),
         ({"format": "json", "time_zone": "UTC", "values": "instantaneous"}, "time_zone describes"),
         ({"values": "instantaneous", "min_valid": 0}, "gauges.min_valid: 0: .* greater than 0"),
-        ({"values": "instantaneous", "max_gap": "0h"}, "gauges.max_gap: .* greater than 0"),
+        ({"values": "instantaneous", "max_gap": "0h"}, "gauges.max_gap: .* greater than 0 days"),
     ],
 )
 def test_keys_that_would_do_nothing_are_refused(
