@@ -29,7 +29,7 @@ import yaml
 import zarr
 
 from model.settings import Settings
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RunError
 
 VERSIONED = ("dom-st", "torch", "dask", "distributed", "numpy", "xarray", "zarr")
 
@@ -43,8 +43,8 @@ class Run:
         self.hydrographs = folder / "hydrographs"
         self.predictions = folder / "predictions.zarr"
 
-    def begin(self, settings: Settings, store: str, provenance: str) -> None:
-        """Write run.yaml, or check that the one here is of the same training.
+    def require_same(self, settings: Settings, provenance: str) -> None:
+        """Make sure that what is here, if anything, is of the same training.
 
         Args:
             provenance: digest of the store's provenance.
@@ -52,29 +52,45 @@ class Run:
         Raises:
             InputError: the directory holds a run with other settings or of another store.
         """
-        chosen = settings.model_dump(mode="json")
         path = self.folder / "run.yaml"
-        if path.exists():
-            before = yaml.safe_load(path.read_text())
-            found_in = {**before["settings"], "provenance": before["provenance"]}
-            for name, value in {**chosen, "provenance": provenance}.items():
-                found = found_in.get(name)
-                if found != value:
-                    raise InputError(
-                        f"{path}: {name} is {found!r} and not {value!r}: "
-                        "expected the same training, or another --run"
-                    )
+        if not path.exists():
             return
-        for folder in (self.folder, self.checkpoints, self.hydrographs):
-            folder.mkdir(parents=True, exist_ok=True)
+        before = yaml.safe_load(path.read_text())
+        found_in = {**before["settings"], "provenance": before["provenance"]}
+        chosen = {**settings.model_dump(mode="json"), "provenance": provenance}
+        for name, value in chosen.items():
+            found = found_in.get(name)
+            if found != value:
+                raise InputError(
+                    f"{path}: {name} is {found!r} and not {value!r}: "
+                    "expected the same training, or another --run"
+                )
+
+    def begin(self, settings: Settings, store: str, provenance: str) -> None:
+        """Write run.yaml if it is not there.
+
+        Raises:
+            InputError: the directory holds a run with other settings or of another store.
+            RunError: it cannot be written.
+        """
+        self.require_same(settings, provenance)
         about = {
-            "settings": chosen,
+            "settings": settings.model_dump(mode="json"),
             "provenance": provenance,
             "store": str(store),
             "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
             "revision": git_revision(),
         }
-        write_text(path, yaml.safe_dump(about, sort_keys=False))
+        try:
+            for folder in (self.folder, self.checkpoints, self.hydrographs):
+                folder.mkdir(parents=True, exist_ok=True)
+            if not (self.folder / "run.yaml").exists():
+                write_text(self.folder / "run.yaml", yaml.safe_dump(about, sort_keys=False))
+        except OSError as error:
+            raise RunError(
+                f"{self.folder}: not written ({error.strerror or error}): expected a folder, or a "
+                "place for one, that can be written"
+            ) from error
 
     def prepare_predictions(
         self, sites: Sequence[str], times: pd.DatetimeIndex, title: str

@@ -227,7 +227,9 @@ def main(
         settings = Settings(**(chosen | VARIANTS[variant]))
         where = str(Path(store).resolve()) if store else str(make_sample_store(console).resolve())
         folder = run or RUNS / (Path(where).parent.name if store is None else Path(where).stem)
-        survey_store(where)  # a wrong path is told before workers start
+        survey = survey_store(where)  # what is wrong with the input is told before workers start
+        Split.by_water_year(survey.dates, settings.validation_years, settings.test_years)
+        Run(folder).require_same(settings, survey.digest)
         with make_client(
             scheduler,
             scheduler_file,

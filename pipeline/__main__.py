@@ -1,4 +1,4 @@
-"""The command line: `python -m pipeline run | plan | check | sample`."""
+"""The command line: `python -m pipeline run | plan | check | sample | fetch`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -112,14 +112,35 @@ def sample(
         print(make_sample(directory, tiny=tiny))
 
 
+@app.command()
+def fetch(
+    catalog: CatalogFile,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what would be fetched, without doing it")
+    ] = False,
+) -> None:
+    """Fetch a catalog's files from the public services, or those that are not there yet."""
+    with exit_codes():
+        described = load_catalog(catalog)
+        from pipeline.fetch import fetch_catalog
+
+        with nullcontext(_silent) if dry_run else _progress("files") as show:
+            for outcome in fetch_catalog(described, show, dry_run=dry_run):
+                print(outcome, flush=True)
+
+
+def _silent(done: int, total: int) -> None:
+    """Shows nothing: there is nothing to wait for."""
+
+
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Shows rasters done of rasters to do: a bar on a terminal, now and then a line elsewhere."""
+def _progress(what: str = "rasters") -> Iterator[Callable[[int, int], None]]:
+    """Shows how many are done of how many to do: a bar on a terminal, lines elsewhere."""
     if sys.stdout.isatty():
         from rich.progress import Progress, TimeRemainingColumn
 
         with Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn()) as bar:
-            task = bar.add_task("rasters", total=None)
+            task = bar.add_task(what, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
         return
     last = time.perf_counter()
@@ -128,7 +149,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
         nonlocal last
         if time.perf_counter() - last >= LINE_SECONDS:
             last = time.perf_counter()
-            print(f"{done} of {total} rasters", flush=True)
+            print(f"{done} of {total} {what}", flush=True)
 
     yield show
 

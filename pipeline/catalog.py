@@ -12,6 +12,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import yaml
@@ -23,6 +24,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -243,19 +245,52 @@ class Columns(Strict):
 
 
 class Gauges(Strict):
-    """Daily discharge records."""
+    """Discharge records: daily means, or instantaneous values to be averaged over the steps."""
 
-    format: Literal["rdb", "csv"]
+    format: Literal["rdb", "csv", "json", "waterml", "waterdata"]
     files: str = Field(description="path; {site} stands for the site number, if one file a site")
     units: Literal["ft3/s", "m3/s"]
-    time: TimeLabel = TimeLabel()
+    values: Literal["daily", "instantaneous"] = "daily"
+    series: dict[str, str] | None = Field(
+        default=None, description="by site number, which series of discharge to take"
+    )
+    time: TimeLabel = Field(default=TimeLabel(), description="daily only")
+    min_valid: float | None = Field(
+        default=None, gt=0, le=1, description="instantaneous only: least covered share of a step"
+    )
+    max_gap: Duration | None = Field(
+        default=None, gt=timedelta(0), description="instantaneous only: longest time to bridge"
+    )
     columns: Columns | None = Field(default=None, description="csv only")
     time_format: str | None = Field(default=None, min_length=1, description="csv only, strptime")
+    time_zone: str | None = Field(
+        default=None, description="csv with instantaneous values only: an IANA name"
+    )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                ZoneInfo(value)
+            except (ValueError, OSError, KeyError) as error:  # of a bad key, a folder, no zone
+                raise ValueError("expected an IANA time zone such as America/Chicago") from error
+        return value
 
     @model_validator(mode="after")
-    def _csv_only(self) -> Self:
-        if self.format == "rdb" and (self.columns or self.time_format):
-            raise ValueError("columns and time_format describe a csv, format is rdb")
+    def _no_idle_keys(self) -> Self:
+        for key in ("columns", "time_format", "time_zone"):
+            if self.format != "csv" and key in self.model_fields_set:
+                raise ValueError(f"{key} describes a csv, format is {self.format}: expected none")
+        if self.format == "csv" and self.series is not None:
+            raise ValueError("series chooses among the agency's, format is csv: expected none")
+        daily = self.values == "daily"
+        for key in ("min_valid", "max_gap", "time_zone") if daily else ("time",):
+            if key in self.model_fields_set:
+                other = "instantaneous" if daily else "daily"
+                raise ValueError(
+                    f"{key} is for {other} values, values is {self.values}: expected none"
+                )
         return self
 
 
@@ -271,10 +306,64 @@ class Watersheds(Strict):
 
 
 class Terrain(Strict):
-    """Where flow directions come from: a DEM, to be conditioned and traced."""
+    """Where flow directions come from: a DEM, to be conditioned and traced, or a D8 raster."""
 
-    dem: str
+    dem: str | None = None
+    d8: str | None = None
+    codes: Literal["esri", "ldd"] | None = Field(default=None, description="of the d8 raster")
     outlet_snap: float = Field(default=1000.0, gt=0, description="search radius [m]")
+
+    @model_validator(mode="after")
+    def _one_raster(self) -> Self:
+        if (self.dem is None) == (self.d8 is None):
+            raise ValueError("expected one of dem and d8")
+        if (self.d8 is None) != (self.codes is None):
+            raise ValueError("expected codes with d8, and with d8 alone")
+        return self
+
+    @property
+    def raster(self) -> str:
+        """The path of the one or the other."""
+        path = self.dem or self.d8
+        assert path is not None
+        return path
+
+
+ServiceName = Literal["aorc", "mrms", "mtarchive", "prism", "waterdata", "nldi"]
+
+
+class FetchService(Strict):
+    """What is asked of a service otherwise than by default."""
+
+    url: str | None = Field(default=None, pattern=r"^https?://[^/]", description="base address")
+    pause: float | None = Field(default=None, ge=0, le=3600, description="between requests [s]")
+    connections: int | None = Field(default=None, ge=1, le=32, description="requests at a time")
+
+
+class FetchForcing(Strict):
+    """Where a forcing's rasters come from."""
+
+    service: Literal["aorc", "mrms", "mtarchive", "prism"]
+    variable: str = Field(pattern=r"^\w+$", description="the service's name for it")
+
+
+class Fetch(Strict):
+    """Which parts of the catalog `python -m pipeline fetch` brings, and from where."""
+
+    gauges: Literal["waterdata"] | None = None
+    watersheds: Literal["nldi"] | None = None
+    forcings: dict[str, FetchForcing] = {}
+    services: dict[ServiceName, FetchService] = {}
+    retries: int = Field(default=5, ge=0, le=20, description="of a request that failed")
+    timeout: float = Field(default=60.0, gt=0, le=3600, description="silence of a service [s]")
+
+    @property
+    def used(self) -> set[ServiceName]:
+        """Services that are asked; the polygons' names and areas come from the gauges' service."""
+        used: set[ServiceName] = {forcing.service for forcing in self.forcings.values()}
+        if self.gauges or self.watersheds:
+            used.add("waterdata")
+        return used | ({"nldi"} if self.watersheds else set())
 
 
 class Catalog(Strict):
@@ -292,6 +381,7 @@ class Catalog(Strict):
     watersheds: Watersheds
     terrain: Terrain | None = None
     block_steps: int | None = Field(default=None, ge=1, description="steps in a block of work")
+    fetch: Fetch | None = None
 
     _path: Path = PrivateAttr(default=Path("."))
     _text: str = PrivateAttr(default="")
@@ -330,6 +420,18 @@ class Catalog(Strict):
                     f"bounds {self.bounds}: expected west < east within -180..180 and south < "
                     "north within -90..90"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _fetched(self) -> Self:
+        if self.fetch is None:
+            return self
+        if unknown := sorted(self.fetch.forcings.keys() - self.forcings.keys()):
+            raise ValueError(f"fetch.forcings: {', '.join(unknown)}: expected names of forcings")
+        if unused := sorted(self.fetch.services.keys() - self.fetch.used):
+            raise ValueError(f"fetch.services: {', '.join(unused)}: expected services in use")
+        if (self.fetch.gauges or self.fetch.watersheds) and not self.watersheds.sites:
+            raise ValueError("watersheds.sites: missing: expected the sites to fetch")
         return self
 
     @property

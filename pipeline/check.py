@@ -20,6 +20,7 @@ from rich.table import Table
 
 from pipeline.catalog import PRECIPITATION, Catalog
 from pipeline.errors import InputError
+from pipeline.plausibility import response, suspected_units
 from pipeline.recompute import compare_with_raw
 from pipeline.store import (
     STATIC,
@@ -32,12 +33,13 @@ from pipeline.store import (
     static_files,
     valid_fraction_name,
 )
+from pipeline.units import M3_PER_FT3
 
 Status = Literal["PASS", "WARN", "FAIL"]
 AREA_TOLERANCE = 1e-6  # relative, of the covered area from the polygon's
 MISSING_REPORT = 0.1  # share of missing values that deserves a look
 RATIO_REPORT, RATIO_REFUSE = 1.0, 2.0  # runoff over rain: of a year, and of the whole record
-RATIO_LEAST = 0.01  # less runoff than this share of the rain deserves a look
+RATIO_LEAST = M3_PER_FT3  # below it, runoff is within the rain even if m3/s were read as ft3/s
 YEAR_SHARE = 0.9  # of a year's steps must have rain and runoff for the year to count
 
 
@@ -103,7 +105,8 @@ def check_store(path: Path) -> list[Check]:
                 check, means = _forcing(store, name)
                 checks.append(check)
                 rain = means if name == PRECIPITATION else rain
-            checks += [_raw(store), _water_balance(store, rain), _discharge(store)]
+            checks += [_raw(store), _water_balance(store, rain), _response(store, rain)]
+            checks.append(_discharge(store))
     except (OSError, RuntimeError, LookupError, ValueError) as error:  # lost or damaged parts
         checks.append(Check("readable", "FAIL", f"after {checks[-1].name}: {error}"))
     return checks
@@ -355,9 +358,12 @@ def _water_balance(store: Contents, rain: dict[str, np.ndarray]) -> Check:
         ratio = float(runoff[both].sum()) / total
         ratios.append(ratio)
         if ratio > RATIO_REFUSE:
-            fails.append(f"{site}: runoff is {ratio:.3g} of the rain: expected units that agree")
+            hint = suspected_units(ratio)
+            fails.append(
+                f"{site}: runoff is {ratio:.3g} of the rain{hint}: expected at most {RATIO_REFUSE}"
+            )
         elif ratio < RATIO_LEAST:
-            warns.append(f"{site}: runoff is only {ratio:.2g} of the rain")
+            warns.append(f"{site}: runoff is only {ratio:.2g} of the rain{suspected_units(ratio)}")
         for year in np.unique(water_year):
             of_year = both & (water_year == year)
             if of_year.sum() < least:
@@ -369,6 +375,28 @@ def _water_balance(store: Contents, rain: dict[str, np.ndarray]) -> Check:
                 )
     passes = f"runoff is {min(ratios):.2f}..{max(ratios):.2f} of the rain" if ratios else ""
     return _verdict("water balance", fails, warns, passes)
+
+
+def _response(store: Contents, rain: dict[str, np.ndarray]) -> Check:
+    """Does each river rise after the rain on its own watershed."""
+    steps_per_day = round(86400.0 / store.catalog.period.step_seconds)
+    warns, found = [], []
+    for site in store.sites:
+        answer = response(rain[site], store.site(site, "runoff"), steps_per_day)
+        if answer is None:
+            continue
+        found.append(answer)
+        if answer.correlation < answer.least:
+            warns.append(
+                f"{site}: rises do not follow the rain (rank correlation {answer.correlation:.2f} "
+                f"at most, of unrelated series up to {answer.least:.2f}): another river's record, "
+                "or another time?"
+            )
+    passes = "too short to tell"
+    if found:
+        least, latest = min(a.correlation for a in found), max(a.lag for a in found)
+        passes = f"rises follow rain within {latest} days, rank correlation {least:.2f} at least"
+    return _verdict("response", [], warns, passes)
 
 
 def _discharge(store: Contents) -> Check:

@@ -25,7 +25,7 @@ from zarr.storage import MemoryStore
 from pipeline import conventions as cf
 from pipeline.catalog import Period
 from pipeline.errors import InputError
-from pipeline.gauges import on_steps, read_gauges
+from pipeline.gauges import MAX_GAP, MIN_VALID, on_steps, read_gauges
 from pipeline.grid import CELLS_PER_DEGREE, Grid
 from pipeline.plan import Plan, Site
 from pipeline.store import LAYOUT, PROGRESS, STATIC, digests, valid_fraction_name, writing
@@ -55,7 +55,7 @@ def root_attributes(plan: Plan) -> dict[str, Any]:
             }
         ),
         "watersheds": _with_siblings(catalog.resolve(catalog.watersheds.file)),
-        "terrain": [catalog.resolve(catalog.terrain.dem)] if catalog.terrain else [],
+        "terrain": [catalog.resolve(catalog.terrain.raster)] if catalog.terrain else [],
     }
     return {
         "Conventions": cf.CONVENTIONS,
@@ -144,7 +144,11 @@ def build_template(plan: Plan, attributes: Mapping[str, Any]) -> dict[str, bytes
     """
     flows = [flow_paths(plan.catalog, s.watershed, s.grid, s.coverage) for s in plan.sites]
     records = read_gauges(plan.catalog, [site.watershed.site_no for site in plan.sites])
-    series = [on_steps(record, plan.catalog.period) for record in records.values()]
+    gauges, period = plan.catalog.gauges, plan.catalog.period
+    series = [
+        on_steps(r, period, gauges.min_valid or MIN_VALID, gauges.max_gap or MAX_GAP)
+        for r in records.values()
+    ]
     buffers: dict[str, Any] = {}
     root = zarr.create_group(MemoryStore(buffers), attributes=dict(attributes), zarr_format=3)
     root.create_array(

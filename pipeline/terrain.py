@@ -1,31 +1,22 @@
-"""Flow distance from every cell of a watershed to its outlet, along flow paths traced on a DEM.
-
-Lengths and areas of the DEM's pixels are those on the WGS84 ellipsoid whatever its CRS.
-"""
+"""Flow distance from every cell of a watershed to its outlet, along traced flow paths."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pyflwdir
-import rasterio
 import shapely
 from affine import Affine
-from pyproj import Transformer
-from rasterio.crs import CRS
-from rasterio.errors import RasterioError
 from rasterio.features import rasterize
 from scipy.ndimage import distance_transform_edt
 from shapely.geometry import MultiPolygon, Polygon
 
 from pipeline.catalog import Catalog
 from pipeline.errors import InputError
-from pipeline.grid import CELLS_PER_DEGREE, WGS84_A, WGS84_E2, Grid, zone_area
+from pipeline.flow import FlowField, flow_field_of
+from pipeline.grid import CELLS_PER_DEGREE, Grid
 from pipeline.units import M2_PER_KM2
 from pipeline.watersheds import WGS84, Watershed
 
@@ -46,7 +37,7 @@ class FlowPath:
         distance: metres to the outlet, mean over the part of the cell inside the watershed,
             float64 (y, x), NaN where coverage is 0, never 0.
         outlet: (longitude, latitude) [degrees].
-        traced_area: area that drains to the outlet on the DEM [m2], None without one.
+        traced_area: area that drains to the outlet on the terrain [m2], None without one.
         method: "d8" along traced paths, "great-circle" straight lines times a sinuosity.
     """
 
@@ -56,144 +47,29 @@ class FlowPath:
     method: Literal["d8", "great-circle"]
 
 
-@dataclass(frozen=True)
-class FlowField:
-    """A DEM's flow directions with what follows from them, arrays (rows, columns) of its pixels.
-
-    Attributes:
-        source: the DEM's file.
-        crs, transform: the DEM's georeference.
-        valid: pixels that have an elevation.
-        lon, lat: pixel centres [degrees].
-        area: of the pixels [m2], 0 where not valid.
-        upstream_area: that drains through each pixel, itself included [m2].
-        length: along the flow path to where it leaves the DEM [m].
-        position, last: pixels numbered such that those upstream of one, itself included, are those
-            from its own `position` up to, but without, its `last`; whole numbers as float64.
-    """
-
-    source: Path
-    crs: CRS
-    transform: Affine
-    valid: np.ndarray
-    lon: np.ndarray
-    lat: np.ndarray
-    area: np.ndarray
-    upstream_area: np.ndarray
-    length: np.ndarray
-    position: np.ndarray
-    last: np.ndarray
-
-    @cached_property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """West, south, east, north of the valid pixels' centres [degrees]."""
-        lon, lat = self.lon[self.valid], self.lat[self.valid]
-        return float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())
-
-    @cached_property
-    def least_side(self) -> float:
-        """Side of a square as large as the smallest valid pixel [m]."""
-        return float(np.sqrt(self.area[self.valid].min()))
-
-    @cached_property
-    def from_degrees(self) -> Transformer:
-        """From longitude and latitude to the DEM's CRS."""
-        return Transformer.from_crs(4326, self.crs, always_xy=True)
-
-
 def flow_paths(
     catalog: Catalog, watershed: Watershed, grid: Grid, coverage: np.ndarray
 ) -> FlowPath:
     """Flow distances of `watershed` on `grid`, from the catalog's terrain.
 
-    A DEM is conditioned once a process, for all its watersheds. A traced area more than 10 % off
-    the polygon's is logged, and so is a watershed without terrain, whose outlet is a guess.
+    Flow directions are read or derived once a process, for all watersheds. A traced area more than
+    10 % off the polygon's is logged, and so is a watershed without terrain: its outlet is a guess.
 
     Args:
-        catalog: says where the DEM lies, if there is one.
+        catalog: says where the terrain lies, if there is one.
         watershed: the polygon.
         grid: cells at which distances are wanted.
         coverage: share of each cell inside the watershed, (y, x) of `grid`.
 
     Raises:
-        InputError: the DEM is not readable, has no CRS, does not hold the polygon, or its traced
-            area is more than 50 % off the polygon's.
+        InputError: the terrain is not readable, has no CRS, does not hold the polygon, or its
+            traced area is more than 50 % off the polygon's.
     """
     assert coverage.shape == grid.shape
     if catalog.terrain is None:
         return straight_paths(watershed, grid, coverage)
-    field = _field_of(catalog.resolve(catalog.terrain.dem))
+    field = flow_field_of(catalog)
     return traced_paths(field, watershed, grid, coverage, catalog.terrain.outlet_snap)
-
-
-def condition(dem: Path) -> FlowField:
-    """Fill a DEM's depressions and derive D8 directions (Wang & Liu 2006, by pyflwdir).
-
-    Water may leave at every pixel on the edge of the valid ones that nothing lower adjoins.
-
-    Raises:
-        InputError: not readable, no CRS, or no valid pixel.
-    """
-    try:
-        with rasterio.open(dem) as source:
-            crs, transform = source.crs, source.transform
-            elevation = source.read(1, masked=True).astype(np.float32).filled(np.nan)
-    except RasterioError as error:
-        raise InputError(f"{dem}: not readable ({error}): expected a DEM") from error
-    if crs is None:
-        raise InputError(f"{dem}: has no CRS: expected a DEM with one")
-    if np.isnan(elevation).all():
-        raise InputError(f"{dem}: has no valid pixel: expected elevations")
-    flow = pyflwdir.from_dem(elevation, nodata=np.nan)
-    return flow_field(flow, crs, transform, dem)
-
-
-def flow_field(flow: pyflwdir.FlwdirRaster, crs: CRS, transform: Affine, source: Path) -> FlowField:
-    """Areas and lengths of given flow directions.
-
-    They are accumulated here from lengths and areas on the ellipsoid, since pyflwdir's own are
-    those of the DEM's plane.
-    """
-    rows, columns = flow.shape
-    valid = flow.mask.reshape(flow.shape)
-    lon, lat = _degrees(crs, transform, np.arange(rows) + 0.5, np.arange(columns) + 0.5)
-    corners = _degrees(crs, transform, np.arange(rows + 1.0), np.arange(columns + 1.0))
-    area = np.where(valid, _areas(*corners), 0.0)
-    below = np.where(valid.ravel(), flow.idxs_ds, np.arange(valid.size))
-    step = _short_distance(lon.ravel(), lat.ravel(), lon.ravel()[below], lat.ravel()[below])
-    position, last = _numbered(flow)
-    return FlowField(
-        source=source,
-        crs=crs,
-        transform=transform,
-        valid=valid,
-        lon=lon,
-        lat=lat,
-        area=area,
-        upstream_area=flow.accuflux(area),
-        length=flow.accuflux(step.reshape(flow.shape), direction="down"),
-        position=position,
-        last=last,
-    )
-
-
-def _numbered(flow: pyflwdir.FlwdirRaster) -> tuple[np.ndarray, np.ndarray]:
-    """`FlowField.position` and `last` of flow directions: a depth-first walk of their trees.
-
-    A pixel comes after the one it drains to, its neighbours that drain there too and precede it,
-    and all that is upstream of those.
-    """
-    count = flow.accuflux(np.ones(flow.shape)).ravel()  # pixels upstream
-    pixels = np.flatnonzero(flow.mask)
-    below = np.where(flow.idxs_ds[pixels] == pixels, -1, flow.idxs_ds[pixels])  # -1: nothing
-    pixels = pixels[np.argsort(below, kind="stable")]  # those that drain to one pixel are together
-    below = np.sort(below)
-    before = np.cumsum(count[pixels]) - count[pixels]
-    first = np.searchsorted(below, below)  # of those that drain to the same pixel
-    ahead = np.zeros(flow.size)
-    ahead[pixels] = 1 + before - before[first]
-    position = flow.accuflux(ahead.reshape(flow.shape), direction="down")
-    return position, position + count.reshape(flow.shape)
 
 
 def traced_paths(
@@ -264,53 +140,6 @@ def straight_paths(watershed: Watershed, grid: Grid, coverage: np.ndarray) -> Fl
     distance = _cell_means(grid, coverage, lon, lat, length, np.ones_like(length))
     _fill(distance, polygon, grid, coverage, end, SINUOSITY, 1.0)
     return FlowPath(distance, end, None, "great-circle")
-
-
-@lru_cache(maxsize=1)
-def _conditioned(dem: Path, modified_ns: int, size: int) -> FlowField:
-    """`condition`, once for a file as it stands."""
-    return condition(dem)
-
-
-def _field_of(dem: Path) -> FlowField:
-    """The DEM's flow field, from memory unless the file has changed."""
-    try:
-        stat = dem.stat()
-    except OSError as error:
-        raise InputError(f"{dem}: not readable ({error.strerror}): expected a DEM") from error
-    return _conditioned(dem, stat.st_mtime_ns, stat.st_size)
-
-
-def _degrees(
-    crs: CRS, transform: Affine, rows: np.ndarray, columns: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Longitudes and latitudes (rows, columns) of fractional pixel positions."""
-    column, row = np.meshgrid(columns, rows)
-    x = transform.a * column + transform.b * row + transform.c
-    y = transform.d * column + transform.e * row + transform.f
-    lon, lat = Transformer.from_crs(crs, 4326, always_xy=True).transform(x, y)
-    return lon, lat
-
-
-def _areas(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
-    """Areas [m2] of the quadrilaterals between corners: shoelace in an equal-area plane."""
-    x, y = np.radians(lon), zone_area(lat)
-    dx1, dy1 = x[1:, 1:] - x[:-1, :-1], y[1:, 1:] - y[:-1, :-1]
-    dx2, dy2 = x[:-1, 1:] - x[1:, :-1], y[:-1, 1:] - y[1:, :-1]
-    area: np.ndarray = 0.5 * np.abs(dx1 * dy2 - dx2 * dy1)
-    return area
-
-
-def _short_distance(
-    lon0: np.ndarray, lat0: np.ndarray, lon1: np.ndarray, lat1: np.ndarray
-) -> np.ndarray:
-    """Distances [m] between neighbouring pixels, from the radii of curvature midway."""
-    middle = np.radians((lat0 + lat1) / 2)
-    w2 = 1 - WGS84_E2 * np.sin(middle) ** 2
-    north = WGS84_A * (1 - WGS84_E2) / w2**1.5 * np.radians(lat1 - lat0)
-    east = WGS84_A / np.sqrt(w2) * np.cos(middle) * np.radians(lon1 - lon0)
-    length: np.ndarray = np.hypot(north, east)
-    return length
 
 
 def _distance(lon: np.ndarray, lat: np.ndarray, end: tuple[float, float]) -> np.ndarray:

@@ -18,6 +18,7 @@ import geopandas as gpd
 import numpy as np
 import pyogrio.errors
 import shapely
+from pyarrow.lib import ArrowException
 from pyproj import Geod
 from pyproj.exceptions import ProjError
 from shapely.geometry import MultiPolygon, Polygon
@@ -32,6 +33,7 @@ LOG = logging.getLogger(__name__)
 WGS84 = Geod(ellps="WGS84")
 REPAIR_TOLERANCE = 1e-3  # largest relative change of area that mending a ring may make
 AREA_REPORT, AREA_REFUSE = 0.1, 0.5  # relative differences from the reported drainage area
+PARQUET = (".parquet", ".geoparquet")  # which GDAL's wheels do not read
 SEGMENT = 0.005  # degrees; an edge this long bends less than 0.1 m from a geodesic
 ROUNDING = 1e-12  # shares of a cell nearer than this to 0 or 1 are rounding errors
 
@@ -194,9 +196,18 @@ def _read_table(path: Path) -> gpd.GeoDataFrame:
     try:
         with warnings.catch_warnings(record=True) as said:  # by GDAL, of what it mended
             warnings.simplefilter("always")
-            table = gpd.read_file(path)
-    except (OSError, pyogrio.errors.DataSourceError, shapely.errors.ShapelyError) as error:
+            parquet = path.suffix.lower() in PARQUET
+            table = gpd.read_parquet(path) if parquet else gpd.read_file(path)
+    except (
+        OSError,
+        ArrowException,
+        pyogrio.errors.DataSourceError,
+        shapely.errors.ShapelyError,
+    ) as error:
         raise InputError(f"{path}: not readable ({error}): expected polygons") from error
+    except ValueError as error:  # geopandas, of a table without geometries
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not readable ({reason}): expected GeoParquet") from error
     for one in said:
         LOG.warning("%s: %s", path, one.message)
     if not isinstance(table, gpd.GeoDataFrame) or table.crs is None:
@@ -214,6 +225,11 @@ def _sound(geometry: object, path: Path, site: str) -> Polygon | MultiPolygon:
         kind = type(geometry).__name__ if some else "nothing"
         raise InputError(f"{path}: {site}: geometry is {kind}: expected a polygon")
     west, south, east, north = geometry.bounds
+    if east - west > 180 or west < 180 < east or west < -180 < east:
+        raise InputError(
+            f"{path}: {site}: spans {_rounded(geometry.bounds)}, across the antimeridian: expected "
+            "a watershed on one side of it"
+        )
     if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
         raise InputError(
             f"{path}: {site}: spans {_rounded(geometry.bounds)}: expected degrees within "

@@ -192,7 +192,7 @@ def test_equal_duplicates_collapse_and_a_number_beats_a_blank(tmp_path: Path) ->
 
 def test_a_day_with_two_values_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"05427930: 2012-07-01 has the values 5 and 6 \(lines 3 and 5\)"
+        InputError, match=r"05427930: 2012-07-01 has the values 5 and 6 \(line 3 and line 5\)"
     ):
         read_rows(tmp_path, "2012-07-01 5 A", "2012-07-02 5 A", "2012-07-01 6 A")
 
@@ -221,6 +221,20 @@ def test_blocks_of_several_sites_with_other_columns(tmp_path: Path) -> None:
     assert records["02177000"].discharge == pytest.approx([100 * FT3])
 
 
+def test_blocks_of_sites_without_discharge_are_passed_over(tmp_path: Path) -> None:
+    stage = (
+        "agency_cd\tsite_no\tdatetime\t3_00065_00003\t3_00065_00003_cd\n5s\t15s\t20d\t14n\t10s\n"
+    )
+    line = "USGS\t02177000\t2012-07-01\t1.5\tA\n"
+    (tmp_path / "record.txt").write_text(
+        stage + line + HEADER + f"USGS\t{SITE}\t2012-07-01\t7\tP\n" + stage + line
+    )
+    record = read_gauges(make_catalog(tmp_path), [SITE])[SITE]
+    assert record.discharge == pytest.approx([7 * FT3])
+    with pytest.raises(InputError, match=r"holds 05427930: expected a record of 02177000"):
+        read_gauges(make_catalog(tmp_path), ["02177000"])
+
+
 def test_one_file_a_site(tmp_path: Path) -> None:
     for site, value in ((SITE, 3), ("02177000", 4)):
         text = HEADER + f"USGS\t{site}\t2012-07-01\t{value}\tA\n"
@@ -231,10 +245,24 @@ def test_one_file_a_site(tmp_path: Path) -> None:
         read_gauges(make_catalog(tmp_path, files="q_{site}.txt"), ["01234567"])
 
 
-def test_several_discharge_columns_are_listed(tmp_path: Path) -> None:
+def test_several_discharge_columns_need_a_choice(tmp_path: Path) -> None:
     header = "agency_cd\tsite_no\tdatetime\t1_00060_00003\t1_00060_00003_cd\t2_00060_00003\n"
-    with pytest.raises(InputError, match=r"columns 1_00060_00003, 2_00060_00003: expected .* one"):
+    with pytest.raises(
+        InputError,
+        match=r"site 05427930: discharge has the series 1, 2: expected a choice of one in gauges",
+    ):
         read_rows(tmp_path, "2012-07-01 1 A 2", header=header)
+    for series, value in (("1", 1), ("2", 2)):
+        catalog = make_catalog(tmp_path, series={"5427930": series})
+        assert read_gauges(catalog, [SITE])[SITE].discharge == pytest.approx([value * FT3])
+    with pytest.raises(InputError, match=r"series 1, 2: expected one of them, not '3', in gauges"):
+        read_gauges(make_catalog(tmp_path, series={SITE: "3"}), [SITE])
+
+
+def test_a_column_without_a_number_is_no_candidate(tmp_path: Path) -> None:
+    header = "agency_cd\tsite_no\tdatetime\t1_00060_00003\t1_00060_00003_cd\t2_00060_00003\n"
+    record = read_rows(tmp_path, "2012-07-01 -999999 P:Dis 2", "2012-07-02   3", header=header)
+    assert record.discharge == pytest.approx([2 * FT3, 3 * FT3])
 
 
 def test_other_statistics_are_not_daily_means(tmp_path: Path) -> None:

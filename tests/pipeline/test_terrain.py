@@ -22,17 +22,9 @@ from shapely.geometry import MultiPolygon, box, shape
 
 from pipeline.catalog import Catalog, load_catalog
 from pipeline.errors import InputError
+from pipeline.flow import FlowField, _field_of, condition, flow_field
 from pipeline.grid import Grid
-from pipeline.terrain import (
-    SINUOSITY,
-    FlowField,
-    FlowPath,
-    _conditioned,
-    condition,
-    flow_field,
-    flow_paths,
-    traced_paths,
-)
+from pipeline.terrain import SINUOSITY, FlowPath, flow_paths, traced_paths
 from pipeline.watersheds import (
     Watershed,
     coverage,
@@ -284,7 +276,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, flo
 def test_23_delineated_watersheds_are_found_again(world: tuple[Path, dict[str, float]]) -> None:
     folder, areas = world
     catalog = make_catalog(folder, {"dem": "dem.tif"})
-    _conditioned.cache_clear()
+    _field_of.cache_clear()
     for watershed in read_watersheds(catalog):
         grid = watershed_grid(watershed.polygon)
         share = coverage(watershed.polygon, grid)
@@ -298,7 +290,7 @@ def test_23_delineated_watersheds_are_found_again(world: tuple[Path, dict[str, f
         straight = GEOD.inv(lon, lat, x, y)[2]
         assert (path.distance - straight)[share > 0.99].min(initial=0) > -12_000
         assert np.nanmin(path.distance) > 0
-    assert _conditioned.cache_info().misses == 1
+    assert _field_of.cache_info().misses == 1
 
 
 def test_a_changed_dem_is_read_again(tmp_path: Path) -> None:
@@ -433,7 +425,7 @@ def test_daddys_creek(daddys_creek: Catalog, caplog: pytest.LogCaptureFixture) -
     np.testing.assert_array_equal(np.isfinite(path.distance), share > 0)
     # an independent road: pyflwdir's own lengths in the DEM's plane, from the pixel at the gauge
     assert daddys_creek.terrain is not None
-    dem = daddys_creek.resolve(daddys_creek.terrain.dem)
+    dem = daddys_creek.resolve(daddys_creek.terrain.raster)
     with rasterio.open(dem) as source:
         elevation = source.read(1).astype(np.float32)
         elevation[elevation == source.nodata] = -9999

@@ -9,6 +9,7 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 import yaml
@@ -235,7 +236,7 @@ def write(folder: Path, *polygons: shapely.Geometry | None, crs: int = 4326, **f
     table.to_crs(crs).to_file(folder / "basins.gpkg", engine="pyogrio")
 
 
-@pytest.mark.parametrize("name", ["basins.shp", "basins.geojson", "basins.gpkg"])
+@pytest.mark.parametrize("name", ["basins.shp", "basins.geojson", "basins.gpkg", "basins.parquet"])
 @pytest.mark.parametrize(
     "sites", [["3539600", "03539500"], [3539600, 3539500], [3539600.0, 3539500]]
 )
@@ -245,7 +246,8 @@ def test_formats_and_lost_zeros(tmp_path: Path, name: str, sites: list) -> None:
     table = gpd.GeoDataFrame(
         {"SITE_NO": sites, "NAME": ["A Creek", "B Creek"]}, geometry=[holed, parts], crs=4326
     )
-    table.to_file(tmp_path / name)
+    path = tmp_path / name
+    table.to_parquet(path) if path.suffix == ".parquet" else table.to_file(path)
     found = read_watersheds(make_catalog(tmp_path, file=name, name_field="NAME"))
     assert [w.site_no for w in found] == ["03539500", "03539600"]  # sorted
     assert [w.name for w in found] == ["B Creek", "A Creek"]
@@ -308,6 +310,79 @@ def test_geometries_that_are_no_watershed(
     write(tmp_path, polygon)
     with pytest.raises(InputError, match=message):
         read_watersheds(make_catalog(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "polygon",
+    [
+        MultiPolygon([box(179.5, 51, 180, 52), box(-180, 51, -179.5, 52)]),  # cut, as in GeoJSON
+        box(179.5, 51, 180.5, 52),
+        box(-180.5, 51, -179.5, 52),
+        Polygon([(179.5, 51), (-179.5, 51), (-179.5, 52), (179.5, 52)]),  # neither cut nor shifted
+    ],
+)
+def test_across_the_antimeridian(tmp_path: Path, polygon: shapely.Geometry) -> None:
+    write(tmp_path, polygon)
+    with pytest.raises(
+        InputError,
+        match=r"basins.gpkg: 03539600: spans \(.*\), across the antimeridian: expected a watershed",
+    ):
+        read_watersheds(make_catalog(tmp_path))
+
+
+@pytest.mark.parametrize("west", [179.5, -180.0])
+def test_beside_the_antimeridian(tmp_path: Path, west: float) -> None:
+    polygon = box(west, 51, west + 0.5, 51.5)
+    write(tmp_path, polygon)
+    (found,) = read_watersheds(make_catalog(tmp_path))
+    assert covered_area(found.polygon) == pytest.approx(quad_area(0, 0.5, 51, 51.5), rel=1e-6)
+
+
+def test_slivers_and_parts_that_touch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    # digitised twice: two halves along one edge, and slivers thinner than rounding beside them
+    west, east = box(-90.3, 41.2, -90.1, 41.5), box(-90.1, 41.2, -90.0, 41.5)
+    slivers = [box(-90.4 - k / 100, 41.3, -90.4 - k / 100 + 1e-13, 41.4) for k in range(3)]
+    halves = MultiPolygon([west, east, *slivers])
+    assert not halves.is_valid
+    write(tmp_path, halves)
+    with caplog.at_level(logging.WARNING, logger="pipeline.watersheds"):
+        (found,) = read_watersheds(make_catalog(tmp_path))
+    assert "03539600: mended: Self-intersection" in caplog.text
+    assert found.area == pytest.approx(polygon_area(BASIN), rel=1e-9)
+    grid = Grid.covering((-91, 41, -89, 42))
+    np.testing.assert_allclose(coverage(found.polygon, grid), coverage(BASIN, grid), atol=1e-9)
+    # parts that overlap count twice in the file and once on the ground: which was meant?
+    write(tmp_path, MultiPolygon([BASIN, box(-90.2, 41.2, -89.9, 41.5)]))
+    with pytest.raises(InputError, match=r"03539600: invalid ring .* mending it changes its area"):
+        read_watersheds(make_catalog(tmp_path))
+
+
+def test_geoparquet_that_is_none(tmp_path: Path) -> None:
+    catalog = make_catalog(tmp_path, file="basins.parquet")
+    with pytest.raises(InputError, match=r"basins.parquet: not readable .*: expected polygons"):
+        read_watersheds(catalog)
+    (tmp_path / "basins.parquet").write_text("not parquet")
+    with pytest.raises(InputError, match=r"basins.parquet: not readable .*: expected polygons"):
+        read_watersheds(catalog)
+    pd.DataFrame({"SITE_NO": ["3539600"]}).to_parquet(tmp_path / "basins.parquet")
+    with pytest.raises(InputError, match=r"basins.parquet: not readable .*: expected GeoParquet"):
+        read_watersheds(catalog)
+    table = gpd.GeoDataFrame({"SITE_NO": ["3539600"]}, geometry=[BASIN])
+    table.to_parquet(tmp_path / "basins.parquet")
+    with pytest.raises(InputError, match=r"basins.parquet: has no CRS"):
+        read_watersheds(catalog)
+
+
+def test_the_basin_service_answers_with_a_polygon(domst_data: Path, tmp_path: Path) -> None:
+    path = domst_data / "gauges" / "waterservices" / "nldi_get_basin.json"
+    with pytest.raises(InputError, match=r"nldi_get_basin.json: fields .*: expected SITE_NO"):
+        read_watersheds(make_catalog(tmp_path, file=str(path)))
+    table = gpd.read_file(path).assign(SITE_NO="05427718")
+    table.to_parquet(tmp_path / "basins.parquet")
+    (found,) = read_watersheds(make_catalog(tmp_path, file="basins.parquet"))
+    exact = abs(GEOD.geometry_area_perimeter(shapely.segmentize(table.geometry[0], 1e-3))[0])
+    assert found.area == pytest.approx(exact, rel=1e-7)
+    assert covered_area(found.polygon) == pytest.approx(exact, rel=1e-6)
 
 
 def test_fields_and_sites_that_are_not_there(tmp_path: Path) -> None:

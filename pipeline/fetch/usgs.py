@@ -1,0 +1,266 @@
+"""Discharge, site metadata and basin polygons of USGS gauges, through the USGS's own dataretrieval.
+
+Daily means (parameter 00060, statistic 00003) come from the Water Data API, basins from the
+Network-Linked Data Index. dataretrieval takes its API key from $API_USGS_PAT and sends it to the
+USGS's own host alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dataretrieval
+import geopandas as gpd
+import pandas as pd
+import shapely
+from dataretrieval import DataRetrievalError, nldi, waterdata
+from dataretrieval.nldi import NldiConfiguration
+from dataretrieval.waterdata import WaterdataConfiguration
+
+from pipeline.catalog import Catalog, Columns
+from pipeline.errors import InputError, RunError
+from pipeline.fetch.files import Item
+from pipeline.fetch.manifest import sha256
+from pipeline.fetch.services import Service
+from pipeline.gauges import site_number
+from pipeline.units import AREA_M2
+
+DISCHARGE, MEAN = "00060", "00003"  # parameter and statistic
+DAILY_COLUMNS = {
+    "monitoring_location_id",
+    "time",
+    "value",
+    "unit_of_measure",
+    "approval_status",
+    "qualifier",
+}
+FT3_PER_S = "ft^3/s"  # as the Water Data API spells it
+STATUS = {"Approved": "A", "Provisional": "P"}
+WITHHELD = {"Ice": {"ICE"}, "Eqp": {"EQUIP", "EQP"}}  # words of the older services, of this one
+SITES, BASINS = "sites.csv", "basins"  # beside the polygons
+NAME, AREA_MI2 = "monitoring_location_name", "drainage_area"
+DAY = timedelta(days=1)
+
+
+def plan_gauges(catalog: Catalog, service: Service) -> tuple[Path, list[Item]]:
+    """A CSV of daily means a site, and the folder that holds them.
+
+    Raises:
+        InputError: the catalog describes other files than those that are fetched.
+    """
+    gauges = catalog.gauges
+    for key, found, expected in (
+        ("format", gauges.format, "csv"),
+        ("units", gauges.units, "ft3/s"),
+        ("time_format", gauges.time_format or "%Y-%m-%d", "%Y-%m-%d"),
+    ):
+        if found != expected:
+            raise InputError(
+                f"{catalog.path}: gauges.{key}: {found!r}: expected {expected!r}, as the records "
+                "are fetched"
+            )
+    if "{site}" not in Path(gauges.files).name or "{site}" in str(Path(gauges.files).parent):
+        raise InputError(
+            f"{catalog.path}: gauges.files: {gauges.files!r}: expected {{site}} in the file's name "
+            "alone"
+        )
+    columns = gauges.columns or Columns()
+    # a day more at both ends: a gauge's day begins at its own midnight
+    first, last = (catalog.period.start - DAY).date(), (catalog.period.end + DAY).date()
+    items = []
+    for site in _sites(catalog):
+        path = catalog.resolve(gauges.files.replace("{site}", site))
+        days = f"{first}/{last}"
+        source = f"{service.url} daily {DISCHARGE} {MEAN} {site} {days}"
+        items.append(Item(path, source, _daily_maker(service, site, days, columns)))
+    return catalog.resolve(str(Path(gauges.files).parent)), items
+
+
+def _daily_maker(
+    service: Service, site: str, days: str, columns: Columns
+) -> Callable[[], bytes | None]:
+    def ask() -> pd.DataFrame:
+        return waterdata.get_daily(
+            f"USGS-{site}", DISCHARGE, statistic_id=MEAN, time=days, skip_geometry=True
+        )[0]
+
+    def make() -> bytes | None:
+        table = _ask(service, ask)
+        return None if table.empty else daily_csv(table, site, columns, service)
+
+    return make
+
+
+def daily_csv(table: pd.DataFrame, site: str, columns: Columns, service: Service) -> bytes:
+    """A record as CSV: site number, day, daily mean [ft3/s], and qualifiers as A, P, e, Ice, Eqp.
+
+    A day without a value keeps Ice or Eqp, which say why. With a value they are left out and the
+    value counts as estimated (e): the agency publishes what it worked out for the days of ice.
+
+    Raises:
+        RunError: site, columns, units or days are not those of one series of daily means.
+    """
+    where = f"{service.name}: {site}"
+    if lacking := sorted(DAILY_COLUMNS - set(table)):
+        raise RunError(f"{where}: answer lacks {', '.join(lacking)}: expected daily values")
+    if others := sorted(set(table["monitoring_location_id"]) - {f"USGS-{site}"}):
+        raise RunError(f"{where}: answer is of {', '.join(map(str, others))}: expected USGS-{site}")
+    units = sorted(set(table["unit_of_measure"].dropna()) - {FT3_PER_S})
+    if units:
+        raise RunError(f"{where}: units {', '.join(map(str, units))}: expected {FT3_PER_S}")
+    day = pd.DatetimeIndex(pd.to_datetime(table["time"])).tz_localize(None).strftime("%Y-%m-%d")
+    if day.has_duplicates:
+        series = table["time_series_id"].nunique() if "time_series_id" in table else "several"
+        raise RunError(
+            f"{where}: {day[day.duplicated()][0]} is there twice, in {series} time series: "
+            "expected one series of daily means"
+        )
+    value = pd.to_numeric(table["value"]).to_numpy()
+    flags = [
+        _flag(status, qualifier, bool(absent))
+        for status, qualifier, absent in zip(
+            table["approval_status"], table["qualifier"], pd.isna(value), strict=True
+        )
+    ]
+    written = pd.DataFrame(
+        {
+            columns.site: site,
+            columns.time: day,
+            columns.discharge: value,
+            columns.flag or "flag": flags,
+        }
+    )
+    return written.sort_values(columns.time).to_csv(index=False).encode()
+
+
+def _flag(status: object, qualifier: object, absent: bool) -> str:
+    """Approval and qualifiers of a day in the words of the USGS's older services."""
+    listed = qualifier if isinstance(qualifier, list | tuple) else [qualifier]
+    found = {word for text in listed for word in re.findall(r"[A-Z]+", str(text).upper())}
+    words = [STATUS[str(status)]] if str(status) in STATUS else []
+    if absent:
+        words += [word for word, names in WITHHELD.items() if names & found]
+    elif {"ESTIMATED", "E"}.union(*WITHHELD.values()) & found:
+        words.append("e")
+    return " ".join(words)
+
+
+def plan_sites(catalog: Catalog, data: Service) -> tuple[Path, Item]:
+    """The sites' names and drainage areas in one table, and the folder that holds it.
+
+    Raises:
+        InputError: the catalog's polygons are not a GeoPackage.
+    """
+    settings = catalog.watersheds
+    path = catalog.resolve(settings.file)
+    if path.suffix != ".gpkg":
+        raise InputError(
+            f"{catalog.path}: watersheds.file: {settings.file!r}: expected a .gpkg, as polygons "
+            "are fetched"
+        )
+    sites = _sites(catalog)
+    ids = [f"USGS-{site}" for site in sites]
+
+    def make() -> bytes:
+        table = _ask(data, lambda: waterdata.get_monitoring_locations(ids, skip_geometry=True)[0])
+        if not {"monitoring_location_number", NAME, AREA_MI2} <= set(table):
+            raise RunError(f"{data.name}: {SITES}: answer lacks names or areas: expected both")
+        found = table["monitoring_location_number"].map(site_number)
+        if lacking := sorted(set(sites) - set(found)):
+            raise RunError(f"{data.name}: knows no site {', '.join(lacking)}: expected all")
+        named = pd.DataFrame({"site_no": found, NAME: table[NAME], AREA_MI2: table[AREA_MI2]})
+        return named.sort_values("site_no").to_csv(index=False).encode()
+
+    return path.parent, Item(path.parent / SITES, f"{data.url} sites {' '.join(sites)}", make)
+
+
+def plan_basins(catalog: Catalog, service: Service) -> list[Item]:
+    """A GeoJSON file a site with the polygon upstream of it."""
+    folder = catalog.resolve(catalog.watersheds.file).parent / BASINS
+    return [_basin(folder / f"{site}.geojson", site, service) for site in _sites(catalog)]
+
+
+def _basin(path: Path, site: str, service: Service) -> Item:
+    feature = f"USGS-{site}"
+
+    def make() -> bytes:
+        answer = _ask(
+            service,
+            lambda: nldi.get_basin("nwissite", feature, simplified=False, as_json=True),
+        )
+        features = answer.get("features") if isinstance(answer, dict) else None
+        if not features or any(not one.get("geometry") for one in features):
+            raise RunError(f"{service.name}: {site}: no polygon in the answer: expected one")
+        return json.dumps(answer).encode()
+
+    return Item(path, f"{service.url}/nwissite/{feature}/basin", make)
+
+
+def polygons(catalog: Catalog) -> Item:
+    """The catalog's polygon file, to be put together from the basins and the table of sites."""
+    settings = catalog.watersheds
+    path = catalog.resolve(settings.file)
+    table = path.parent / SITES
+    basins = {site: path.parent / BASINS / f"{site}.geojson" for site in _sites(catalog)}
+    fields = (settings.site_field, settings.name_field or "NAME", settings.area_field or "DRAINAGE")
+    units = settings.area_units if settings.area_field else "mi2"
+    parts = [sha256(one) for one in (table, *basins.values()) if one.exists()]
+    digest = hashlib.sha256(" ".join([*parts, *fields, units]).encode()).hexdigest()
+
+    def make() -> bytes:
+        known = pd.read_csv(table, dtype={"site_no": str}).set_index("site_no")
+        area = known[AREA_MI2].loc[list(basins)] * (AREA_M2["mi2"] / AREA_M2[units])
+        values = (list(basins), known[NAME].loc[list(basins)].tolist(), area.tolist())
+        rings = [_polygon(basin) for basin in basins.values()]
+        frame = gpd.GeoDataFrame(dict(zip(fields, values, strict=True)), geometry=rings, crs=4326)
+        with tempfile.TemporaryDirectory() as folder:
+            written = Path(folder) / path.name
+            frame.to_file(written, driver="GPKG", layer="watersheds")
+            return written.read_bytes()
+
+    return Item(path, f"{SITES} and {BASINS}, {digest}", make)
+
+
+def _polygon(path: Path) -> shapely.Geometry:
+    features = json.loads(path.read_text())["features"]
+    return shapely.union_all([shapely.geometry.shape(one["geometry"]) for one in features])
+
+
+def _sites(catalog: Catalog) -> list[str]:
+    assert catalog.watersheds.sites
+    return sorted({site_number(site) for site in catalog.watersheds.sites})
+
+
+def _ask(service: Service, question: Callable[[], Any]) -> Any:
+    """An answer that dataretrieval gets, repeating what failed for the moment.
+
+    Raises:
+        RunError: the service refuses, keeps failing, or answers with something else.
+    """
+    service.take_turn()
+    try:
+        with _configured(service):
+            return question()
+    except (DataRetrievalError, ValueError, KeyError, RuntimeError) as error:
+        if isinstance(error, RunError):
+            raise
+        raise RunError(
+            f"{service.name}: {service.url}: {str(error) or type(error).__name__}"
+        ) from error
+
+
+def _configured(service: Service) -> AbstractContextManager[None]:
+    package = dataretrieval.Configuration(progress=False)
+    if service.name == "nldi":
+        own: Any = NldiConfiguration(base_url=service.url, retries=service.retries)
+    else:
+        own = WaterdataConfiguration(base_url=service.url, retries=service.retries, concurrency=1)
+    return dataretrieval.configure(package, own)

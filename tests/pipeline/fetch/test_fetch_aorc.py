@@ -1,0 +1,263 @@
+"""AORC: the part of a year's Zarr store that a catalog needs, whole chunks, byte for byte."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+from pipeline.__main__ import app
+from pipeline.store import open_region
+from tests.pipeline.fetch.job import Job, require_one_line
+from tests.pipeline.fetch.replay import FLOW, Answer, days_from, serve_usgs
+
+STEP = 1 / 24  # degrees; the real pixels are 1/120
+CHUNKS = {"time": 12, "latitude": 8, "longitude": 10}
+FILL = -32767
+SOURCE: dict[str, Any] = {
+    "driver": "zarr",
+    "files": "aorc/{time:%Y}.zarr",
+    "variable": "APCP_surface",
+    "units": "kg m-2",
+    "time": {"label": "end"},
+}
+FETCH: dict[str, Any] = {
+    "gauges": "waterdata",
+    "watersheds": "nldi",
+    "forcings": {"precipitation": {"service": "aorc", "variable": "APCP_surface"}},
+}
+PERIOD = {"step": "hour", "start": "2025-12-31T09:00Z", "end": "2026-01-01T11:00Z"}
+
+
+def year_store(times: pd.DatetimeIndex, seed: int) -> xr.Dataset:
+    """A year as published: int16 with scale 0.1, latitudes ascending, 30 x 45 pixels."""
+    latitude = 42.5 + STEP * np.arange(30)
+    longitude = -90.5 + STEP * np.arange(45)
+    rng = np.random.default_rng(seed)
+    shape = (times.size, latitude.size, longitude.size)
+    rain = np.round(rng.gamma(0.3, 3.0, shape), 1).astype(np.float32)
+    rain[rng.random(shape) < 0.02] = np.nan
+    warm = rng.normal(280, 5, shape).round(1).astype(np.float32)
+    dims = ("time", "latitude", "longitude")
+    kilogram = {"units": "kg/m^2", "long_name": "Total Precipitation"}
+    return xr.Dataset(
+        {"APCP_surface": (dims, rain, kilogram), "TMP_2maboveground": (dims, warm, {"units": "K"})},
+        {
+            "time": times,
+            "latitude": ("latitude", latitude, {"units": "degrees_north"}),
+            "longitude": ("longitude", longitude, {"units": "degrees_east"}),
+        },
+    )
+
+
+@pytest.fixture
+def published(job: Job, tmp_path: Path, domst_data: Path) -> dict[int, xr.Dataset]:
+    """The last days of 2025 and the first of 2026, as the server holds them."""
+    days = {2025: ("2025-12-29T00", "2025-12-31T23"), 2026: ("2026-01-01T00", "2026-01-02T23")}
+    packed = {
+        "dtype": "int16",
+        "scale_factor": 0.1,
+        "_FillValue": FILL,
+        "chunks": tuple(CHUNKS.values()),
+    }
+    made = {}
+    for year, (first, last) in days.items():
+        made[year] = year_store(pd.date_range(first, last, freq="h"), year)
+        folder = tmp_path / "published" / f"{year}.zarr"
+        encoding: dict[str, Any] = dict.fromkeys(map(str, made[year].data_vars), packed)
+        encoding["time"] = {"units": "hours since 1979-01-01", "dtype": "int64"}
+        made[year].to_zarr(folder, zarr_format=2, consolidated=True, encoding=encoding)
+        for path in folder.rglob("*"):
+            if path.is_file():
+                name = path.relative_to(folder.parent).as_posix()
+                job.replay.answers[f"/aorc/{name}"] = path.read_bytes()
+    serve_usgs(job.replay, domst_data, days_from(date(2025, 12, 30), FLOW[:4]))
+    job.write(forcings={"precipitation": SOURCE}, period=PERIOD, fetch=FETCH)
+    return made
+
+
+def require_same(job: Job, published: dict[int, xr.Dataset], variable: str) -> None:
+    """Each local store holds what is published, and holds the region and the period."""
+    for year, dataset in published.items():
+        with xr.open_zarr(job.data / "aorc" / f"{year}.zarr") as local:
+            part = dataset[variable].sel({name: local[name] for name in local[variable].dims})
+            np.testing.assert_allclose(local[variable].values, part.values, atol=1e-5)
+            assert local[variable].attrs["units"] == dataset[variable].attrs["units"]
+            # of 43.0 to 43.25 north and 89.6 to 89.3 west, on the lattice of 5 arc-minutes
+            assert local.latitude[0] - STEP / 2 <= 43.0
+            assert local.latitude[-1] + STEP / 2 >= 43.25
+            assert local.longitude[0] - STEP / 2 <= -89.6
+            assert local.longitude[-1] + STEP / 2 >= -89.3
+            assert local[variable].size < dataset[variable].size / 2
+
+
+def test_the_region_is_fetched_and_runs(job: Job, published: dict[int, xr.Dataset]):
+    result = job.fetch()
+    assert result.exit_code == 0, result.output
+    require_same(job, published, "APCP_surface")
+    store = job.folder / "store.zarr"
+    ran = CliRunner().invoke(app, ["run", str(job.catalog), "--store", str(store)])
+    assert ran.exit_code == 0, ran.output
+    region = open_region(store)
+    assert region.sizes["time"] == 26
+    assert region.time[0] == np.datetime64("2025-12-31T09")  # the hour that ends at 10:00
+    rain = xr.concat([one["APCP_surface"] for one in published.values()], "time")
+    rain = rain.sel(time=slice("2025-12-31T10", "2026-01-01T11"))
+    # by area: pixels are centred on the cells' corners, sides and middles
+    for y, x in [(0, 0), (1, 2)]:
+        row, column = float(region.y[y]), float(region.x[x])
+        near = rain.sel(
+            latitude=slice(row - 1.1 * STEP, row + 1.1 * STEP),
+            longitude=slice(column - 1.1 * STEP, column + 1.1 * STEP),
+        )
+        assert near.shape[1:] == (3, 3)
+        edge = np.array([0.5, 1.0, 0.5])
+        weight = np.outer(edge * np.cos(np.radians(near.latitude.values)), edge)
+        valid = np.isfinite(near.values)
+        mean = np.nansum(near.values * weight, (1, 2)) / (valid * weight).sum((1, 2))
+        np.testing.assert_allclose(region["precipitation"].values[:, y, x], mean, rtol=1e-3)
+
+
+def test_only_the_chunks_that_are_needed_are_asked_for(job: Job, published: dict[int, xr.Dataset]):
+    assert job.fetch().exit_code == 0
+    chunks = {
+        path.rpartition("/")[2] for path in job.replay.asked if "2025.zarr/APCP_surface" in path
+    }
+    # hours 58 to 71 of 72; rows of 43.0 to 43.25: 12 to 18; columns of 89.6 to 89.3 W: 21 to 29
+    # one more on each side, whose pixels lie across the edge
+    rows, columns = {str(r // 8) for r in range(12, 19)}, {str(c // 10) for c in range(21, 30)}
+    times = {str(t // 12) for t in range(58, 72)}
+    assert chunks == {f"{t}.{y}.{x}" for t in times for y in rows for x in columns}
+    assert not job.replay.count("TMP")
+
+
+def test_it_is_not_fetched_twice_and_stays_as_it_is(job: Job, published: dict[int, xr.Dataset]):
+    assert job.fetch().exit_code == 0
+    times = {path: path.stat().st_mtime_ns for path in (job.data / "aorc").rglob("*")}
+    chunks = job.replay.count("APCP_surface")
+    result = job.fetch()
+    assert "precipitation: aorc: 0 files fetched" in result.stdout
+    assert job.replay.count("APCP_surface") == chunks
+    assert {path: path.stat().st_mtime_ns for path in (job.data / "aorc").rglob("*")} == times
+
+
+def test_a_dry_run_counts_chunks_and_bytes(job: Job, published: dict[int, xr.Dataset]):
+    result = job.fetch("--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "precipitation: aorc: not known before the watersheds are there" in result.stdout
+    bounds = [-89.6, 43.0, -89.3, 43.2]
+    fetch = {"forcings": FETCH["forcings"]}
+    job.write(forcings={"precipitation": SOURCE}, period=PERIOD, fetch=fetch, bounds=bounds)
+    result = job.fetch("--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "aorc: 12 files to fetch (about 0." in result.stdout
+    assert not job.data.exists()
+
+
+def test_a_store_that_is_being_filled_cannot_be_read(job: Job, published: dict[int, xr.Dataset]):
+    chunk = "/aorc/2026.zarr/APCP_surface/0.2.2"
+    job.replay.broken[chunk] = Answer(b"broken", 500)
+    require_one_line(job.fetch(), 1, "aorc", chunk, "HTTP 500")
+    assert not list((job.data / "aorc").rglob(".zarray"))
+    del job.replay.broken[chunk]
+    assert job.fetch().exit_code == 0
+    require_same(job, published, "APCP_surface")
+
+
+def test_a_chunk_that_is_not_published_is_missing(job: Job, published: dict[int, xr.Dataset]):
+    """Zarr leaves out chunks of nothing but the fill value."""
+    del job.replay.answers["/aorc/2026.zarr/APCP_surface/0.1.2"]
+    result = job.fetch()
+    assert result.exit_code == 0, result.output
+    assert "1 not at the service" in result.stdout
+    published[2026]["APCP_surface"][0:12, 8:16, 20:30] = np.nan
+    require_same(job, published, "APCP_surface")
+
+
+def test_another_region_makes_another_store(job: Job, published: dict[int, xr.Dataset]):
+    bounds = [-90.4, 42.6, -90.2, 42.8]
+    fetch = {"forcings": FETCH["forcings"]}
+    job.write(forcings={"precipitation": SOURCE}, period=PERIOD, fetch=fetch, bounds=bounds)
+    assert job.fetch().exit_code == 0
+    with xr.open_zarr(job.data / "aorc" / "2025.zarr") as local:
+        assert float(local.latitude[0]) == pytest.approx(42.5)
+    job.write(forcings={"precipitation": SOURCE}, period=PERIOD, fetch=FETCH)
+    assert job.fetch().exit_code == 0
+    require_same(job, published, "APCP_surface")
+
+
+def test_two_variables_share_a_store(job: Job, published: dict[int, xr.Dataset]):
+    warm = {**SOURCE, "variable": "TMP_2maboveground", "units": "K"}
+    forcings = {
+        **FETCH["forcings"],
+        "temperature": {"service": "aorc", "variable": "TMP_2maboveground"},
+    }
+    settings: dict[str, Any] = {
+        "forcings": {"precipitation": SOURCE, "temperature": warm},
+        "period": PERIOD,
+    }
+    job.write(**settings, fetch={**FETCH, "forcings": forcings})
+    assert job.fetch().exit_code == 0
+    require_same(job, published, "APCP_surface")
+    require_same(job, published, "TMP_2maboveground")
+    late = {**warm, "time": {"label": "start", "offset": "-12h"}}
+    settings["forcings"]["temperature"] = late
+    job.write(**settings, fetch={**FETCH, "forcings": forcings})
+    require_one_line(job.fetch(), 2, "forcings.temperature.files", "2025.zarr", "of its own")
+
+
+def spoil_metadata(job: Job, change: Any) -> None:
+    key = "/aorc/2025.zarr/.zmetadata"
+    metadata = json.loads(job.replay.answers[key])
+    change(metadata["metadata"])
+    job.replay.answers[key] = json.dumps(metadata).encode()
+
+
+def test_other_layouts_are_refused(job: Job, published: dict[int, xr.Dataset]):
+    def turn(metadata: dict[str, Any]) -> None:
+        metadata["APCP_surface/.zattrs"]["_ARRAY_DIMENSIONS"] = ["longitude", "latitude", "time"]
+
+    spoil_metadata(job, turn)
+    require_one_line(job.fetch(), 1, "2025.zarr", "longitude", "expected")
+    spoil_metadata(job, lambda metadata: metadata.pop("APCP_surface/.zarray"))
+    require_one_line(job.fetch(), 1, "2025.zarr", "TMP_2maboveground", "expected APCP_surface")
+    job.replay.answers["/aorc/2025.zarr/.zmetadata"] = b"[]"
+    require_one_line(job.fetch(), 1, "2025.zarr", "expected consolidated metadata")
+    del job.replay.answers["/aorc/2025.zarr/.zmetadata"]
+    require_one_line(job.fetch(), 1, "2025.zarr/.zmetadata", "expected a Zarr store")
+
+
+def test_a_region_that_nothing_says(job: Job, published: dict[int, xr.Dataset]):
+    fetch = {"forcings": FETCH["forcings"]}
+    job.write(forcings={"precipitation": SOURCE}, period=PERIOD, fetch=fetch)
+    require_one_line(job.fetch(), 2, job.catalog, "bounds", "watersheds.gpkg", "expected")
+    require_one_line(job.fetch("--dry-run"), 2, job.catalog, "bounds", "expected")
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "fragments"),
+    [
+        ({"bounds": [10.0, 42.6, 11.0, 42.8]}, 1, ["longitude", "expected"]),
+        ({"forcings": {"precipitation": {**SOURCE, "files": "a.zarr"}}}, 2, ["expected", "%Y"]),
+    ],
+)
+def test_what_the_service_does_not_have(
+    job: Job,
+    published: dict[int, xr.Dataset],
+    changes: dict[str, Any],
+    code: int,
+    fragments: list[str],
+):
+    fetch = {"forcings": FETCH["forcings"]}
+    bounds = [-89.6, 43.0, -89.3, 43.2]
+    settings = {"forcings": {"precipitation": SOURCE}, "period": PERIOD, "bounds": bounds}
+    job.write(**{**settings, **changes}, fetch=fetch)
+    require_one_line(job.fetch(), code, *fragments)
+    assert not job.data.exists()
