@@ -17,8 +17,8 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
-from pipeline.catalog import RasterSource
 from pipeline.errors import InputError
+from pipeline.raster_source import RasterSource
 from pipeline.rasters.coordinates import (
     SINCE,
     Roles,

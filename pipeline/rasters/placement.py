@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
-from pipeline.catalog import RasterSource
 from pipeline.errors import InputError
+from pipeline.raster_source import RasterSource
 from pipeline.rasters.layout import Axes, Curvilinear, Location, degrees_of, edges_of
 
 DEGREES_NORTH = re.compile(r"degrees?_?n(orth)?$", re.IGNORECASE)
