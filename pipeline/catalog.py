@@ -9,18 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-import pandas as pd
 import yaml
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationError,
@@ -29,14 +24,10 @@ from pydantic import (
 )
 
 from pipeline.errors import InputError
-from pipeline.units import FORCING_UNITS
+from pipeline.raster_source import RasterSource
+from pipeline.schema import STEP, Duration, Period, Strict, TimeLabel
 
-STEP = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 PRECIPITATION = "precipitation"
-TIME_FIELD = re.compile(r"\{time:([^}]*)\}")
-UNIT_SECONDS = {"min": 60, "h": 3600, "d": 86400}  # of durations
-
-YEARS = (1700, 2200)  # which nanoseconds since 1970 can count
 NAMES = r"^[A-Za-z][A-Za-z0-9_]*$"  # of forcings, which are names of arrays
 TAKEN = frozenset(  # by other arrays of the store
     [
@@ -53,186 +44,6 @@ TAKEN = frozenset(  # by other arrays of the store
         "runoff",
     ]
 )
-
-
-def _utc(value: datetime) -> datetime:
-    """Times without an offset are UTC; inside the product every time is naive UTC."""
-    if not YEARS[0] <= value.year <= YEARS[1]:
-        raise ValueError(f"expected a year from {YEARS[0]} to {YEARS[1]}")
-    return value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
-
-
-def _duration(value: Any) -> Any:
-    """Durations as people write them, `30min`, `-6h` or `1d`, besides ISO 8601."""
-    if isinstance(value, str):
-        number = re.fullmatch(r"([+-]?\d{1,6}(?:\.\d+)?)(min|h|d)", value.strip())
-        if number:
-            return timedelta(seconds=float(number[1]) * UNIT_SECONDS[number[2]])
-    return value
-
-
-Instant = Annotated[datetime, AfterValidator(_utc)]
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-
-
-class Strict(BaseModel):
-    """No unknown keys, nothing changes after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Period(Strict):
-    """The store's time axis: whole steps from `start` to `end`, both instants in UTC."""
-
-    step: Literal["hour", "day"]
-    start: Instant = Field(description="start of the first step")
-    end: Instant = Field(description="end of the last step")
-
-    @model_validator(mode="after")
-    def _whole_steps(self) -> Self:
-        span = self.end - self.start
-        if span <= timedelta(0) or span % STEP[self.step]:
-            raise ValueError(f"{self.start} to {self.end} is not a whole number of {self.step}s")
-        return self
-
-    @property
-    def step_seconds(self) -> float:
-        """Length of a step [s]."""
-        return STEP[self.step].total_seconds()
-
-    @property
-    def times(self) -> pd.DatetimeIndex:
-        """Starts of the steps, naive UTC."""
-        return pd.date_range(
-            self.start, self.end, freq=STEP[self.step], inclusive="left", unit="ns"
-        )
-
-
-class TimeLabel(Strict):
-    """How a source names its time intervals.
-
-    The instant that a label means is the label (read as UTC) plus `offset`; it is the start or
-    the end of the interval. PRISM's day D ends at 12:00 UTC of D: `label: end, offset: 12h`.
-    A USGS day D in Central Standard Time starts at 06:00 UTC: `label: start, offset: 6h`.
-    """
-
-    label: Literal["start", "end"] = "start"
-    offset: Duration = Field(
-        default=timedelta(0),
-        ge=timedelta(days=-31),
-        le=timedelta(days=31),
-        description="hours as '12h' or ISO 8601",
-    )
-
-    def start_of(self, label: pd.DatetimeIndex, step: timedelta) -> pd.DatetimeIndex:
-        """Starts (naive UTC) of the intervals of length `step` that `label` names."""
-        shift = self.offset - (step if self.label == "end" else timedelta(0))
-        return label + pd.Timedelta(shift)
-
-
-class AxisNames(Strict):
-    """Names in a file of several dimensions, where it does not say which is which itself.
-
-    `time`, `y` and `x` are dimensions, `latitude` and `longitude` coordinates of both y and x.
-    """
-
-    time: str | None = None
-    y: str | None = None
-    x: str | None = None
-    latitude: str | None = None
-    longitude: str | None = None
-
-
-DRIVER_KEYS = {  # keys of a raster source that mean something to some drivers alone
-    "band": {"geotiff", "gdal"},
-    "inside": {"gdal"},
-    "variable": {"netcdf", "zarr"},
-    "group": {"netcdf", "zarr"},
-    "axes": {"netcdf", "zarr"},
-    "place_by": {"netcdf", "zarr"},
-    "select": {"grib"},
-    "times": {"netcdf", "zarr", "grib"},
-}
-
-
-class RasterSource(Strict):
-    """A raw raster series: where its files are, and what of a raster they do not say themselves."""
-
-    driver: Literal["geotiff", "gdal", "netcdf", "zarr", "grib"]
-    files: str = Field(
-        min_length=1, description="path; {time:%Y%m%d} stands for the label, * for anything"
-    )
-    inside: str | None = Field(default=None, description="gdal: name in a zip, * for anything")
-    band: int = Field(default=1, ge=1, description="geotiff, gdal")
-    variable: str | None = Field(default=None, description="netcdf, zarr")
-    group: str | None = Field(default=None, description="netcdf, zarr")
-    axes: AxisNames = AxisNames()
-    select: dict[str, str | int | float] = Field(default={}, description="grib: keys of a message")
-    crs: str | None = Field(default=None, description="where the file has none or a wrong one")
-    place_by: Literal["axes", "latlon"] | None = Field(
-        default=None, description="which counts where a file says twice where its pixels lie"
-    )
-    units: Literal[tuple(FORCING_UNITS)] = Field(description="of the file's numbers")  # type: ignore[valid-type]
-    missing: list[float] = Field(default=[], description="missing codes besides the file's nodata")
-    step: Duration | None = Field(default=None, gt=timedelta(0), description="the store's if none")
-    time: TimeLabel = TimeLabel()
-    times: Literal["name", "file"] | None = Field(
-        default=None, description="where labels stand; in the name if that has a whole date"
-    )
-    over_time: Literal["sum", "mean"] | None = Field(default=None, description="in a step")
-    min_valid: float = Field(default=0.5, gt=0, le=1, description="least valid share of a cell")
-    max_missing_steps: int = Field(default=0, ge=0, description="rasters that may be missing")
-    max_invalid: float = Field(default=1.0, ge=0, le=1, description="share of a block's pixels")
-    max_negative: float = Field(default=0.01, ge=0, le=1, description="share of a block's pixels")
-
-    @model_validator(mode="after")
-    def _of_the_driver(self) -> Self:
-        for key, drivers in DRIVER_KEYS.items():
-            if self.driver not in drivers and self.sets(key):
-                known = ", ".join(sorted(drivers))
-                raise ValueError(f"{key} is a key of {known}, driver is {self.driver}")
-        fields = len(TIME_FIELD.findall(self.files))
-        if fields > 1:
-            raise ValueError(f"files {self.files!r} has {fields} {{time:...}} fields, not one")
-        if self.driver in ("geotiff", "gdal") and not fields:
-            raise ValueError(f"files {self.files!r} needs one {{time:%Y%m%d}} field")
-        if self.driver in DRIVER_KEYS["variable"] and not self.variable:
-            raise ValueError(f"driver {self.driver} needs a variable")
-        return self
-
-    @model_validator(mode="after")
-    def _one_meaning(self) -> Self:
-        kind = FORCING_UNITS[self.units].kind
-        if (kind, self.over_time) in (("state", "sum"), ("rate", "mean")):
-            raise ValueError(f"over_time: {self.over_time} makes no sense of units {self.units!r}")
-        return self
-
-    def sets(self, key: str) -> bool:
-        """Whether a key has another value than when it is left out."""
-        return bool(getattr(self, key) != type(self).model_fields[key].get_default())
-
-    @property
-    def sums(self) -> bool:
-        """Whether a step of the store gets the sum over its time, and not the mean."""
-        return (self.over_time or "sum") == "sum" and FORCING_UNITS[self.units].kind != "state"
-
-    @property
-    def store_units(self) -> str:
-        """Unit in the store."""
-        return FORCING_UNITS[self.units].store
-
-    def conversion(self, units: str, interval: timedelta, step: timedelta) -> tuple[float, float]:
-        """Scale and offset from a mean of the file's numbers over a step to the store's number.
-
-        Args:
-            units: of the numbers.
-            interval: of time that one raster stands for.
-            step: of the store.
-        """
-        unit = FORCING_UNITS[units]
-        if unit.kind == "rate":
-            return unit.factor * step.total_seconds(), unit.offset
-        return unit.factor * (step / interval if self.sums else 1.0), unit.offset
 
 
 class Columns(Strict):
@@ -352,8 +163,8 @@ class Fetch(Strict):
 
     gauges: Literal["waterdata"] | None = None
     watersheds: Literal["nldi"] | None = None
-    forcings: dict[str, FetchForcing] = {}
-    services: dict[ServiceName, FetchService] = {}
+    forcings: dict[str, FetchForcing] = Field(default={})
+    services: dict[ServiceName, FetchService] = Field(default={})
     retries: int = Field(default=5, ge=0, le=20, description="of a request that failed")
     timeout: float = Field(default=60.0, gt=0, le=3600, description="silence of a service [s]")
 

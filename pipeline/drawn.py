@@ -12,7 +12,7 @@ import numpy as np
 import shapely
 from pyproj import Transformer
 
-from pipeline.rasters.layout import Axes, Curvilinear
+from pipeline.rasters.layout import Axes, Curvilinear, degrees_of
 
 EQUAL_AREA = Transformer.from_crs("EPSG:4326", "+proj=cea +ellps=WGS84", always_xy=True)
 PIECES = 16  # of a pixel's side
@@ -83,9 +83,7 @@ def draw(placement: Axes | Curvilinear) -> Drawing:
     if isinstance(placement, Axes):
         crs = placement.crs
         assert crs is not None
-        to_degrees: ToDegrees = Transformer.from_crs(
-            crs, crs.source_crs if crs.is_derived else crs.geodetic_crs, always_xy=True
-        ).transform
+        to_degrees: ToDegrees = Transformer.from_crs(crs, degrees_of(crs), always_xy=True).transform
         x, y = np.meshgrid(placement.x_edges, placement.y_edges)
         longitude, latitude = to_degrees(x, y)
         return Drawing(x, y, longitude, latitude, to_degrees)

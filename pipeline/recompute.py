@@ -18,10 +18,11 @@ import rasterio
 import zarr
 from rasterio.errors import RasterioError
 
-from pipeline.catalog import PRECIPITATION, Catalog, RasterSource, load_catalog
+from pipeline.catalog import PRECIPITATION, Catalog, load_catalog
 from pipeline.drawn import draw
 from pipeline.errors import InputError
 from pipeline.grid import CELLS_PER_DEGREE, zone_area
+from pipeline.raster_source import RasterSource
 from pipeline.rasters import RasterSeries, open_series
 from pipeline.rasters.layout import Axes, Curvilinear
 from pipeline.steps import NOISE

@@ -23,11 +23,11 @@ from zarr.codecs import ZstdCodec
 from zarr.storage import MemoryStore
 
 from pipeline import conventions as cf
-from pipeline.catalog import Period
 from pipeline.errors import InputError
 from pipeline.gauges import MAX_GAP, MIN_VALID, on_steps, read_gauges
 from pipeline.grid import CELLS_PER_DEGREE, Grid
 from pipeline.plan import Plan, Site
+from pipeline.schema import Period
 from pipeline.store import LAYOUT, PROGRESS, STATIC, digests, valid_fraction_name, writing
 from pipeline.terrain import FlowPath, flow_paths
 from pipeline.units import runoff_depth

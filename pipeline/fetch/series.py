@@ -20,10 +20,11 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from pipeline.catalog import TIME_FIELD, Catalog
+from pipeline.catalog import Catalog
 from pipeline.errors import InputError, RunError
 from pipeline.fetch.files import Item
 from pipeline.fetch.services import Service, excerpt
+from pipeline.raster_source import TIME_FIELD
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 

@@ -7,10 +7,10 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 
-from pipeline.catalog import STEP, Period
 from pipeline.errors import InputError
 from pipeline.gauges.flags import FLAGS, WITHHELD, worst_flag
 from pipeline.gauges.record import INSTANT, GaugeRecord
+from pipeline.schema import STEP, Period
 
 MIN_VALID = 0.8  # least share of a step's time that its readings must cover
 # Readings farther apart leave a gap. As the agency's metadata say of a series of unit values in the

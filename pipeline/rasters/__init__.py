@@ -22,10 +22,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.catalog import STEP, Catalog, Period, RasterSource
+from pipeline.catalog import Catalog
 from pipeline.errors import InputError
+from pipeline.raster_source import RasterSource
 from pipeline.rasters.files import Files, Intervals, Named, Template, in_words
 from pipeline.rasters.layout import Layout, Location
+from pipeline.schema import STEP, Period
 from pipeline.units import FORCING_UNITS, forcing_unit
 
 __all__ = ["RasterSeries", "group_forcings", "open_series"]

@@ -1,14 +1,8 @@
-"""NetCDF, HDF5 and Zarr, as xarray opens them: places, times, and windows of variables.
-
-What a dimension or a coordinate is follows from its attributes after CF, then from its name; a
-catalog says what cannot be told from either. Dimensions are found by name, never by position, so
-that transposed arrays are read as they are meant.
-"""
+"""NetCDF, HDF5 and Zarr, as xarray opens them: layouts, times, and windows of variables."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,36 +16,23 @@ import pandas as pd
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
-from pyproj import CRS
-from pyproj.exceptions import CRSError
 
-from pipeline.catalog import RasterSource
 from pipeline.errors import InputError
+from pipeline.raster_source import RasterSource
+from pipeline.rasters.coordinates import (
+    SINCE,
+    Roles,
+    common_roles,
+    coordinates_of,
+    corners_of,
+    reason_of,
+    roles_of,
+    variable_of,
+)
 from pipeline.rasters.files import ONLY, Place
 from pipeline.rasters.layout import Layout, Location, column_parts, decode
-from pipeline.rasters.placement import (
-    DEGREES_EAST,
-    DEGREES_NORTH,
-    Axis,
-    Coordinates,
-    place_pixels,
-)
+from pipeline.rasters.placement import place_pixels
 
-STANDARD_NAMES = {
-    "time": "time",
-    "latitude": "y",
-    "longitude": "x",
-    "projection_y_coordinate": "y",
-    "projection_x_coordinate": "x",
-    "grid_latitude": "y",
-    "grid_longitude": "x",
-}
-NAMES = {
-    "time": {"time", "t", "day", "date", "datetime", "valid_time"},
-    "y": {"y", "lat", "latitude", "northing", "south_north", "rlat", "nlat", "yc"},
-    "x": {"x", "lon", "longitude", "easting", "west_east", "rlon", "nlon", "xc"},
-}
-SINCE = re.compile(r"^\s*\w+\s+since\s", re.IGNORECASE)
 SAME_PLACE = 1e-3  # the files of one series agree to this share of a pixel
 # What backends raise on files that are cut, damaged, or something else.
 UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, IndexError, AttributeError, TypeError)
@@ -64,15 +45,6 @@ class DatasetLayout(Layout):
 
     corners: dict[str, NDArray[np.float64]]
     pixel: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Roles:
-    """Names of a variable's dimensions; `time` is None where it has none."""
-
-    time: str | None
-    y: str
-    x: str
 
 
 # The NetCDF library must not be entered by two threads, not even with two files; xarray's own lock
@@ -103,157 +75,8 @@ def _dataset(path: Location, source: RasterSource) -> xr.Dataset:
     except UNREADABLE as error:
         group = f" with group {source.group!r}" if source.group else ""
         raise InputError(
-            f"{path}: not readable ({_reason(error)}): expected {source.driver}{group}"
+            f"{path}: not readable ({reason_of(error)}): expected {source.driver}{group}"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _variable(path: Location, dataset: xr.Dataset, source: RasterSource) -> xr.DataArray:
-    assert source.variable is not None
-    if source.variable not in dataset.variables:
-        raise InputError(
-            f"{path}: has no variable {source.variable!r}: expected one of "
-            f"{', '.join(sorted(map(str, dataset.variables)))}"
-        )
-    return dataset[source.variable]
-
-
-def _role(dataset: xr.Dataset, dimension: Hashable, source: RasterSource) -> str | None:
-    """`time`, `y` or `x`: what the catalog says, then the attributes, then the name."""
-    for role in ("time", "y", "x"):
-        if getattr(source.axes, role) == dimension:
-            return role
-    attributes = dataset.variables[dimension].attrs if dimension in dataset.variables else {}
-    if found := STANDARD_NAMES.get(str(attributes.get("standard_name", ""))):
-        return found
-    axis = str(attributes.get("axis", "")).lower()
-    if axis in ("t", "y", "x"):
-        return "time" if axis == "t" else axis
-    units = str(attributes.get("units", ""))
-    for pattern, role in ((SINCE, "time"), (DEGREES_NORTH, "y"), (DEGREES_EAST, "x")):
-        if pattern.match(units):
-            return role
-    name = str(dimension).lower()
-    return next((role for role, names in NAMES.items() if name in names), None)
-
-
-def _roles(path: Location, dataset: xr.Dataset, source: RasterSource) -> Roles:
-    variable = _variable(path, dataset, source)
-    found: dict[str, list[str]] = {"time": [], "y": [], "x": []}
-    rest = []
-    for dimension in variable.dims:
-        role = _role(dataset, dimension, source)
-        if role:
-            found[role].append(str(dimension))
-        elif variable.sizes[dimension] > 1:
-            rest.append(str(dimension))
-    if rest or not (len(found["y"]) == len(found["x"]) == 1 and len(found["time"]) <= 1):
-        sizes = ", ".join(f"{name} ({size})" for name, size in variable.sizes.items())
-        raise InputError(
-            f"{path}: {source.variable} has the dimensions {sizes}: expected to recognise one y, "
-            "one x and at most one time among them; the catalog can name them (axes)"
-        )
-    return Roles(next(iter(found["time"]), None), found["y"][0], found["x"][0])
-
-
-def _coordinates(
-    path: Location, dataset: xr.Dataset, roles: Roles, source: RasterSource
-) -> Coordinates:
-    """What the file says of where its pixels lie."""
-    variables = dataset.variables
-    latitude, longitude = (
-        _mesh(path, dataset, roles, source, role) for role in ("latitude", "longitude")
-    )
-    mapping = str(dataset[source.variable].attrs.get("grid_mapping", "")).partition(":")[0]
-    crs = None
-    if mapping in variables and source.crs is None:
-        attributes = {  # as Python's own numbers and lists, which pyproj wants
-            key: value.tolist() if isinstance(value, np.generic | np.ndarray) else value
-            for key, value in variables[mapping].attrs.items()
-        }
-        if "grid_mapping_name" in attributes or "crs_wkt" in attributes:
-            try:
-                crs = CRS.from_cf(attributes)
-            except (CRSError, KeyError, ValueError) as error:
-                raise InputError(
-                    f"{path}: grid mapping {mapping} is not understood ({_reason(error)}): "
-                    "expected one after CF, or that the catalog says the CRS (crs)"
-                ) from error
-    return Coordinates(
-        y=_axis(path, dataset, roles.y, source.axes.latitude),
-        x=_axis(path, dataset, roles.x, source.axes.longitude),
-        latitude=_values(latitude, roles),
-        longitude=_values(longitude, roles),
-        crs=crs,
-    )
-
-
-def _axis(path: Location, dataset: xr.Dataset, dimension: str, named: str | None) -> Axis | None:
-    """The coordinate along a dimension, if there is one: of its name, of the name that the catalog
-    gives, or the one of latitudes or longitudes."""
-    along = {
-        str(name): variable
-        for name, variable in dataset.variables.items()
-        if variable.dims == (dimension,)
-    }
-    degrees = [name for name, variable in along.items() if _is_mesh(name, variable)]
-    chosen = [name for name in (named, dimension) if name in along][:1] or degrees
-    if len(chosen) > 1:
-        raise InputError(
-            f"{path}: {', '.join(sorted(chosen))} all lie along {dimension}: expected one, or that "
-            "the catalog says which (axes.latitude, axes.longitude)"
-        )
-    if not chosen:
-        return None
-    variable = along[chosen[0]]
-    return Axis(
-        name=chosen[0],
-        values=np.asarray(variable.values, np.float64),
-        units=str(variable.attrs.get("units", "")),
-        standard_name=str(variable.attrs.get("standard_name", "")),
-    )
-
-
-def _values(mesh: xr.Variable | None, roles: Roles) -> NDArray[np.float64] | None:
-    if mesh is None:
-        return None
-    return np.asarray(mesh.transpose(roles.y, roles.x).values, np.float64)
-
-
-def _mesh(
-    path: Location, dataset: xr.Dataset, roles: Roles, source: RasterSource, role: str
-) -> xr.Variable | None:
-    """The latitudes or longitudes (y, x) of the pixels' centres, if the file has any."""
-    pattern = DEGREES_NORTH if role == "latitude" else DEGREES_EAST
-    named = getattr(source.axes, role)
-    if named is not None:
-        dims = dataset.variables[named].dims if named in dataset.variables else ()
-        if dims in ((roles.y,), (roles.x,)):
-            return None  # an axis
-        if set(dims) != {roles.y, roles.x}:
-            raise InputError(
-                f"{path}: axes.{role} is {named!r}: expected a variable along {roles.y} and "
-                f"{roles.x}, or one of them"
-            )
-        return dataset.variables[named]
-    found = {}
-    for name, variable in dataset.variables.items():
-        if variable.ndim == 2 and set(variable.dims) == {roles.y, roles.x}:
-            attributes = variable.attrs
-            says = attributes.get("standard_name") == role or pattern.match(
-                str(attributes.get("units", ""))
-            )
-            if says or str(name).lower() in (role, role[:3]):
-                found[str(name)] = variable
-    if len(found) > 1:
-        raise InputError(
-            f"{path}: {', '.join(sorted(found))} are all a {role}: expected one, or that the "
-            f"catalog says which (axes.{role})"
-        )
-    return next(iter(found.values()), None)
 
 
 def read_layout(path: Location, sources: Sequence[RasterSource]) -> DatasetLayout:
@@ -268,11 +91,11 @@ def read_layout(path: Location, sources: Sequence[RasterSource]) -> DatasetLayou
 
 
 def _layout(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSource]) -> DatasetLayout:
-    roles = _common_roles(path, dataset, sources)
-    variable = _variable(path, dataset, sources[0])
-    placement = place_pixels(path, _coordinates(path, dataset, roles, sources[0]), sources[0])
+    roles = common_roles(path, dataset, sources)
+    variable = variable_of(path, dataset, sources[0])
+    placement = place_pixels(path, coordinates_of(path, dataset, roles, sources[0]), sources[0])
     chunks = variable.encoding.get("preferred_chunks") or {}
-    corners = _corners(dataset, roles)
+    corners = corners_of(dataset, roles)
     return DatasetLayout(
         path=path,
         shape=(variable.sizes[roles.y], variable.sizes[roles.x]),
@@ -288,39 +111,6 @@ def _layout(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSource]
     )
 
 
-def _common_roles(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSource]) -> Roles:
-    roles = [_roles(path, dataset, source) for source in sources]
-    for source, other in zip(sources, roles, strict=True):
-        if (other.y, other.x) != (roles[0].y, roles[0].x):
-            raise InputError(
-                f"{path}: {source.variable} lies on {other.y}, {other.x}, {sources[0].variable} "
-                f"on {roles[0].y}, {roles[0].x}: expected one grid in a file"
-            )
-    return roles[0]
-
-
-def _corners(dataset: xr.Dataset, roles: Roles) -> dict[str, NDArray[np.float64]]:
-    """First and last numbers of every coordinate of the pixels along each dimension."""
-    ends = [0, -1]
-    found = {}
-    for name, variable in dataset.variables.items():
-        dims = set(variable.dims)
-        if (dims and dims <= {roles.y, roles.x} and variable.dtype.kind in "fiu") and (
-            variable.ndim == 1 or _is_mesh(name, variable)
-        ):
-            found[str(name)] = np.asarray(
-                variable.isel(dict.fromkeys(variable.dims, ends)).values, np.float64
-            )
-    return found
-
-
-def _is_mesh(name: Hashable, variable: xr.Variable) -> bool:
-    units = str(variable.attrs.get("units", ""))
-    return bool(DEGREES_NORTH.match(units) or DEGREES_EAST.match(units)) or str(name).lower() in (
-        "lat", "lon", "latitude", "longitude",
-    )  # fmt: skip
-
-
 def _require_same(
     path: Location,
     found: Roles,
@@ -330,11 +120,11 @@ def _require_same(
 ) -> None:
     """Shape, outermost coordinates and units are those of the series' first file."""
     first = Path(layout.path).name
-    variable = _variable(path, dataset, sources[0])
+    variable = variable_of(path, dataset, sources[0])
     shape = variable.sizes[found.y], variable.sizes[found.x]
     if shape != layout.shape:
         raise InputError(f"{path}: rows x columns {shape}: expected {layout.shape} as in {first}")
-    corners = _corners(dataset, found)
+    corners = corners_of(dataset, found)
     for name, expected in layout.corners.items():
         one = corners.get(name)
         if (
@@ -362,14 +152,14 @@ def read_times(path: Location, sources: Sequence[RasterSource]) -> list[datetime
         InputError: the file is not readable or has no time.
     """
     with _opened(path, sources[0]) as dataset:
-        roles = _common_roles(path, dataset, sources)
+        roles = common_roles(path, dataset, sources)
         name = _time_name(path, dataset, roles, sources[0])
         try:
             encoded = xr.Dataset({name: dataset.variables[name]})
             values = np.atleast_1d(xr.decode_cf(encoded)[name].values)
         except UNREADABLE as error:
             raise InputError(
-                f"{path}: {name} is not understood ({_reason(error)}): expected times after CF"
+                f"{path}: {name} is not understood ({reason_of(error)}): expected times after CF"
             ) from error
         return _datetimes(path, name, values)
 
@@ -382,7 +172,7 @@ def _datetimes(path: Location, name: str, values: NDArray[Any]) -> list[datetime
         times = pd.DatetimeIndex(values).round("s")
     except (ValueError, AttributeError) as error:
         raise InputError(
-            f"{path}: {name} is not understood ({_reason(error)}): expected dates"
+            f"{path}: {name} is not understood ({reason_of(error)}): expected dates"
         ) from error
     if times.hasnans:
         raise InputError(f"{path}: {name} has missing values: expected a time for each raster")
@@ -436,15 +226,15 @@ def read_block(
     for path, group in groupby(numbered, key=lambda item: item[1][0]):
         at, positions = zip(*((k, place[1]) for k, place in group), strict=True)
         with _opened(path, sources[0]) as dataset:
-            roles = _common_roles(path, dataset, sources)
+            roles = common_roles(path, dataset, sources)
             _require_same(path, roles, dataset, layout, sources)
             for number, source in enumerate(sources):
                 variable = dataset.variables[source.variable]
                 try:
-                    raw = _raw(path, variable, _roles(path, dataset, source), positions, window)
+                    raw = _raw(path, variable, roles_of(path, dataset, source), positions, window)
                 except UNREADABLE as error:
                     raise InputError(
-                        f"{path}: not readable ({_reason(error)}): expected {source.variable}"
+                        f"{path}: not readable ({reason_of(error)}): expected {source.variable}"
                     ) from error
                 out = np.empty(raw.shape, np.float32)
                 decode(out, *_unpacked(raw, variable.attrs, source.missing))

@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.catalog import TIME_FIELD, Period
 from pipeline.errors import InputError
+from pipeline.raster_source import TIME_FIELD
 from pipeline.rasters.layout import Location
+from pipeline.schema import Period
 
 # Directives of a time field and the digits that they stand for: each has a fixed width, so that a
 # label has one spelling and a path can be made from its time.

@@ -22,8 +22,8 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from pipeline.catalog import RasterSource
 from pipeline.errors import InputError
+from pipeline.raster_source import RasterSource
 from pipeline.rasters.files import Place
 from pipeline.rasters.layout import Axes, Layout, Location, column_parts, decode
 from pipeline.rasters.placement import catalog_crs

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 
-from pipeline.catalog import RasterSource
 from pipeline.errors import InputError
+from pipeline.raster_source import RasterSource
 from pipeline.rasters.files import ONLY, Place
 from pipeline.rasters.gdal import (
     GdalLayout,

@@ -107,6 +107,13 @@ class Layout:
             raise InputError(f"{self.path}: {error}") from error
 
 
+def degrees_of(crs: CRS) -> CRS:
+    """The longitudes and latitudes that a projection, or a rotated pole, was made from."""
+    found = crs.source_crs if crs.is_derived else crs.geodetic_crs
+    assert found is not None, crs
+    return found
+
+
 def edges_of(centres: NDArray[np.floating], what: str) -> NDArray[np.float64]:
     """Edges of pixels with these centres, shape (n + 1,): even where the spacing is, else midway.
 

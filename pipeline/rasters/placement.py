@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
-from pipeline.catalog import RasterSource
 from pipeline.errors import InputError
-from pipeline.rasters.layout import Axes, Curvilinear, Location, edges_of
+from pipeline.raster_source import RasterSource
+from pipeline.rasters.layout import Axes, Curvilinear, Location, degrees_of, edges_of
 
 DEGREES_NORTH = re.compile(r"degrees?_?n(orth)?$", re.IGNORECASE)
 DEGREES_EAST = re.compile(r"degrees?_?e(ast)?$", re.IGNORECASE)
@@ -170,9 +170,8 @@ def _require_agreement(path: Location, said: Coordinates, axes: Axes, mesh: Curv
     x = ((axes.x_edges[:-1] + axes.x_edges[1:]) / 2)[column]
     y = ((axes.y_edges[:-1] + axes.y_edges[1:]) / 2)[row]
     if axes.crs is not None:
-        geodetic = axes.crs.geodetic_crs
-        assert geodetic is not None
-        x, y = Transformer.from_crs(axes.crs, geodetic, always_xy=True).transform(x, y)
+        to_degrees = Transformer.from_crs(axes.crs, degrees_of(axes.crs), always_xy=True)
+        x, y = to_degrees.transform(x, y)
     latitude, longitude = mesh.latitude[row, column], mesh.longitude[row, column]
     east = (longitude - x + ROUND / 2) % ROUND - ROUND / 2
     apart = np.hypot(latitude - y, east * np.cos(np.radians(latitude)))

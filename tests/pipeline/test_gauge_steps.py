@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.catalog import Period
 from pipeline.errors import InputError
 from pipeline.gauges import FLAGS, GaugeRecord, on_steps, read_gauges
+from pipeline.schema import Period
 from pipeline.store import open_gauges
 from tests.pipeline.handmade import BOXES, World
 from tests.pipeline.test_gauges import SITE, make_catalog

@@ -14,9 +14,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.catalog import Catalog, Period, load_catalog
+from pipeline.catalog import Catalog, load_catalog
 from pipeline.errors import InputError
 from pipeline.gauges import FLAGS, GaugeRecord, on_steps, read_gauges, site_number
+from pipeline.schema import Period
 
 FT3 = 0.3048**3  # m3
 SITE = "05427930"

@@ -268,6 +268,41 @@ def test_gdal_reads_a_projected_raster_like_netcdf(tmp_path: Path):
     np.testing.assert_allclose(valid, expected[1], atol=1e-4)
 
 
+def test_a_rotated_pole_is_told_by_its_grid_mapping(tmp_path: Path):
+    """Pixels of 0.05 degree around the rotated grid's equator, beside their true places."""
+    mapping = {
+        "grid_mapping_name": "rotated_latitude_longitude",
+        "grid_north_pole_latitude": 47.3,  # the rotated equator runs through 42.7 N, 94.8 W
+        "grid_north_pole_longitude": 85.2,
+    }
+    rotated = CRS.from_cf(mapping)
+    rlat, rlon = 0.05 * (5.5 - np.arange(12)), 0.05 * (np.arange(10) - 4.5)
+    back = Transformer.from_crs(rotated, rotated.source_crs, always_xy=True)
+    lon, lat = back.transform(*np.meshgrid(rlon, rlat))
+    assert np.hypot(lon + 94.8, lat - 42.7).max() < 0.6
+    data = xr.Dataset(
+        {
+            "rain": (("time", "rlat", "rlon"), RAIN, {"units": "mm", "grid_mapping": "pole"}),
+            "pole": ((), 0, mapping),
+        },
+        {
+            "time": TIMES,
+            "rlat": ("rlat", rlat, {"standard_name": "grid_latitude", "units": "degrees"}),
+            "rlon": ("rlon", rlon, {"standard_name": "grid_longitude", "units": "degrees"}),
+            "lat": (("rlat", "rlon"), lat, {"units": "degrees_north"}),
+            "lon": (("rlat", "rlon"), lon, {"units": "degrees_east"}),
+        },
+    )
+    by_axes = regridded(series_of(tmp_path, data))
+    by_centres = regridded(series_of(tmp_path, data, place_by="latlon"))
+    assert np.isfinite(by_axes[0]).any()
+    for one, other in zip(by_axes, by_centres, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
+    bare = data.drop_vars("pole")
+    np.testing.assert_array_equal(regridded(series_of(tmp_path, bare))[0], by_centres[0])
+    refused(lambda: series_of(tmp_path, bare.drop_vars(["lat", "lon"])), "without a CRS")
+
+
 def test_an_orientation_given_twice_has_to_agree(tmp_path: Path):
     """A y axis that descends beside latitudes that ascend."""
     data = with_mesh(plane(units="km"))
