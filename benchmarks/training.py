@@ -1,0 +1,196 @@
+"""The deck's table on the sample world: sequential single heads, multihead, and heads on workers.
+
+    python -m benchmarks.training [--sample DIR] [--heads N] [--workers W] [--json FILE]
+
+Time is time to the same validation NSE: for a head, the best that every approach reaches on it.
+
+All heads are trained as they are (encode-once, stretches, own windows), on one worker and on W. The
+usual single heads would take days, so N heads of different size stand for all. Their learning curve
+is measured with the record encoded once, which teaches the same (`tests/model/test_fit.py`), and
+what an update costs with windows cut out and encoded one by one is measured by itself; seconds are
+the product. The split of the speedup goes from the usual form to ours one step at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from model.dataset import HeadData, load_head
+from model.fit import Trainer
+from model.run import Run
+from model.settings import VARIANTS, Settings
+from model.train import train
+from pipeline.catalog import load_catalog
+from pipeline.cluster import make_client
+from pipeline.graph import run as run_pipeline
+from pipeline.sample import make_sample
+
+TIMED = 2  # updates whose cost is measured
+CPU = torch.device("cpu")
+Curve = list[tuple[int, float]]  # updates, validation NSE
+
+# from the usual form to ours: what each step changes, and the settings it ends with
+STEPS: dict[str, dict[str, Any]] = {
+    "usual, on the region's map": VARIANTS["singlehead+p"],
+    "on the watershed's own cells": {**VARIANTS["singlehead+p"], "region": False},
+    "each step encoded once": {**VARIANTS["singlehead+p"], "region": False, "windows": False},
+    "loss on whole stretches": {},
+}
+
+
+def learn(head: HeadData, settings: Settings) -> Curve:
+    """The learning curve of a head, the record encoded once."""
+    trainer = Trainer([head], settings.model_copy(update={"windows": False}), CPU)
+    curve = []
+    while trainer.update < settings.updates:
+        trainer.step()
+        if trainer.update % settings.evaluate_every == 0:
+            curve.append((trainer.update, trainer.validate()[0]))
+    return curve
+
+
+def cost(head: HeadData, settings: Settings) -> float:
+    """Seconds of an update, in the settings' own form."""
+    trainer = Trainer([head], settings, CPU)
+    trainer.step()
+    started = time.perf_counter()
+    for _ in range(TIMED):
+        trainer.step()
+    return (time.perf_counter() - started) / TIMED
+
+
+def updates_to(curve: Curve, target: float) -> int:
+    """Updates after which a curve first reaches a validation NSE."""
+    return next(update for update, score in curve if score >= target)
+
+
+def everything(store: Path, folder: Path, workers: int) -> dict[str, Any]:
+    """Train all heads on `workers` processes: metrics of the run."""
+    with make_client(processes=True, workers=workers) as client:
+        return train(str(store), Run(folder), Settings(), client, Console(quiet=True))
+
+
+def curves_of(folder: Path) -> dict[str, Curve]:
+    """Learning curves of a run, by site."""
+    curves: dict[str, Curve] = defaultdict(list)
+    for line in (folder / "metrics.jsonl").read_text().splitlines():
+        told = json.loads(line)
+        curves[told["site_no"]].append((told["update"], told["validation_nse"]))
+    return {site: sorted(curve) for site, curve in curves.items()}
+
+
+def compare(store: Path, site: str, ours: Curve) -> dict[str, Any]:
+    """Seconds to the same validation NSE of one head, each way."""
+    window, region = load_head(str(store), site), load_head(str(store), site, region=True)
+    forms = {name: Settings(**changes) for name, changes in STEPS.items()}
+    without = Settings(**VARIANTS["singlehead"])
+    usual, own, *_ = forms.values()
+    curves = {
+        "singlehead+p": learn(region, usual),
+        "singlehead": learn(region, without),
+        "own cells": learn(window, own),
+        "ours": ours,
+    }
+    best = {name: max(score for _, score in curve) for name, curve in curves.items()}
+    target = min(best.values())
+    updates = {name: updates_to(curve, target) for name, curve in curves.items()}
+    names = ("singlehead+p", "own cells", "own cells", "ours")
+    seconds = {
+        step: cost(region if settings.region else window, settings) * updates[name]
+        for (step, settings), name in zip(forms.items(), names, strict=True)
+    }
+    return {
+        "site_no": site,
+        "cells": window.share.size,
+        "target": target,
+        "best": best,
+        "updates": updates,
+        "seconds": seconds,
+        "singlehead_seconds": cost(region, without) * updates["singlehead"],
+    }
+
+
+def measure(sample: Path, heads: int, workers: int) -> dict[str, Any]:
+    """Everything of the table."""
+    torch.set_num_threads(1)
+    store = sample / "store.zarr"
+    with make_client() as client:
+        run_pipeline(load_catalog(make_sample(sample)), store, client)
+    with TemporaryDirectory() as temporary:
+        one = everything(store, Path(temporary, "one"), 1)
+        many = everything(store, Path(temporary, "many"), workers)
+        curves = curves_of(Path(temporary, "many"))
+    by_size = sorted(many["heads"], key=lambda head: head["cells"])
+    places = np.linspace(0, len(by_size) - 1, heads + 2)[1:-1].round().astype(int)
+    compared = []
+    for place in places.tolist():
+        site = by_size[place]["site_no"]
+        compared.append(compare(store, site, curves[site]))
+        print(f"{site}: {compared[-1]['seconds']}", flush=True)
+    return {"workers": workers, "one": one, "many": many, "compared": compared}
+
+
+def show(report: dict[str, Any]) -> None:
+    """The deck's table, then the split of the speedup."""
+    compared, many = report["compared"], report["many"]
+    ours = sum(c["seconds"]["loss on whole stretches"] for c in compared)
+    parallel = report["one"]["seconds"]["total"] / many["seconds"]["total"]
+    hours = report["one"]["seconds"]["total"] / 3600
+    table = Table(title=f"{len(many['heads'])} heads; time to the same validation NSE")
+    for heading in ("approach", "hours", "speedup", "validation NSE"):
+        table.add_column(heading, justify="right")
+    usual = sum(c["seconds"]["usual, on the region's map"] for c in compared)
+    rows = {
+        "singlehead+p": (usual, "singlehead+p"),
+        "singlehead": (sum(c["singlehead_seconds"] for c in compared), "singlehead"),
+        "multihead, one worker": (ours, "ours"),
+        f"multihead, {report['workers']} workers": (ours / parallel, "ours"),
+    }
+    for name, (seconds, curve) in rows.items():
+        score = np.median([c["best"][curve] for c in compared])
+        table.add_row(
+            name, f"{hours * seconds / ours:.3f}", f"{usual / seconds:.1f}", f"{score:.3f}"
+        )
+    Console().print(table)
+    split = Table(title="the same, one step at a time")
+    for heading in ("step", "times faster"):
+        split.add_column(heading, justify="right")
+    totals = [sum(c["seconds"][step] for c in compared) for step in STEPS]
+    for step, before, after in zip(list(STEPS)[1:], totals, totals[1:], strict=False):
+        split.add_row(step, f"{before / after:.1f}")
+    split.add_row(f"{report['workers']} workers", f"{parallel:.2f}")
+    Console().print(split)
+    print(
+        f"usual forms from {len(compared)} heads of {len(many['heads'])}: "
+        + ", ".join(f"{c['site_no']} ({c['cells']} cells)" for c in compared)
+    )
+
+
+def main(
+    sample: Annotated[Path, typer.Option(help="where the sample is, or will be")] = Path(
+        "build/sample"
+    ),
+    heads: Annotated[int, typer.Option(min=1, help="that stand for all in the usual forms")] = 2,
+    workers: Annotated[int, typer.Option(min=2, help="processes")] = 2,
+    json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
+) -> None:
+    """Measure the deck's four approaches on the sample world."""
+    report = measure(sample, heads, workers)
+    show(report)
+    if json_file:
+        json_file.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)
