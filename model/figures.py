@@ -48,6 +48,11 @@ SCORE_TEXT = {
 }
 
 
+def label(name: str, site_no: str) -> str:
+    """What a gauge is called: its name, and its number unless that is the name."""
+    return name if site_no in name else f"{name} ({site_no})"
+
+
 def hydrograph(
     path: str | os.PathLike[str],
     *,

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from model.figures import label
 from model.run import Run, write_text
 from model.screen import FLOORS
 
@@ -72,7 +73,7 @@ def draw_skill(run: Run, heads: Sequence[dict[str, Any]]) -> None:
         c=HEAD_COLOUR,
         label="Dom-ST",
     )
-    axes.set_yticks(rows, [f"{head['name']} ({head['site_no']})" for head in order], fontsize=8)
+    axes.set_yticks(rows, [label(head["name"], head["site_no"]) for head in order], fontsize=8)
     axes.set_xlim(LOWEST_NSE - 0.02, 1)
     axes.set_xlabel("NSE on the test years (1 is perfect, 0 is the mean)")
     axes.grid(axis="x", color="#e5e5e5")
@@ -125,8 +126,8 @@ def table(heads: Sequence[dict[str, Any]]) -> str:
     for head in heads:
         loses = head["nse"] < max(head[f"{name}_nse"] for name in FLOORS[1:])
         cells = "".join(f"<td>{COLUMNS[key][1].format(head[key])}</td>" for key in keys)
-        label = f"{escape(head['site_no'])} {escape(head['name'])}"
-        rows.append(f"<tr{' class=loses' if loses else ''}><td>{label}</td>{cells}</tr>")
+        name = escape(label(head["name"], head["site_no"]))
+        rows.append(f"<tr{' class=loses' if loses else ''}><td>{name}</td>{cells}</tr>")
     median = {key: float(np.nanmedian([head[key] for head in heads])) for key in keys}
     cells = "".join(f"<td>{COLUMNS[key][1].format(median[key])}</td>" for key in keys)
     rows.append(f"<tr class=median><td>median</td>{cells}</tr>")

@@ -17,7 +17,7 @@ from distributed import get_worker
 from model import checkpoint
 from model.dataset import HeadData, load_head
 from model.evaluate import score_head
-from model.figures import hydrograph
+from model.figures import hydrograph, label
 from model.fit import Diverged, Fitted, Report, fit_pack
 from model.network import DomST
 from model.run import Run, write_text
@@ -143,7 +143,7 @@ def finish_head(
         observed=head.discharge[test],
         simulated=simulated[test],
         rain=head.rain[test],
-        title=f"{head.name} ({head.site_no})",
+        title=label(head.name, head.site_no),
         scores=scores | {"n": scores["n_test"]},
         baselines={name: scores[f"{name}_nse"] for name in ("persistence", "climatology", "ridge")},
         note="synthetic sample world" if head.synthetic else None,
