@@ -83,8 +83,10 @@ def plan(
         described = load_catalog(catalog)
         from pipeline.describe import describe_plan
         from pipeline.plan import make_plan
+        from pipeline.store import stored_block_steps
 
-        print(describe_plan(make_plan(described), store))
+        plan = make_plan(described, stored_block_steps(store) if store else None)
+        print(describe_plan(plan, store))
 
 
 @app.command()

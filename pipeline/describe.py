@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.extend import extended_from
 from pipeline.plan import Plan
 from pipeline.store import is_absent, open_store, remaining, require_same
 from pipeline.template import root_attributes
@@ -55,7 +56,8 @@ def _state(plan: Plan, store: Path) -> str:
     if is_absent(store):
         return f"{store}: not there yet, everything is to be done"
     root = open_store(store)
-    require_same(store, root, root_attributes(plan))
+    extended = extended_from(root, plan.catalog.period) is not None
+    require_same(store, root, root_attributes(plan), extended)
     todo = remaining(plan, root)
     if not todo:
         return f"{store}: finished, nothing is to be done"

@@ -24,6 +24,7 @@ from distributed.scheduler import KilledWorker
 
 from pipeline.catalog import Catalog
 from pipeline.errors import InputError, RunError
+from pipeline.extend import extend, extended_from
 from pipeline.plan import Block, Plan, Source, make_plan
 from pipeline.steps import StepMeans, Tally
 from pipeline.store import (
@@ -34,6 +35,7 @@ from pipeline.store import (
     remaining,
     require_same,
     stale,
+    stored_block_steps,
     sweep,
     writing,
 )
@@ -100,7 +102,7 @@ class Job:
 def run(
     catalog: Catalog, store: Path, client: Client, progress: Progress = lambda done, total: None
 ) -> RunReport:
-    """Write the store of a catalog, or what is missing of it.
+    """Write the store of a catalog, or what is missing of it; extend it if its period ends later.
 
     Args:
         catalog: what to read.
@@ -113,7 +115,7 @@ def run(
         RunError: the disk is full or read-only, or the workers are gone.
     """
     store = Path(os.path.abspath(store))  # workers may have another working directory
-    plan = make_plan(catalog)
+    plan = make_plan(catalog, stored_block_steps(store))
     todo = remaining(plan, prepare(plan, store))
     started = time.perf_counter()
     reports = execute(plan, store, todo, client, progress)
@@ -121,7 +123,7 @@ def run(
 
 
 def prepare(plan: Plan, store: Path) -> zarr.Group:
-    """Lay out the store, or make sure that the one that is there is this plan's.
+    """Lay out the store, or make sure that the one that is there is this plan's, as long as it.
 
     Raises:
         InputError: static inputs are not as the catalog says, something else is in the way, or the
@@ -133,7 +135,11 @@ def prepare(plan: Plan, store: Path) -> zarr.Group:
         write_template(plan, attributes, store)
         return open_store(store, mode="r+")
     root = open_store(store, mode="r+")
-    require_same(store, root, attributes)
+    steps = extended_from(root, plan.catalog.period)
+    require_same(store, root, attributes, extended=steps is not None)
+    if steps is not None:
+        extend(plan, attributes, store, steps)
+        root = open_store(store, mode="r+")
     todo = remaining(plan, root)
     if not todo:
         return root

@@ -137,8 +137,13 @@ class Plan:
         return len(self.forcings) * 4 * (2 * self.cells + clipped)
 
 
-def make_plan(catalog: Catalog) -> Plan:
+def make_plan(catalog: Catalog, block_steps: int | None = None) -> Plan:
     """List the rasters, read one header of each series and the polygons, and cut the blocks.
+
+    Args:
+        catalog: what to read.
+        block_steps: steps in a block of the store that is there; the catalog's, or what
+            `_block_steps` finds, if left out.
 
     Raises:
         InputError: as the modules that read them; a watershed more than half beyond the rasters.
@@ -150,7 +155,7 @@ def make_plan(catalog: Catalog) -> Plan:
         series = open_series(catalog, names)
         opened.append((series, series.layout.weights(grid)))
     steps = len(catalog.period.times)
-    block_steps = min(catalog.block_steps or _block_steps(steps, opened), steps)
+    block_steps = min(block_steps or catalog.block_steps or _block_steps(steps, opened), steps)
     blocks, sources = _blocks(catalog, opened, block_steps)
     sites = tuple(_site(watershed, grid) for watershed in watersheds)
     for source in sources:

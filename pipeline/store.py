@@ -36,14 +36,16 @@ if TYPE_CHECKING:
 
 LAYOUT = 1  # version of the layout; a store of another one is refused
 PROGRESS = "progress"
-VERSIONS = ("provenance", "versions")
+VERSIONS, RECORDS = ("provenance", "versions"), ("provenance", "gauges")
 DAMAGED = "as `pipeline run` wrote it; remove the store and run again"
 STATIC = "static"  # attribute of the root: digests of what was laid out before any data
+EXTENDING = "extending"  # likewise, while the period is made longer: steps that it had before
 NOT_COMPARED = (
     ("provenance", "created"),
     ("provenance", "forcings"),
     ("provenance", "catalog"),
     (STATIC,),
+    (EXTENDING,),
 )
 
 
@@ -67,6 +69,15 @@ def open_store(path: str | os.PathLike[str], mode: str = "r") -> zarr.Group:
         found = root.attrs.get("layout")
         raise InputError(f"{path}: store layout {found}: expected {LAYOUT}, of this version")
     return root
+
+
+def stored_block_steps(path: Path) -> int | None:
+    """Steps in a block of the store at `path`; None if there is nothing yet.
+
+    Raises:
+        InputError: there is something else at `path`, or a store of another layout.
+    """
+    return None if is_absent(path) else int(attributes_of(open_store(path))["block_steps"])
 
 
 def array_of(root: zarr.Group, name: str) -> zarr.Array:
@@ -144,7 +155,13 @@ def open_gauges(path: str | os.PathLike[str]) -> xr.Dataset:
 
 
 def _open(path: str | os.PathLike[str], group: str) -> xr.Dataset:
-    marks = read_marks(open_store(path))
+    root = open_store(path)
+    if EXTENDING in root.attrs:
+        raise InputError(
+            f"{path}: the extension of its period was interrupted: expected a finished store; "
+            "`pipeline run` with the same catalog finishes it"
+        )
+    marks = read_marks(root)
     if not marks.all():
         raise InputError(
             f"{path}: {int((marks == 0).sum())} of {marks.size} blocks are not done: expected a "
@@ -201,10 +218,14 @@ def static_files(path: Path, forcings: Sequence[str]) -> dict[str, bytes]:
 
 
 def remaining(plan: Plan, root: zarr.Group) -> list[Block]:
-    """Blocks that are not done, or were made from files that have changed since."""
-    marks = read_marks(root)
-    assert marks.size == len(plan.blocks), (marks.size, len(plan.blocks))
-    return [block for block in plan.blocks if int(marks[block.index]) != block.stamp]
+    """Blocks that are not done, or were made from files that have changed since.
+
+    The store may be shorter than the plan: blocks beyond its end are not done.
+    """
+    marks = read_marks(root).tolist()
+    assert len(marks) <= len(plan.blocks), (len(marks), len(plan.blocks))
+    marks += [0] * (len(plan.blocks) - len(marks))
+    return [block for block in plan.blocks if marks[block.index] != block.stamp]
 
 
 def stale(blocks: list[Block], root: zarr.Group) -> list[Block]:
@@ -221,7 +242,9 @@ def sweep(path: Path) -> None:
                 os.unlink(os.path.join(folder, name))
 
 
-def require_same(path: Path, root: zarr.Group, expected: Mapping[str, Any]) -> None:
+def require_same(
+    path: Path, root: zarr.Group, expected: Mapping[str, Any], extended: bool = False
+) -> None:
     """Refuse to continue a store that another catalog, or other static input, was written from.
 
     Rasters are not compared here: blocks whose rasters changed are done again. Versions of
@@ -229,6 +252,8 @@ def require_same(path: Path, root: zarr.Group, expected: Mapping[str, Any]) -> N
 
     Args:
         expected: the root's attributes as they would be written now.
+        extended: the catalog's period ends later, which makes its gauges' records longer too; see
+            `pipeline.extend`.
 
     Raises:
         InputError: naming the first key that differs, its value in the store and now.
@@ -238,14 +263,18 @@ def require_same(path: Path, root: zarr.Group, expected: Mapping[str, Any]) -> N
     stored = yaml.safe_load(found["provenance"]["catalog"]["text"])
     current = yaml.safe_load(expected["provenance"]["catalog"]["text"])
     for key, old, new in _differences(stored, current):
+        if extended and key == "period.end":
+            continue
         raise InputError(
             f"{path}: written from another catalog: {key} is {old!r} there: expected {new!r}; "
             f"{advice}"
         )
-    unfinished = not read_marks(root).all()
+    unfinished = extended or not read_marks(root).all()
     for key, old, new in _differences(found, dict(expected)):
         parts = tuple(key.split("."))
         if parts[:2] in NOT_COMPARED or (parts[:2] == VERSIONS and not unfinished):
+            continue
+        if extended and parts[:2] == RECORDS:
             continue
         raise InputError(f"{path}: {key} is {old!r} in the store: expected {new!r}; {advice}")
 
