@@ -70,8 +70,7 @@ def reaching(location: Location) -> Iterator[None]:
         if isinstance(location, Path):
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
-        refused = isinstance(error, (FileNotFoundError, PermissionError))
-        if refused or not (isinstance(error, OSError) or _is_connection(error)):
+        if _is_refusal(error):
             raise InputError(
                 f"{location}: refused ({reason}): expected a bucket that is there, and credentials "
                 "in the environment that may use it"
@@ -82,10 +81,13 @@ def reaching(location: Location) -> Iterator[None]:
         ) from error
 
 
-def _is_connection(error: Exception) -> bool:
-    from botocore.exceptions import HTTPClientError
+def _is_refusal(error: Exception) -> bool:
+    """Whether it is for the user to mend: anything but the service's or the network's failure."""
+    if isinstance(error, OSError):
+        return isinstance(error, (FileNotFoundError, PermissionError))
+    from botocore.exceptions import ConnectionError, HTTPClientError
 
-    return isinstance(error, HTTPClientError)
+    return not isinstance(error, (ConnectionError, HTTPClientError))
 
 
 def list_files(location: Location, pruned: Collection[str] = ()) -> Iterator[str]:
