@@ -297,6 +297,7 @@ def _versions(paths: list[Location], whole: bool) -> dict[Location, tuple[int, s
 
 
 def _version(path: Location) -> tuple[int, str]:
+    """Of a file, or of all files in a folder or below a URL together."""
     try:
         if isinstance(path, Path) and not path.is_dir():
             stat = path.stat()

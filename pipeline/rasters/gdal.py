@@ -39,6 +39,7 @@ OPTIONS = {
 REMOTE = {  # what was read of an object is forgotten when it is closed: it may change
     "CPL_VSIL_CURL_NON_CACHED": "/vsis3/",
     "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "1",  # [s], then longer
 }
 KINDS = {  # GDAL's driver, where it is known, and what was expected
     "geotiff": ("GTiff", "a GeoTIFF"),
