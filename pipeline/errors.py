@@ -19,10 +19,11 @@ class RunError(RuntimeError):
     """A failure while running on good input: one line naming what failed and what is left."""
 
 
-def refusals() -> tuple[type[Exception], ...]:
-    """What file systems raise: the system's errors and, where S3 is in use, those of its client."""
+def refusals(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """What file systems raise: the system's errors and, where S3 is in use, those of its client;
+    and `others`."""
     s3 = sys.modules.get("botocore.exceptions")
-    return (OSError, s3.BotoCoreError) if s3 else (OSError,)
+    return (OSError, *others, s3.BotoCoreError) if s3 else (OSError, *others)
 
 
 @contextmanager
@@ -37,7 +38,7 @@ def exit_codes() -> Iterator[None]:
         yield
     except (InputError, FileNotFoundError) as error:
         code, message = EXIT_INPUT, str(error)
-    except (RunError, *refusals()) as error:
+    except refusals(RunError) as error:
         code, message = EXIT_FAILED, str(error)
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED

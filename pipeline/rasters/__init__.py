@@ -184,7 +184,7 @@ def _files(
     if not isinstance(where, Path):
         _require_readable(where, first.driver, key)
     if not isinstance(where, Path) and first.driver == "zarr":
-        paths = [where]
+        paths: list[Location] = [where]
     else:
         template = Template.of(where, key)
         by_name = first.times == "name" if first.times else template.dated

@@ -110,7 +110,7 @@ def gdal_name(path: Location, source: RasterSource) -> str:
     try:
         with _binary(path) as file, zipfile.ZipFile(file) as archive:
             names = archive.namelist()
-    except (*refusals(), zipfile.BadZipFile) as error:
+    except refusals(zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not readable ({error}): expected a zip file") from error
     found = [name for name in names if fnmatch(name, source.inside)]
     if len(found) != 1:
