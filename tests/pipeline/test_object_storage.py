@@ -30,6 +30,7 @@ from pipeline.store import list_sites, open_gauges, open_region, open_watershed
 from tests.pipeline.handmade import World, write_raster
 from tests.pipeline.test_cli import require_one_line
 from tests.pipeline.test_graph import contents
+from tests.pipeline.test_readers import RAIN, grib, series_of
 
 BUCKET = "domst"
 RASTERS = f"s3://{BUCKET}/raw/rain_{{time:%Y%m%d}}.tif"
@@ -263,6 +264,19 @@ def test_a_zipped_raster_on_s3(remote: World, s3: s3fs.S3FileSystem):
     series = open_series(load_catalog(remote.catalog), ["precipitation"])
     found = series.read(0, 12, (slice(0, 12), slice(0, 12)))["precipitation"]
     np.testing.assert_array_equal(found, remote.rain)
+
+
+def test_grib_on_s3(tmp_path: Path, s3: s3fs.S3FileSystem):
+    grib(tmp_path / "all.grb2", *((1, hour, np.nan_to_num(RAIN[hour])) for hour in range(4)))
+    s3.put(str(tmp_path / "all.grb2"), f"{BUCKET}/raw/")
+    found, expected = (
+        series_of(tmp_path, driver="grib", variable=None, files=f"{folder}all.grb2")
+        for folder in (f"s3://{BUCKET}/raw/", "")
+    )
+    window = slice(0, 12), slice(0, 10)
+    rain = expected.read(0, 4, window)["precipitation"]
+    assert rain.any()
+    np.testing.assert_array_equal(found.read(0, 4, window)["precipitation"], rain)
 
 
 REFUSED: dict[str, tuple[Callable[[World], None], tuple[str, ...]]] = {
