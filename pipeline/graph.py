@@ -24,6 +24,7 @@ from distributed.scheduler import KilledWorker
 
 from pipeline.catalog import Catalog
 from pipeline.errors import InputError, RunError
+from pipeline.locations import Location, located
 from pipeline.plan import Block, Plan, Source, make_plan
 from pipeline.steps import StepMeans, Tally
 from pipeline.store import (
@@ -98,13 +99,17 @@ class Job:
 
 
 def run(
-    catalog: Catalog, store: Path, client: Client, progress: Progress = lambda done, total: None
+    catalog: Catalog,
+    store: str | os.PathLike[str],
+    client: Client,
+    progress: Progress = lambda done, total: None,
 ) -> RunReport:
     """Write the store of a catalog, or what is missing of it.
 
     Args:
         catalog: what to read.
-        store: where to write; workers must see it, and the raw files, under the same path.
+        store: where to write, a path or URL; workers must see it, and the raw files, under the
+            same one.
         client: whose workers do the blocks.
         progress: called before the first block and after each.
 
@@ -112,15 +117,17 @@ def run(
         InputError: the catalog's data is not as it says, or the store is another catalog's.
         RunError: the disk is full or read-only, or the workers are gone.
     """
-    store = Path(os.path.abspath(store))  # workers may have another working directory
+    place = located(store)
+    if isinstance(place, Path):
+        place = Path(os.path.abspath(place))  # workers may have another working directory
     plan = make_plan(catalog)
-    todo = remaining(plan, prepare(plan, store))
+    todo = remaining(plan, prepare(plan, place))
     started = time.perf_counter()
-    reports = execute(plan, store, todo, client, progress)
+    reports = execute(plan, place, todo, client, progress)
     return RunReport(plan, reports, time.perf_counter() - started)
 
 
-def prepare(plan: Plan, store: Path) -> zarr.Group:
+def prepare(plan: Plan, store: Location) -> zarr.Group:
     """Lay out the store, or make sure that the one that is there is this plan's.
 
     Raises:
@@ -153,7 +160,7 @@ def prepare(plan: Plan, store: Path) -> zarr.Group:
 
 
 def execute(
-    plan: Plan, store: Path, todo: list[Block], client: Client, progress: Progress
+    plan: Plan, store: Location, todo: list[Block], client: Client, progress: Progress
 ) -> list[BlockReport]:
     """Have the workers do some blocks.
 
@@ -192,7 +199,7 @@ def execute(
     return reports
 
 
-def _result(future: Future, store: Path) -> BlockReport:
+def _result(future: Future, store: Location) -> BlockReport:
     """A block's report; what stopped it, if it did not finish, in one line."""
     try:
         return future.result()
