@@ -19,6 +19,7 @@ import numpy as np
 import typer
 import xarray as xr
 from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -35,11 +36,11 @@ from pipeline.graph import run as run_pipeline
 CATALOG = Path(__file__).resolve().parents[1] / "catalogs/daddys_creek.yaml"
 VARIANTS: dict[str, dict[str, Any]] = {
     "Dom-ST": {},
-    "without contribution": {"contribution": False},
-    "without CNN": {"cnn": False},
+    "no contribution": {"contribution": False},
+    "no CNN": {"cnn": False},
 }
 FLOORS = ("ridge", "climatology", "persistence")
-SCORES = ("nse", "kge", "pbias", "fhv", "peak_timing")
+SCORES = ("nse", "kge", "pbias", "fhv", "seconds")
 
 
 def ensemble(runs: list[Run], held: NDArray[np.bool_]) -> dict[str, float]:
@@ -77,30 +78,30 @@ def measure(folder: Path, seeds: int, years: tuple[int, int]) -> dict[str, Any]:
 
 def show(report: dict[str, Any]) -> None:
     """A row a variant: medians over the seeds."""
-    table = Table(title=f"Daddys Creek; {report['split']}", title_justify="left")
+    title = f"Daddys Creek; {report['split']}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
-    for heading in ("NSE", "lowest", "highest", "KGE", "PBIAS %", "FHV %", "lag", "ensemble", "s"):
+    for heading in ("NSE", "range", "KGE", "PBIAS", "FHV", "ensemble", "s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, found in report["variants"].items():
         heads = found["heads"]
         scores = [head["nse"] for head in heads]
-        middle = {key: median(head[key] for head in heads) for key in (*SCORES, "seconds")}
+        middle = {key: median(head[key] for head in heads) for key in SCORES}
         table.add_row(
             name,
             f"{middle['nse']:.3f}",
-            f"{min(scores):.3f}",
-            f"{max(scores):.3f}",
+            f"{min(scores):.3f}-{max(scores):.3f}",
             f"{middle['kge']:.3f}",
             f"{middle['pbias']:+.1f}",
             f"{middle['fhv']:+.1f}",
-            f"{middle['peak_timing']:.1f}",
             f"{found['ensemble']['nse']:.3f}",
             f"{middle['seconds']:.0f}",
         )
     for floor, score in report["floors"].items():
         table.add_row(floor, f"{score:.3f}")
     Console().print(table)
-    print("medians over the seeds; ensemble: NSE of the seeds' mean discharge; s: seconds to train")
+    print("medians over the seeds; PBIAS and FHV in percent; ensemble: NSE of the seeds' mean")
+    print("discharge; s: seconds to train")
 
 
 def main(

@@ -78,6 +78,9 @@ def ours(threads: int) -> Regrid:
 def peer(threads: int, skipna: bool) -> Regrid:
     """xarray-regrid's conservative method on Dask's threads."""
     import xarray_regrid  # noqa: F401 -- registers the accessor
+    from xarray_regrid.methods import conservative
+
+    conservative.sparse = None  # with it, where another package brought it, weights are far slower
 
     target = xr.Dataset(coords={"latitude": GRID.y[::-1], "longitude": GRID.x})
 

@@ -26,6 +26,7 @@ from model.settings import VARIANTS, Settings, Variant
 from model.task import train_pack
 from pipeline.cluster import Kind, dashboard_address, make_client
 from pipeline.errors import RunError, exit_codes
+from pipeline.locations import located
 
 log = logging.getLogger("model.train")
 PACKS_A_GPU = 4  # more packs than devices, so that the scheduler evens out the rest
@@ -225,7 +226,8 @@ def main(
             "variant": variant,
         }
         settings = Settings(**(chosen | VARIANTS[variant]))
-        where = str(Path(store).resolve()) if store else str(make_sample_store(console).resolve())
+        place = located(store) if store else make_sample_store(console)
+        where = str(place.resolve() if isinstance(place, Path) else place)
         folder = run or RUNS / (Path(where).parent.name if store is None else Path(where).stem)
         survey = survey_store(where)  # what is wrong with the input is told before workers start
         Split.by_water_year(survey.dates, settings.validation_years, settings.test_years)

@@ -16,6 +16,7 @@ import typer
 
 from pipeline.catalog import load_catalog
 from pipeline.errors import RunError, exit_codes
+from pipeline.locations import located
 
 app = typer.Typer(
     add_completion=False,
@@ -33,7 +34,9 @@ LINE_SECONDS = 5.0  # between two lines of progress where the output is not a te
 @app.command()
 def run(
     catalog: CatalogFile,
-    store: Annotated[Path, typer.Option(help="folder of the store; written, or finished")],
+    store: Annotated[
+        str, typer.Option(metavar="STORE", help="folder or URL of the store; written, or finished")
+    ],
     scheduler: Annotated[
         str | None,
         typer.Option(
@@ -75,7 +78,8 @@ def run(
 def plan(
     catalog: CatalogFile,
     store: Annotated[
-        Path | None, typer.Option(help="a store, to see what is still to be done")
+        str | None,
+        typer.Option(metavar="STORE", help="a store, to see what is still to be done"),
     ] = None,
 ) -> None:
     """Say what a run would read, compute and write, without doing it."""
@@ -85,18 +89,20 @@ def plan(
         from pipeline.plan import make_plan
         from pipeline.store import stored_block_steps
 
-        plan = make_plan(described, stored_block_steps(store) if store else None)
-        print(describe_plan(plan, store))
+        place = None if store is None else located(store)
+        plan = make_plan(described, None if place is None else stored_block_steps(place))
+        print(describe_plan(plan, place))
 
 
 @app.command()
-def check(store: Annotated[Path, typer.Argument(metavar="STORE")]) -> None:
+def check(store: Annotated[str, typer.Argument(metavar="STORE")]) -> None:
     """Verify a store: template, blocks, gaps, coverage, conservation, water balance."""
     with exit_codes():
         from pipeline.check import check_store, print_checks
 
-        checks = check_store(store)
-        print_checks(store, checks)
+        place = located(store)
+        checks = check_store(place)
+        print_checks(place, checks)
         failed = [check.name for check in checks if check.status == "FAIL"]
         if failed:
             raise RunError(f"{store}: failed: {', '.join(failed)}")

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from pipeline.errors import InputError
+from pipeline.locations import Location, located
 from pipeline.raster_source import RasterSource
 from pipeline.schema import STEP, Duration, Period, Strict, TimeLabel
 
@@ -260,23 +261,41 @@ class Catalog(Strict):
         """SHA-256 of the text."""
         return hashlib.sha256(self._text.encode()).hexdigest()
 
-    def resolve(self, path: str) -> Path:
-        """A path of this catalog, made absolute.
+    def locate(self, path: str) -> Location:
+        """A path of this catalog, made absolute, or a URL.
 
         Relative paths start at `root`, and a relative `root` at the catalog's own folder.
 
         Raises:
-            InputError: a $VARIABLE in `root` is not set, or the system allows no such path.
+            InputError: a $VARIABLE in `root` is not set; the system allows no such path; a URL of
+                a kind that is not known, or with credentials in it.
         """
         root = os.path.expandvars(self.root)
         if "$" in root:
             raise InputError(
                 f"{self.path}: root: {self.root!r}: expected the environment variable to be set"
             )
+        if "://" in path:
+            return located(path)
+        if "://" in root and not path.startswith("/"):
+            return located(f"{root.rstrip('/')}/{path}")
         try:
             return (self.path.parent / root / path).resolve()
         except (ValueError, RuntimeError) as error:  # a NUL character; links in a circle
             raise InputError(f"{self.path}: path {path!r}: {error}: expected a path") from error
+
+    def resolve(self, path: str) -> Path:
+        """A path of this catalog that has to be on this machine, made absolute.
+
+        Raises:
+            InputError: as `locate`; a URL.
+        """
+        found = self.locate(path)
+        if not isinstance(found, Path):
+            raise InputError(
+                f"{self.path}: {found}: expected a path: only rasters are read from URLs"
+            )
+        return found
 
 
 class _Loader(yaml.SafeLoader):

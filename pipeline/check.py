@@ -20,6 +20,7 @@ from rich.table import Table
 
 from pipeline.catalog import PRECIPITATION, Catalog
 from pipeline.errors import InputError
+from pipeline.locations import Location
 from pipeline.plausibility import response, suspected_units
 from pipeline.recompute import compare_with_raw
 from pipeline.store import (
@@ -56,7 +57,7 @@ class Check:
 class Contents:
     """A store opened for checking: its root, its own catalog, site numbers, steps, block length."""
 
-    path: Path
+    path: Location
     root: zarr.Group
     catalog: Catalog
     sites: list[str]
@@ -82,7 +83,7 @@ class Contents:
         return attributes_of(group)
 
 
-def check_store(path: Path) -> list[Check]:
+def check_store(path: Location) -> list[Check]:
     """Verify a store; later checks are left out where an earlier one makes them meaningless.
 
     Raises:
@@ -112,7 +113,7 @@ def check_store(path: Path) -> list[Check]:
     return checks
 
 
-def _open(path: Path) -> tuple[zarr.Group, Catalog, int]:
+def _open(path: Location) -> tuple[zarr.Group, Catalog, int]:
     """Root, catalog and steps in a block."""
     root = open_store(path)
     attributes = attributes_of(root)
@@ -128,7 +129,7 @@ def _open(path: Path) -> tuple[zarr.Group, Catalog, int]:
     return root, catalog, int(attributes["block_steps"])
 
 
-def print_checks(path: Path, checks: list[Check], console: Console | None = None) -> None:
+def print_checks(path: Location, checks: list[Check], console: Console | None = None) -> None:
     """Show the checks as a table."""
     colour = {"PASS": "green", "WARN": "yellow", "FAIL": "bold red"}
     synthetic = " (synthetic data)" if attributes_of(open_store(path)).get("synthetic") else ""
@@ -150,7 +151,7 @@ def _verdict(name: str, fails: list[str], warns: list[str], passes: str) -> Chec
     return Check(name, "FAIL" if fails else "WARN", "; ".join(found[:3]) + more)
 
 
-def _static(path: Path, root: zarr.Group, catalog: Catalog) -> Check:
+def _static(path: Location, root: zarr.Group, catalog: Catalog) -> Check:
     """Coordinates, static layers, series and all metadata below the root's are as written."""
     expected = attributes_of(root).get(STATIC, {})
     found = digests(static_files(path, list(catalog.forcings)))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pipeline.extend import extended_from
+from pipeline.locations import Location
 from pipeline.plan import Plan
 from pipeline.store import is_absent, open_store, remaining, require_same
 from pipeline.template import root_attributes
 
 
-def describe_plan(plan: Plan, store: Path | None = None) -> str:
+def describe_plan(plan: Plan, store: Location | None = None) -> str:
     """What a run would read, compute and write; with a store, what of it is still to be done.
 
     Raises:
@@ -51,7 +50,7 @@ def describe_plan(plan: Plan, store: Path | None = None) -> str:
     return "\n".join(f"{key:<10} {text}" for key, text in lines)
 
 
-def _state(plan: Plan, store: Path) -> str:
+def _state(plan: Plan, store: Location) -> str:
     """What of a store is still to be done."""
     if is_absent(store):
         return f"{store}: not there yet, everything is to be done"

@@ -19,19 +19,26 @@ class RunError(RuntimeError):
     """A failure while running on good input: one line naming what failed and what is left."""
 
 
+def refusals(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """What file systems raise: the system's errors and, where S3 is in use, those of its client;
+    and `others`."""
+    s3 = sys.modules.get("botocore.exceptions")
+    return (OSError, *others, s3.BotoCoreError) if s3 else (OSError, *others)
+
+
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Turn the product's errors into one line on stderr and the exit code that belongs to it.
 
-    `InputError` and a missing input file exit with 2, `RunError` and any other `OSError` (a full
-    or read-only disk) with 1, an interrupt (Ctrl-C) with 130, as shells count it. Anything else
-    is a defect of ours and keeps its traceback.
+    `InputError` and a missing input file exit with 2, `RunError` and whatever else file systems
+    raise (a full or read-only disk) with 1, an interrupt (Ctrl-C) with 130, as shells count it.
+    Anything else is a defect of ours and keeps its traceback.
     """
     try:
         yield
     except (InputError, FileNotFoundError) as error:
         code, message = EXIT_INPUT, str(error)
-    except (RunError, OSError) as error:
+    except refusals(RunError) as error:
         code, message = EXIT_FAILED, str(error)
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED

@@ -18,6 +18,8 @@ from typing import Any
 import yaml
 import zarr
 
+from pipeline.errors import InputError
+from pipeline.locations import Location
 from pipeline.plan import Plan
 from pipeline.schema import Period
 from pipeline.store import (
@@ -49,7 +51,7 @@ def extended_from(root: zarr.Group, period: Period) -> int | None:
     return len(stored.times) if period.end > stored.end else None
 
 
-def extend(plan: Plan, attributes: Mapping[str, Any], path: Path, steps: int) -> None:
+def extend(plan: Plan, attributes: Mapping[str, Any], path: Location, steps: int) -> None:
     """Make a store as long as the plan; the blocks from the first new step on are not done then.
 
     Args:
@@ -59,9 +61,14 @@ def extend(plan: Plan, attributes: Mapping[str, Any], path: Path, steps: int) ->
         steps: that it had before.
 
     Raises:
-        InputError: as reading gauges and terrain; the store is as it was then.
+        InputError: as reading gauges and terrain, or a store at a URL; the store is as it was then.
         RunError: the disk is full or read-only.
     """
+    if not isinstance(path, Path):
+        raise InputError(
+            f"{path}: holds {steps} steps of the catalog's {plan.steps}: expected the same period; "
+            "a store at a URL does not grow, give another --store"
+        )
     root = open_store(path, mode="r+")
     provenance = attributes_of(root)["provenance"]
     attributes = {

@@ -25,6 +25,7 @@ from distributed.scheduler import KilledWorker
 from pipeline.catalog import Catalog
 from pipeline.errors import InputError, RunError
 from pipeline.extend import extend, extended_from
+from pipeline.locations import Location, located
 from pipeline.plan import Block, Plan, Source, make_plan
 from pipeline.steps import StepMeans, Tally
 from pipeline.store import (
@@ -100,13 +101,17 @@ class Job:
 
 
 def run(
-    catalog: Catalog, store: Path, client: Client, progress: Progress = lambda done, total: None
+    catalog: Catalog,
+    store: str | os.PathLike[str],
+    client: Client,
+    progress: Progress = lambda done, total: None,
 ) -> RunReport:
     """Write the store of a catalog, or what is missing of it; extend it if its period ends later.
 
     Args:
         catalog: what to read.
-        store: where to write; workers must see it, and the raw files, under the same path.
+        store: where to write, a path or URL; workers must see it, and the raw files, under the
+            same one.
         client: whose workers do the blocks.
         progress: called before the first block and after each.
 
@@ -114,15 +119,17 @@ def run(
         InputError: the catalog's data is not as it says, or the store is another catalog's.
         RunError: the disk is full or read-only, or the workers are gone.
     """
-    store = Path(os.path.abspath(store))  # workers may have another working directory
-    plan = make_plan(catalog, stored_block_steps(store))
-    todo = remaining(plan, prepare(plan, store))
+    place = located(store)
+    if isinstance(place, Path):
+        place = Path(os.path.abspath(place))  # workers may have another working directory
+    plan = make_plan(catalog, stored_block_steps(place))
+    todo = remaining(plan, prepare(plan, place))
     started = time.perf_counter()
-    reports = execute(plan, store, todo, client, progress)
+    reports = execute(plan, place, todo, client, progress)
     return RunReport(plan, reports, time.perf_counter() - started)
 
 
-def prepare(plan: Plan, store: Path) -> zarr.Group:
+def prepare(plan: Plan, store: Location) -> zarr.Group:
     """Lay out the store, or make sure that the one that is there is this plan's, as long as it.
 
     Raises:
@@ -159,7 +166,7 @@ def prepare(plan: Plan, store: Path) -> zarr.Group:
 
 
 def execute(
-    plan: Plan, store: Path, todo: list[Block], client: Client, progress: Progress
+    plan: Plan, store: Location, todo: list[Block], client: Client, progress: Progress
 ) -> list[BlockReport]:
     """Have the workers do some blocks.
 
@@ -198,7 +205,7 @@ def execute(
     return reports
 
 
-def _result(future: Future, store: Path) -> BlockReport:
+def _result(future: Future, store: Location) -> BlockReport:
     """A block's report; what stopped it, if it did not finish, in one line."""
     try:
         return future.result()

@@ -13,12 +13,14 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline.catalog import Catalog
 from pipeline.errors import InputError
 from pipeline.grid import Grid
+from pipeline.locations import list_versions
 from pipeline.rasters import RasterSeries, group_forcings, open_series
 from pipeline.rasters.files import ONLY
 from pipeline.rasters.layout import Location, Weights
@@ -270,7 +272,7 @@ def _describe_files(series: RasterSeries) -> FileList:
     rasters = np.flatnonzero(series.present).tolist()
     places = [series.files.place(interval) for interval in rasters]
     held = Counter(path for path, _ in places)
-    stats = {path: _stat(path) for path in held}
+    stats = _versions(list(held), whole=series.sources[0].driver == "zarr")
     lines, sizes = [""] * series.present.size, np.zeros(series.present.size)
     for interval, (path, position) in zip(rasters, places, strict=True):
         size, changed = stats[path]
@@ -280,26 +282,41 @@ def _describe_files(series: RasterSeries) -> FileList:
     return FileList(lines, sizes, len(held))
 
 
-def _stat(path: Location) -> tuple[int, str]:
-    """Size and what tells one version from another, of a file that was listed a moment ago.
+def _versions(paths: list[Location], whole: bool) -> dict[Location, tuple[int, str]]:
+    """Size and what tells one version from another, of files that were listed a moment ago.
 
-    Of a folder or a URL, which a Zarr store is, those of all files in it.
+    Args:
+        whole: each is a folder or URL, which a Zarr store is: those of all files in it.
     """
+    if whole or isinstance(paths[0], Path):
+        return {path: _version(path) for path in paths}
+    # one listing a folder: asking for each object would take as long as reading it
+    urls = sorted(map(str, paths))
+    listed: dict[Location, tuple[int, str]] = {}
+    for folder in dict.fromkeys(url.rpartition("/")[0] for url in urls):
+        for name, about in list_versions(folder).items():
+            listed[f"{folder}/{name}"] = about["size"], _changed(about)
+    if gone := [url for url in urls if url not in listed]:
+        raise InputError(f"{gone[0]}: not there any more: expected a raster to stay in place")
+    return listed
+
+
+def _version(path: Location) -> tuple[int, str]:
+    """Of a file, or of all files in a folder or below a URL together."""
     try:
         if isinstance(path, Path) and not path.is_dir():
             stat = path.stat()
             return stat.st_size, str(stat.st_mtime_ns)
-        import fsspec  # comes with xarray's Zarr
-
-        system, root = fsspec.core.url_to_fs(str(path))
-        found = system.find(root, detail=True)
+        found = list_versions(str(path))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}: expected a raster to stay in place") from error
     if not found:
         raise InputError(f"{path}: holds no file: expected a raster to stay in place")
-    lines = [
-        f"{name} {about['size']} {[about[key] for key in VERSIONS if key in about]}"
-        for name, about in sorted(found.items())
-    ]
+    lines = [f"{about['name']} {about['size']} {_changed(about)}" for about in found.values()]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     return sum(about["size"] for about in found.values()), digest
+
+
+def _changed(about: dict[str, Any]) -> str:
+    """What a file system says of an object that tells its versions apart."""
+    return str([about[key] for key in VERSIONS if key in about])

@@ -24,7 +24,8 @@ from pipeline.errors import InputError
 from pipeline.grid import CELLS_PER_DEGREE, zone_area
 from pipeline.raster_source import RasterSource
 from pipeline.rasters import RasterSeries, open_series
-from pipeline.rasters.layout import Axes, Curvilinear
+from pipeline.rasters.gdal import environment, gdal_name
+from pipeline.rasters.layout import Axes, Curvilinear, Location
 from pipeline.steps import NOISE
 from pipeline.store import array_of, valid_fraction_name
 
@@ -120,7 +121,7 @@ def _raw(catalog: Catalog, series: RasterSeries, name: str, interval: int) -> np
     """A whole raster as float64 with NaN, in the source's units, (rows, columns)."""
     source = catalog.forcings[name]
     if source.driver == "geotiff":
-        raw = _read(Path(series.files.place(interval)[0]), source)
+        raw = _read(series.files.place(interval)[0], source)
     else:
         rows, columns = series.layout.shape
         whole = slice(0, rows), slice(0, columns)
@@ -132,10 +133,10 @@ def _raw(catalog: Catalog, series: RasterSeries, name: str, interval: int) -> np
     return raw
 
 
-def _read(path: Path, source: RasterSource) -> np.ndarray:
+def _read(path: Location, source: RasterSource) -> np.ndarray:
     """A band as float64 with NaN."""
     try:
-        with rasterio.open(path) as file:
+        with environment(source), rasterio.open(gdal_name(path, source)) as file:
             masked = file.read(source.band, masked=True).astype(np.float64)
             scale, offset = file.scales[source.band - 1], file.offsets[source.band - 1]
     except RasterioError as error:

@@ -1,4 +1,4 @@
-"""The store on disk: opening it, its done-marks, and what makes one store another's continuation.
+"""The store: opening it, its done-marks, and what makes one store another's continuation.
 
     /                      provenance, and progress(block): which blocks of time are done
     /region                the forcings on the region's grid, with their valid fractions
@@ -6,7 +6,8 @@
     /watersheds/<site_no>  the forcings clipped to a watershed's window, coverage, flow distance,
                            discharge and runoff
 
-Zarr v3 without consolidated metadata, attributes after CF 1.11. `pipeline.template` lays it out.
+Zarr v3 without consolidated metadata, attributes after CF 1.11, in a folder or at a URL.
+`pipeline.template` lays it out.
 A block's mark in `progress` is the stamp of the raw files it was made from, 0 while it is not
 done. It is written after all of the block's data, and a chunk belongs to one block only.
 """
@@ -28,6 +29,14 @@ from zarr.core.sync import sync
 from zarr.errors import GroupNotFoundError
 
 from pipeline.errors import InputError, RunError
+from pipeline.locations import (
+    Location,
+    file_system,
+    list_files,
+    located,
+    reaching,
+    read_files,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,6 +47,7 @@ LAYOUT = 1  # version of the layout; a store of another one is refused
 PROGRESS = "progress"
 VERSIONS, RECORDS = ("provenance", "versions"), ("provenance", "gauges")
 DAMAGED = "as `pipeline run` wrote it; remove the store and run again"
+UNFINISHED = ".partial"  # lies in a store at a URL while that is laid out
 STATIC = "static"  # attribute of the root: digests of what was laid out before any data
 EXTENDING = "extending"  # likewise, while the period is made longer: steps that it had before
 NOT_COMPARED = (
@@ -54,24 +64,26 @@ def open_store(path: str | os.PathLike[str], mode: str = "r") -> zarr.Group:
 
     Raises:
         InputError: there is no store at `path`, or one of another layout.
+        InputError, RunError: as `reaching`.
     """
-    path = Path(path)
-    try:
-        if not path.is_dir():  # Zarr would make one
-            raise FileNotFoundError(path)
-        root = zarr.open_group(path, mode=mode, zarr_format=3, use_consolidated=False)  # type: ignore[arg-type]
-        whole = PROGRESS in root and "provenance" in root.attrs
-    except (FileNotFoundError, GroupNotFoundError, ValueError) as error:
-        raise InputError(
-            f"{path}: holds no store: expected one written by `pipeline run`"
-        ) from error
+    path = located(path)
+    with reaching(path):
+        try:
+            if isinstance(path, Path) and not path.is_dir():  # Zarr would make one
+                raise FileNotFoundError(path)
+            root = zarr.open_group(path, mode=mode, zarr_format=3, use_consolidated=False)  # type: ignore[arg-type]
+            whole = PROGRESS in root and "provenance" in root.attrs
+        except (FileNotFoundError, GroupNotFoundError, ValueError) as error:
+            raise InputError(
+                f"{path}: holds no store: expected one written by `pipeline run`"
+            ) from error
     if root.attrs.get("layout") != LAYOUT or not whole:
         found = root.attrs.get("layout")
         raise InputError(f"{path}: store layout {found}: expected {LAYOUT}, of this version")
     return root
 
 
-def stored_block_steps(path: Path) -> int | None:
+def stored_block_steps(path: Location) -> int | None:
     """Steps in a block of the store at `path`; None if there is nothing yet.
 
     Raises:
@@ -99,8 +111,19 @@ def attributes_of(group: zarr.Group) -> dict[str, Any]:
     return dict(group.attrs)
 
 
-def is_absent(path: Path) -> bool:
-    """Whether there is nothing at `path`, or an empty folder."""
+def is_absent(path: Location) -> bool:
+    """Whether there is nothing at `path`, or an empty folder; at a URL also what is left of a store
+    that was never laid out to its end.
+
+    Raises:
+        InputError, RunError: as `reaching`.
+    """
+    if not isinstance(path, Path):
+        system, root = file_system(path)
+        with reaching(path):
+            if system.exists(f"{root}/zarr.json"):
+                return False
+            return system.exists(f"{root}/{UNFINISHED}") or not system.find(root)
     if not os.path.lexists(path):
         return True
     return path.is_dir() and not any(path.iterdir())
@@ -155,6 +178,7 @@ def open_gauges(path: str | os.PathLike[str]) -> xr.Dataset:
 
 
 def _open(path: str | os.PathLike[str], group: str) -> xr.Dataset:
+    path = located(path)
     root = open_store(path)
     if EXTENDING in root.attrs:
         raise InputError(
@@ -203,18 +227,15 @@ def digests(files: Mapping[str, bytes]) -> dict[str, str]:
     return {part: total.hexdigest() for part, total in totals.items()}
 
 
-def static_files(path: Path, forcings: Sequence[str]) -> dict[str, bytes]:
+def static_files(path: Location, forcings: Sequence[str]) -> dict[str, bytes]:
     """What was laid out before any data: content of the files below the root's, by their paths."""
     filled = {PROGRESS, *forcings, *map(valid_fraction_name, forcings)}
-    files = {}
-    for folder, folders, names in os.walk(path):
-        below = Path(folder).relative_to(path)
-        if below.name in filled:
-            folders.clear()  # chunks of data
-        for name in names:
-            if below.parts and (name == "zarr.json" or "c" in below.parts or name == "c"):
-                files[(below / name).as_posix()] = Path(folder, name).read_bytes()
-    return files
+    static = []
+    for key in list_files(path, pruned=filled):  # without chunks of data
+        *folders, name = key.split("/")
+        if folders and (name in ("zarr.json", "c") or "c" in folders):
+            static.append(key)
+    return read_files(path, static)
 
 
 def remaining(plan: Plan, root: zarr.Group) -> list[Block]:
@@ -234,8 +255,19 @@ def stale(blocks: list[Block], root: zarr.Group) -> list[Block]:
     return [block for block in blocks if marks[block.index]]
 
 
-def sweep(path: Path) -> None:
-    """Remove what a killed write left: Zarr writes a chunk beside its place and renames it."""
+def sweep(path: Location) -> None:
+    """Remove what a killed write left: Zarr writes a chunk beside its place and renames it, and a
+    store at a URL, where an object is there whole or not at all, is laid out beside a mark.
+
+    Raises:
+        InputError, RunError: as `reaching`.
+    """
+    if not isinstance(path, Path):
+        system, root = file_system(path)
+        with reaching(path):
+            if system.exists(f"{root}/{UNFINISHED}"):
+                system.rm_file(f"{root}/{UNFINISHED}")
+        return
     for folder, _, files in os.walk(path):
         for name in files:
             if name.endswith(".partial"):
@@ -243,7 +275,7 @@ def sweep(path: Path) -> None:
 
 
 def require_same(
-    path: Path, root: zarr.Group, expected: Mapping[str, Any], extended: bool = False
+    path: Location, root: zarr.Group, expected: Mapping[str, Any], extended: bool = False
 ) -> None:
     """Refuse to continue a store that another catalog, or other static input, was written from.
 
@@ -297,7 +329,7 @@ class BlockWriter:
         sites: for each site number the slices (rows, columns) of its window in the region.
     """
 
-    def __init__(self, path: Path, sites: Mapping[str, tuple[slice, slice]]) -> None:
+    def __init__(self, path: Location, sites: Mapping[str, tuple[slice, slice]]) -> None:
         self.path = path
         self.sites = dict(sites)
         self._root: zarr.Group | None = None
@@ -362,14 +394,16 @@ def valid_fraction_name(forcing: str) -> str:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Location) -> Iterator[None]:
     """Turn the operating system's refusal to write into one line.
 
     Raises:
-        RunError: the disk is full or read-only, or something is in the way.
+        InputError: as `reaching`.
+        RunError: the disk is full or read-only, or something is in the way; or as `reaching`.
     """
     try:
-        yield
+        with reaching(path):
+            yield
     except OSError as error:
         raise RunError(
             f"{path}: not written ({error.strerror or error}): expected room on the disk and "

@@ -1,7 +1,8 @@
 """The store's template: every group, array, coordinate and static layer, written before any data.
 
 It is built in memory, written beside its place and renamed, so that a store is never seen half
-laid out. What it holds follows from the plan and the static inputs alone: two templates of the same
+laid out. At a URL, where nothing can be renamed, the root is written last: without it there is no
+store. What it holds follows from the plan and the static inputs alone: two templates of the same
 inputs differ in the time they were created and in nothing else.
 """
 
@@ -26,9 +27,18 @@ from pipeline import conventions as cf
 from pipeline.errors import InputError
 from pipeline.gauges import MAX_GAP, MIN_VALID, on_steps, read_gauges
 from pipeline.grid import CELLS_PER_DEGREE, Grid
+from pipeline.locations import Location, file_system
 from pipeline.plan import Plan, Site
 from pipeline.schema import Period
-from pipeline.store import LAYOUT, PROGRESS, STATIC, digests, valid_fraction_name, writing
+from pipeline.store import (
+    LAYOUT,
+    PROGRESS,
+    STATIC,
+    UNFINISHED,
+    digests,
+    valid_fraction_name,
+    writing,
+)
 from pipeline.terrain import FlowPath, flow_paths
 from pipeline.units import runoff_depth
 
@@ -113,14 +123,21 @@ def _digest(files: Sequence[Path]) -> str:
     return total.hexdigest()
 
 
-def write_template(plan: Plan, attributes: Mapping[str, Any], path: Path) -> None:
+def write_template(plan: Plan, attributes: Mapping[str, Any], path: Location) -> None:
     """Lay a store out at `path`, where there is none yet.
 
     Raises:
-        InputError: as reading gauges and terrain; something else is in the way.
-        RunError: the disk is full or read-only.
+        InputError: as reading gauges and terrain; something else is in the way; as `reaching`.
+        RunError: the disk is full or read-only; as `reaching`.
     """
     keys = build_template(plan, attributes)
+    if isinstance(path, Path):
+        _write_folder(keys, path)
+    else:
+        _write_objects(keys, path)
+
+
+def _write_folder(keys: Mapping[str, bytes], path: Path) -> None:
     partial = path.with_name(f".{path.name}.partial")
     with writing(path):
         try:
@@ -134,6 +151,20 @@ def write_template(plan: Plan, attributes: Mapping[str, Any], path: Path) -> Non
         except OSError:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+def _write_objects(keys: Mapping[str, bytes], url: str) -> None:
+    system, root = file_system(url)
+    mark, top = f"{root}/{UNFINISHED}", f"{root}/zarr.json"
+    objects = {f"{root}/{key}": content for key, content in keys.items()}
+    with writing(url):
+        system.pipe_file(mark, b"")
+        left = [name for name in system.find(root) if name != mark]
+        if left:  # of a run that was killed here
+            system.rm(left)
+        system.pipe({name: content for name, content in objects.items() if name != top})
+        system.pipe_file(top, objects[top])
+        system.rm_file(mark)
 
 
 def build_template(plan: Plan, attributes: Mapping[str, Any]) -> dict[str, bytes]:

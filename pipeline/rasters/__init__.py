@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from numpy.typing import NDArray
 
 from pipeline.catalog import Catalog
 from pipeline.errors import InputError
-from pipeline.raster_source import RasterSource
+from pipeline.locations import below
+from pipeline.raster_source import TIME_FIELD, RasterSource
 from pipeline.rasters.files import Files, Intervals, Named, Template, in_words
 from pipeline.rasters.layout import Layout, Location
 from pipeline.schema import STEP, Period
@@ -178,10 +180,13 @@ def _files(
 ) -> tuple[Files, NDArray[np.bool_]]:
     """Where the rasters are, and which intervals have one."""
     first = sources[0]
-    if "://" in first.files:
-        paths: list[Location] = [first.files]
+    where = catalog.locate(first.files)
+    if not isinstance(where, Path):
+        _require_readable(where, first.driver, key)
+    if not isinstance(where, Path) and first.driver == "zarr":
+        paths: list[Location] = [where]
     else:
-        template = Template.of(catalog.resolve(first.files), key)
+        template = Template.of(where, key)
         by_name = first.times == "name" if first.times else template.dated
         if by_name or first.driver in ("geotiff", "gdal"):
             return intervals.named(template, key)
@@ -189,7 +194,11 @@ def _files(
         if not names:
             raise InputError(f"{key}: no file matches {template.where}: expected one")
         years = range(catalog.period.start.year - 1, catalog.period.end.year + 2)
-        paths = [template.folder / n for n, at in names.items() if at.get("Y", years[1]) in years]
+        paths = [
+            below(template.folder, name)
+            for name, at in names.items()
+            if at.get("Y", years[1]) in years
+        ]
         if not paths:
             raise InputError(
                 f"{template.where}: {len(names)} files: expected some of the years "
@@ -200,6 +209,18 @@ def _files(
         return _driver(first).read_times(path, sources)
 
     return intervals.dated_inside(paths, read_times)
+
+
+def _require_readable(url: str, driver: str, key: str) -> None:
+    """A driver reads from such a URL."""
+    if driver == "zarr":
+        if "*" in url or TIME_FIELD.search(url):
+            raise InputError(f"{key}: {url}: expected the URL of one Zarr store")
+    elif driver == "netcdf" or not url.startswith("s3://"):
+        raise InputError(
+            f"{key}: {url}: not read by the driver {driver}: expected a path; s3:// with geotiff, "
+            "gdal or grib; or any URL with zarr"
+        )
 
 
 def _require_units(catalog: Catalog, series: RasterSeries, name: str, units: str) -> None:

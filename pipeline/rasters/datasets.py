@@ -17,7 +17,7 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, refusals
 from pipeline.raster_source import RasterSource
 from pipeline.rasters.coordinates import (
     SINCE,
@@ -72,7 +72,7 @@ def _dataset(path: Location, source: RasterSource) -> xr.Dataset:
             whole = zarr.open_group(str(path), mode="r").metadata.consolidated_metadata
             return xr.open_zarr(str(path), consolidated=whole is not None, **plain)
         return xr.open_dataset(path, engine="netcdf4", cache=False, **plain)
-    except UNREADABLE as error:
+    except refusals(*UNREADABLE) as error:
         group = f" with group {source.group!r}" if source.group else ""
         raise InputError(
             f"{path}: not readable ({reason_of(error)}): expected {source.driver}{group}"
@@ -157,7 +157,7 @@ def read_times(path: Location, sources: Sequence[RasterSource]) -> list[datetime
         try:
             encoded = xr.Dataset({name: dataset.variables[name]})
             values = np.atleast_1d(xr.decode_cf(encoded)[name].values)
-        except UNREADABLE as error:
+        except refusals(*UNREADABLE) as error:
             raise InputError(
                 f"{path}: {name} is not understood ({reason_of(error)}): expected times after CF"
             ) from error
@@ -232,7 +232,7 @@ def read_block(
                 variable = dataset.variables[source.variable]
                 try:
                     raw = _raw(path, variable, roles_of(path, dataset, source), positions, window)
-                except UNREADABLE as error:
+                except refusals(*UNREADABLE) as error:
                     raise InputError(
                         f"{path}: not readable ({reason_of(error)}): expected {source.variable}"
                     ) from error

@@ -19,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.locations import below, list_files
 from pipeline.raster_source import TIME_FIELD
 from pipeline.rasters.layout import Location
 from pipeline.schema import Period
@@ -42,18 +43,18 @@ class Files(Protocol):
 
 @dataclass(frozen=True)
 class Template:
-    """A path with a time in it, and anything where it says *.
+    """A path or URL with a time in it, and anything where it says *.
 
     Attributes:
         folder: the deepest folder without either in its name.
         pattern: path below it, with strftime directives.
     """
 
-    folder: Path
+    folder: Location
     pattern: str
 
     @classmethod
-    def of(cls, path: Path, key: str) -> Template:
+    def of(cls, path: Location, key: str) -> Template:
         """Split a path with at most one {time:...} field; `key` names it in errors.
 
         Raises:
@@ -66,8 +67,11 @@ class Template:
         pattern = before.replace("%", "%%") + field + after.replace("%", "%%")
         fixed = re.match(r"[^*%]*(?:%%[^*%]*)*", pattern)
         assert fixed
-        folder = fixed[0].rpartition("/")[0]
-        return cls(Path(folder.replace("%%", "%") or "/"), pattern[len(folder) + 1 :])
+        cut = fixed[0].rpartition("/")[0]
+        folder = cut.replace("%%", "%")
+        return cls(
+            Path(folder or "/") if isinstance(path, Path) else folder, pattern[len(cut) + 1 :]
+        )
 
     @property
     def dated(self) -> bool:
@@ -76,16 +80,20 @@ class Template:
         return any(date <= found for date in WHOLE_DATES)
 
     @property
-    def where(self) -> Path:
+    def where(self) -> Location:
         """For messages."""
-        return self.folder / self.pattern
+        return below(self.folder, self.pattern)
 
-    def path(self, label: datetime) -> Path:
+    def path(self, label: datetime) -> Location:
         """The file of a time label; there is no * in the pattern."""
-        return self.folder / label.strftime(self.pattern)
+        return below(self.folder, label.strftime(self.pattern))
 
     def names(self) -> dict[str, dict[str, int]]:
-        """Files that exist, by path below `folder`, and the numbers of their directives."""
+        """Files that exist, by path below `folder`, and the numbers of their directives.
+
+        Raises:
+            InputError, RunError: as `pipeline.locations.reaching`.
+        """
         shape = wild = ""
         groups = []
         for literal, letter in re.findall("([^%*]*)(?:(%.|[*])|$)", self.pattern):
@@ -99,7 +107,11 @@ class Template:
                 shape, wild = shape + rf"(\d{{{DIGITS[letter[1]]}}})", wild + "*"
                 groups.append(letter[1])
         found = {}
-        for name in sorted(glob.iglob(wild, root_dir=self.folder)):
+        if isinstance(self.folder, Path):
+            names = glob.iglob(wild, root_dir=self.folder)
+        else:
+            names = list_files(self.folder)
+        for name in sorted(names):
             if match := re.fullmatch(shape, name):
                 found[name] = dict(zip(groups, map(int, match.groups()), strict=True))
         return found
@@ -118,12 +130,13 @@ class Template:
             label = datetime(number["Y"], number.get("m", 1), number.get("d", 1), *clock)
         except ValueError as error:
             raise InputError(
-                f"{self.folder / name}: {error}: expected a date in its name"
+                f"{below(self.folder, name)}: {error}: expected a date in its name"
             ) from error
         if "j" in number and "d" not in number:
             label += timedelta(days=number["j"] - 1)
         if "*" not in self.pattern and label.strftime(self.pattern) != name:
-            raise InputError(f"{self.folder / name}: expected {self.path(label)} for {label}")
+            where = below(self.folder, name)
+            raise InputError(f"{where}: expected {self.path(label)} for {label}")
         return label
 
 
@@ -209,7 +222,7 @@ class Intervals:
                 f"{key}: {template.pattern!r} holds no whole date: expected one made of {KNOWN}"
             )
         labels = template.labels()
-        paths: list[Location] = [template.folder / name for name in labels]
+        paths = [below(template.folder, name) for name in labels]
         if not paths:
             raise InputError(
                 f"{key}: no file matches {template.where}: expected one every {in_words(self.step)}"

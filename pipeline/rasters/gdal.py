@@ -5,13 +5,14 @@ GeoTIFFs are opened by their own driver, which is several times faster than look
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import rasterio
@@ -20,9 +21,11 @@ from pyproj import CRS as ProjCRS
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
+from rasterio.session import DummySession
 from rasterio.windows import Window
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, refusals
+from pipeline.locations import file_system
 from pipeline.raster_source import RasterSource
 from pipeline.rasters.files import Place
 from pipeline.rasters.layout import Axes, Layout, Location, column_parts, decode
@@ -32,6 +35,11 @@ from pipeline.rasters.placement import catalog_crs
 OPTIONS = {
     "geotiff": {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"},
     "grib": {"GRIB_NORMALIZE_UNITS": "NO"},  # kelvins stay kelvins, as the file says
+}
+REMOTE = {  # what was read of an object is forgotten when it is closed: it may change
+    "CPL_VSIL_CURL_NON_CACHED": "/vsis3/",
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "1",  # [s], then longer
 }
 KINDS = {  # GDAL's driver, where it is known, and what was expected
     "geotiff": ("GTiff", "a GeoTIFF"),
@@ -58,8 +66,19 @@ class GdalLayout(Layout):
 
 
 def environment(source: RasterSource) -> rasterio.Env:
-    """GDAL's settings for a driver; enter it before `opened`."""
-    return rasterio.Env(**OPTIONS.get(source.driver, {}))
+    """GDAL's settings for a driver; enter it before `opened`.
+
+    GDAL itself takes credentials from the environment, but the endpoint by another name.
+    """
+    url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    scheme, _, host = (url or "").rpartition("://")
+    endpoint = {
+        "AWS_S3_ENDPOINT": host.rstrip("/"),
+        "AWS_HTTPS": "NO" if scheme == "http" else "YES",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+    }
+    options = {**REMOTE, **(endpoint if url else {}), **OPTIONS.get(source.driver, {})}
+    return rasterio.Env(DummySession(), **options)
 
 
 @contextmanager
@@ -71,28 +90,41 @@ def opened(path: Location, source: RasterSource) -> Iterator[DatasetReader]:
     """
     driver, expected = KINDS[source.driver]
     try:
-        with DatasetReader(_gdal_name(path, source), driver=driver) as file:
+        with DatasetReader(gdal_name(path, source), driver=driver) as file:
             yield file
     except RasterioError as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise InputError(f"{path}: not readable ({reason}): expected {expected}") from error
 
 
-def _gdal_name(path: Location, source: RasterSource) -> str:
-    """What GDAL calls a file, or the file inside it."""
+def gdal_name(path: Location, source: RasterSource) -> str:
+    """What GDAL calls a file or an object, or the file inside it.
+
+    Raises:
+        InputError: not a zip file, or not one file inside it that the source means.
+    """
+    remote = not isinstance(path, Path)
+    name = str(path).replace("s3://", "/vsis3/", 1) if remote else str(path)
     if source.inside is None:
-        return str(path)
+        return name
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _binary(path) as file, zipfile.ZipFile(file) as archive:
             names = archive.namelist()
-    except (OSError, zipfile.BadZipFile) as error:
+    except refusals(zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not readable ({error}): expected a zip file") from error
     found = [name for name in names if fnmatch(name, source.inside)]
     if len(found) != 1:
         raise InputError(
             f"{path}: {len(found)} of its {len(names)} files match {source.inside!r}: expected one"
         )
-    return f"/vsizip/{path}/{found[0]}"
+    return f"/vsizip/{name}/{found[0]}"
+
+
+def _binary(path: Location) -> IO[bytes]:
+    if isinstance(path, Path):
+        return path.open("rb")
+    system, root = file_system(path)
+    return cast(IO[bytes], system.open(root, "rb"))
 
 
 def read_layout(path: Location, sources: Sequence[RasterSource]) -> GdalLayout:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.grid import Grid
+from pipeline.locations import Location as Location
 from pipeline.regrid import SeparableWeights, Window, separable_weights
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from pipeline.overlap import OverlapWeights
 
-Location: TypeAlias = Path | str  # of a file, or the URL of something that is not one
 Weights: TypeAlias = Union[SeparableWeights, "OverlapWeights"]
 
 REGULAR = 1e-2  # centres off an even spacing by no more than this share of a pixel are rounded

@@ -1,0 +1,397 @@
+"""Rasters and stores on S3, which a moto server plays on this machine: the same store as in a
+folder, resumed wherever the connection was cut, and one line for whatever is refused."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import s3fs
+import xarray as xr
+import yaml
+from botocore.exceptions import EndpointConnectionError
+from distributed import Client
+
+from pipeline.catalog import load_catalog
+from pipeline.check import check_store
+from pipeline.cluster import make_client
+from pipeline.errors import InputError, RunError
+from pipeline.graph import run
+from pipeline.rasters import open_series
+from pipeline.store import list_sites, open_gauges, open_region, open_watershed
+from tests.pipeline.handmade import World, write_raster
+from tests.pipeline.test_cli import require_one_line
+from tests.pipeline.test_graph import contents
+from tests.pipeline.test_readers import RAIN, grib, series_of
+
+BUCKET = "domst"
+RASTERS = f"s3://{BUCKET}/raw/rain_{{time:%Y%m%d}}.tif"
+STORE = f"s3://{BUCKET}/out/store.zarr"
+SERVER = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+server.stop()
+"""
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Of a server in a process of its own."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as server:
+        assert server.stdin
+        assert server.stdout
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        server.stdin.close()
+
+
+@pytest.fixture(autouse=True)
+def s3(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[s3fs.S3FileSystem]:
+    """The server with one empty bucket, and the environment that a shell would export."""
+    told = {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": str(tmp_path / "none"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
+    }
+    for key, value in told.items():
+        monkeypatch.setenv(key, value)
+    post(f"{address}/moto-api/reset")
+    forget_environment()
+    system = s3fs.S3FileSystem(use_listings_cache=False)
+    system.mkdir(BUCKET)
+    yield system
+    forget_environment()
+
+
+KEPT: list[object] = []  # whose connections end with this process, and not in another loop
+
+
+def forget_environment() -> None:
+    """File systems live on and hold the environment of their first use: have new ones made."""
+    KEPT.extend(s3fs.S3FileSystem._cache.values())
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def post(url: str, body: bytes = b"") -> None:
+    request = urllib.request.Request(url, body, {"Content-Type": "text/plain"}, method="POST")
+    with urllib.request.urlopen(request) as answer:
+        assert answer.status == 200
+
+
+@pytest.fixture
+def remote(world: World, s3: s3fs.S3FileSystem) -> World:
+    """The hand-made world, its rasters on S3 as well."""
+    s3.put([str(world.raster(day)) for day in range(12)], f"{BUCKET}/raw/")
+    return world
+
+
+def describe(world: World, **source: object) -> None:
+    """Have the rain come from elsewhere."""
+    known = {"driver": "geotiff", "files": RASTERS, "units": "mm"}
+    world.edit(forcings={"precipitation": known | source})
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with make_client(workers=2) as threads:
+        yield threads
+
+
+def objects(s3: s3fs.S3FileSystem, url: str) -> dict[str, bytes]:
+    """Every object of a store."""
+    root = url.removeprefix("s3://")
+    return {name[len(root) + 1 :]: content for name, content in s3.cat(s3.find(root)).items()}
+
+
+def of_the_run(key: str) -> bool:
+    """Whether an object differs by the catalog's text, the raw files' times or the clock."""
+    return key == "zarr.json" or key.startswith("progress/c/")
+
+
+def test_rasters_and_store_on_s3_make_the_same_store(
+    remote: World, s3: s3fs.S3FileSystem, tmp_path: Path
+):
+    assert remote.run().exit_code == 0
+    local = contents(remote.store)
+    describe(remote)
+    with make_client(processes=True, workers=2) as processes:  # that are told the URL alone
+        report = run(load_catalog(remote.catalog), STORE, processes)
+    assert report.files == 12
+    found = objects(s3, STORE)
+    assert found.keys() == local.keys()
+    for key in found.keys() - set(filter(of_the_run, found)):
+        assert found[key] == local[key], key
+    assert list_sites(STORE) == list_sites(remote.store)
+    xr.testing.assert_identical(open_region(STORE).load(), open_region(remote.store).load())
+    xr.testing.assert_identical(open_gauges(STORE).load(), open_gauges(remote.store).load())
+    for site in list_sites(STORE):
+        xr.testing.assert_identical(
+            open_watershed(STORE, site).load(), open_watershed(remote.store, site).load()
+        )
+    again = remote.command("run", remote.catalog, "--store", f"{STORE}/")
+    assert "nothing was to be done" in again.output
+    planned = remote.command("plan", remote.catalog, "--store", STORE)
+    assert f"{STORE}: finished" in planned.output
+    checked = remote.command("check", STORE)
+    assert checked.exit_code == 0, checked.output
+    assert "FAIL" not in checked.output
+    assert "raw files are not compared" not in checked.output
+
+
+def test_a_store_on_s3_does_not_grow(remote: World, s3: s3fs.S3FileSystem, client: Client):
+    period = {"step": "day", "start": "2020-01-01T00:00:00"}
+    remote.edit(period={**period, "end": "2020-01-07T00:00:00"})
+    run(load_catalog(remote.catalog), STORE, client)
+    before = objects(s3, STORE)
+    remote.edit(period={**period, "end": "2020-01-13T00:00:00"})
+    with pytest.raises(InputError, match=f"{STORE}: holds 6 steps of the catalog's 12: expected"):
+        run(load_catalog(remote.catalog), STORE, client)
+    assert objects(s3, STORE) == before
+
+
+class Cut:
+    """A connection that ends for good after so many changes of the bucket."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left = self.made = 0
+        call = s3fs.S3FileSystem._call_s3
+
+        async def watched(system, method, *arguments, **settings):
+            if method.startswith(("put_", "delete_")):
+                self.left -= 1
+            if self.left < 0:
+                raise EndpointConnectionError(endpoint_url="http://cut.off")
+            self.made += method.startswith(("put_", "delete_"))
+            return await call(system, method, *arguments, **settings)
+
+        monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", watched)
+
+
+def test_cut_off_anywhere_and_resumed_it_is_the_same_store(
+    remote: World, s3: s3fs.S3FileSystem, client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    describe(remote)
+    catalog = load_catalog(remote.catalog)
+    cut = Cut(monkeypatch)
+    cut.left = 1000
+    run(catalog, STORE, client)
+    whole, changes = objects(s3, STORE), cut.made
+    for after in {0, 1, *range(30, changes, 12), changes - 1}:
+        cut.left = 1000
+        s3.rm(STORE, recursive=True)
+        cut.left = after
+        with pytest.raises(RunError, match=r"not reached .* the same command goes on"):
+            run(catalog, STORE, client)
+        cut.left = 1000
+        if s3.exists(f"{STORE}/zarr.json"):
+            assert "FAIL" in [check.status for check in check_store(STORE)], after
+        else:
+            with pytest.raises(InputError, match="holds no store"):
+                check_store(STORE)
+        run(catalog, STORE, client)
+        found = objects(s3, STORE)
+        assert found.keys() == whole.keys(), after
+        assert all(found[key] == whole[key] for key in found if key != "zarr.json"), after
+
+
+def test_a_changed_object_is_noticed(remote: World, s3: s3fs.S3FileSystem, client: Client, caplog):
+    describe(remote)
+    run(load_catalog(remote.catalog), STORE, client)
+    write_raster(remote.raster(7), remote.rain[7] + 100)
+    s3.put(str(remote.raster(7)), f"{BUCKET}/raw/")
+    with caplog.at_level(logging.WARNING):
+        report = run(load_catalog(remote.catalog), STORE, client)
+    assert [block.name for block in report.blocks] == ["2020-01-07"]
+    assert "1 of 4 blocks have changed, the first 2020-01-07" in caplog.text
+    assert float(open_region(STORE).precipitation[7].min()) > 99
+
+
+def test_damage_is_found(remote: World, s3: s3fs.S3FileSystem, client: Client):
+    describe(remote)
+    run(load_catalog(remote.catalog), STORE, client)
+    root = STORE.removeprefix("s3://")
+    s3.rm_file(f"{root}/region/cell_area/c/0/0")
+    s3.pipe_file(f"{root}/region/precipitation/c/1/0/0", b"damaged")
+    require_one_line(remote.command("check", STORE), 1, STORE, "static", "readable")
+
+
+def test_zarr_below_a_root_that_is_a_url(remote: World, s3: s3fs.S3FileSystem, client: Client):
+    """Other inputs have paths of their own."""
+    run(load_catalog(remote.catalog), remote.store, client)
+    edge = (np.arange(12) + 0.5) / 24
+    data = xr.Dataset(
+        {"rain": (("time", "lat", "lon"), remote.rain, {"units": "mm"})},
+        {
+            "time": np.datetime64("2020-01-01", "ns") + np.arange(12) * np.timedelta64(1, "D"),
+            "lat": ("lat", 42.5 - edge, {"units": "degrees_north"}),
+            "lon": ("lon", -93.0 + edge, {"units": "degrees_east"}),
+        },
+    )
+    data.to_zarr(f"s3://{BUCKET}/raw/rain.zarr", zarr_format=3, consolidated=False)
+    settings = yaml.safe_load(remote.catalog.read_text())
+    settings["gauges"]["files"] = str(remote.folder / "discharge.csv")
+    settings["watersheds"]["file"] = str(remote.folder / "basins.geojson")
+    remote.edit(**settings, root=f"s3://{BUCKET}/raw/")
+    describe(remote, driver="zarr", files="rain.zarr", variable="rain")
+    run(load_catalog(remote.catalog), STORE, client)
+    found, expected = open_region(STORE).load(), open_region(remote.store).load()
+    np.testing.assert_allclose(found.precipitation, expected.precipitation, rtol=1e-5)
+    np.testing.assert_allclose(found.valid_fraction, expected.valid_fraction, atol=1e-6)
+    remote.edit(gauges={"format": "csv", "files": "discharge.csv", "units": "m3/s"})
+    require_one_line(remote.run(), 2, f"s3://{BUCKET}/raw/discharge.csv", "expected a path")
+
+
+def test_a_zipped_raster_on_s3(remote: World, s3: s3fs.S3FileSystem):
+    for day in range(12):
+        packed = remote.folder / f"rain_202001{day + 1:02d}.zip"
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.write(remote.raster(day), "inside.tif")
+        s3.put(str(packed), f"{BUCKET}/zipped/")
+    files = f"s3://{BUCKET}/zipped/rain_{{time:%Y%m%d}}.zip"
+    describe(remote, driver="gdal", files=files, inside="*.tif")
+    series = open_series(load_catalog(remote.catalog), ["precipitation"])
+    found = series.read(0, 12, (slice(0, 12), slice(0, 12)))["precipitation"]
+    np.testing.assert_array_equal(found, remote.rain)
+
+
+def test_grib_on_s3(tmp_path: Path, s3: s3fs.S3FileSystem):
+    grib(tmp_path / "all.grb2", *((1, hour, np.nan_to_num(RAIN[hour])) for hour in range(4)))
+    s3.put(str(tmp_path / "all.grb2"), f"{BUCKET}/raw/")
+    found, expected = (
+        series_of(tmp_path, driver="grib", variable=None, files=f"{folder}all.grb2")
+        for folder in (f"s3://{BUCKET}/raw/", "")
+    )
+    window = slice(0, 12), slice(0, 10)
+    rain = expected.read(0, 4, window)["precipitation"]
+    assert rain.any()
+    np.testing.assert_array_equal(found.read(0, 4, window)["precipitation"], rain)
+
+
+REFUSED: dict[str, tuple[Callable[[World], None], tuple[str, ...]]] = {
+    "no such bucket": (
+        lambda world: describe(world, files=RASTERS.replace(BUCKET, "absent")),
+        ("s3://absent/raw", "expected a bucket"),
+    ),
+    "no object matches": (
+        lambda world: describe(world, files=RASTERS.replace("rain_", "snow_")),
+        ("snow_", "expected one every 1 day"),
+    ),
+    "netcdf": (
+        lambda world: describe(world, driver="netcdf", variable="rain"),
+        ("not read by the driver netcdf", "expected a path"),
+    ),
+    "another service": (
+        lambda world: describe(world, files=RASTERS.replace("s3:", "memory:")),
+        ("memory://", "not read by the driver geotiff"),
+    ),
+    "an unknown kind of URL": (
+        lambda world: describe(world, files=RASTERS.replace("s3:", "s4:")),
+        ("s4://", "expected a path, or a URL"),
+    ),
+    "credentials in the catalog": (
+        lambda world: describe(world, files=RASTERS.replace("//", "//key:secret@")),
+        ("expected them in the environment",),
+    ),
+    "several Zarr stores": (
+        lambda world: describe(world, driver="zarr", variable="rain"),
+        ("expected the URL of one Zarr store",),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_refused_is_one_line(remote: World, s3: s3fs.S3FileSystem, what: str):
+    spoil, fragments = REFUSED[what]
+    spoil(remote)
+    result = remote.command("run", remote.catalog, "--store", STORE)
+    require_one_line(result, 2, "expected", *fragments)
+    assert "secret" not in result.output
+    assert not s3.exists(STORE)
+
+
+def test_a_store_in_no_bucket(remote: World):
+    store = "s3://absent/store.zarr"
+    require_one_line(
+        remote.command("run", remote.catalog, "--store", store), 2, store, "expected a bucket"
+    )
+    require_one_line(remote.command("check", store), 2, store, "expected")
+
+
+def test_what_is_not_a_store_is_left_alone(remote: World, s3: s3fs.S3FileSystem):
+    store = f"s3://{BUCKET}/raw"
+    result = remote.command("run", remote.catalog, "--store", store)
+    require_one_line(result, 2, store, "holds no store")
+    assert len(s3.find(store)) == 12
+
+
+@pytest.mark.parametrize("where", ["rasters", "store"])
+def test_without_credentials(remote: World, monkeypatch: pytest.MonkeyPatch, where: str):
+    if where == "rasters":
+        describe(remote)
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(key)
+    forget_environment()
+    result = remote.command("run", remote.catalog, "--store", STORE)
+    require_one_line(result, 2, f"s3://{BUCKET}", "redentials", "in the environment")
+
+
+def test_a_public_bucket_needs_no_credentials(remote: World, s3: s3fs.S3FileSystem):
+    describe(remote)
+    for name in s3.find(f"{BUCKET}/raw"):
+        s3.chmod(name, "public-read")
+    told = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    told |= {"AWS_ENDPOINT_URL": os.environ["AWS_ENDPOINT_URL"]}
+    told |= {"AWS_NO_SIGN_REQUEST": "YES", "FSSPEC_S3_ANON": "true"}
+    arguments = ["run", str(remote.catalog), "--store", str(remote.store)]
+    command = [sys.executable, "-m", "pipeline", *arguments]
+    done = subprocess.run(command, env=told, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 blocks" in done.stdout
+    assert all("no terrain" in line for line in done.stderr.splitlines()), done.stderr
+
+
+@pytest.mark.parametrize("where", ["rasters", "store"])
+def test_with_a_wrong_key(remote: World, address: str, where: str):
+    if where == "rasters":
+        describe(remote)
+    forget_environment()
+    post(f"{address}/moto-api/reset-auth", b"0")  # from now on keys are looked at
+    try:
+        result = remote.command("run", remote.catalog, "--store", STORE)
+    finally:
+        post(f"{address}/moto-api/reset-auth", b"inf")
+    require_one_line(result, 2, f"s3://{BUCKET}", "refused", "credentials")
+
+
+@pytest.mark.parametrize("where", ["rasters", "store"])
+def test_without_a_server(remote: World, monkeypatch: pytest.MonkeyPatch, where: str):
+    if where == "rasters":
+        describe(remote)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    forget_environment()
+    result = remote.command("run", remote.catalog, "--store", STORE)
+    require_one_line(result, 1, f"s3://{BUCKET}", "not reached")
