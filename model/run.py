@@ -147,6 +147,11 @@ class Run:
         """A finished head's scores, kept so that a resumed run does not do it again."""
         return self.checkpoints / f"{site_no}.json"
 
+    def finished(self) -> dict[str, Any] | None:
+        """What metrics.json holds, if the run has come to its end."""
+        path = self.folder / "metrics.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
     def finish(self, metrics: dict[str, Any]) -> None:
         """Write metrics.json."""
         write_text(self.folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")

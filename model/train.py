@@ -65,8 +65,8 @@ def train(
         raise RunError(
             f"{len(scores)} of {len(survey.pixels)} heads are done; {'; '.join(failures)}"
         )
-    run.finish(metrics)
     write_report(run, metrics)
+    run.finish(metrics)  # last: what has it is finished
     return metrics
 
 
@@ -231,16 +231,19 @@ def main(
         folder = run or RUNS / (Path(where).parent.name if store is None else Path(where).stem)
         survey = survey_store(where)  # what is wrong with the input is told before workers start
         Split.by_water_year(survey.dates, settings.validation_years, settings.test_years)
-        Run(folder).require_same(settings, survey.digest)
-        with make_client(
-            scheduler,
-            scheduler_file,
-            cluster=cluster,
-            processes=True,
-            workers=workers or (1 if settings.windows else None),  # the baselines are sequential
-        ) as client:
-            console.print(f"dashboard: {dashboard_address(client)}", soft_wrap=True)
-            metrics = train(where, Run(folder), settings, client, console)
+        target = Run(folder)
+        target.require_same(settings, survey.digest)
+        metrics = target.finished()
+        if metrics is None:
+            with make_client(
+                scheduler,
+                scheduler_file,
+                cluster=cluster,
+                processes=True,
+                workers=workers or (1 if settings.windows else None),  # baselines are sequential
+            ) as client:
+                console.print(f"dashboard: {dashboard_address(client)}", soft_wrap=True)
+                metrics = train(where, target, settings, client, console)
         console.print(skill_table(metrics))
         console.print(f"run: {folder}", soft_wrap=True)
 
