@@ -55,7 +55,8 @@ def train(
     run.prepare_predictions(list(survey.pixels), survey.times, survey.title)
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     gpus = sum("GPU" in worker["resources"] for worker in workers)
-    packs = place(survey, split.train.stop + settings.warmup, gpus)
+    together = 0 if settings.windows else gpus  # the baselines train head by head
+    packs = place(survey, split.train.stop + settings.warmup, together)
     with run.logged():
         log.info("%d heads in %d packs on %d workers", len(survey.pixels), len(packs), len(workers))
         scores, failures = _work(store, run, settings, client, console, survey, packs, gpus > 0)
