@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model.dataset import HeadData, Pack, make_pack
-from model.network import IMAGE_STRIDE, DomST
+from model.network import PATCH, DomST
 from model.settings import Settings
 from pipeline.errors import InputError
 
@@ -43,7 +44,9 @@ def own_size(name: str, value: Tensor, head: HeadData) -> Tensor:
     if name.endswith("log_efficiency"):
         return value[..., : head.share.size + 1]
     if name.endswith("location"):
-        return value[..., : -(-rows // IMAGE_STRIDE), : -(-columns // IMAGE_STRIDE)]
+        padded = np.pad(head.inside, ((0, -rows % PATCH), (0, -columns % PATCH)))
+        tiles = padded.reshape(-(-rows // PATCH), PATCH, -1, PATCH).any((1, 3))
+        return value[..., : int(tiles.sum())]
     return value
 
 

@@ -26,6 +26,7 @@ from model.network import (
     antecedent_wetness,
     season_of,
 )
+from model.soil import evaporation_demand, soil_stores
 from pipeline.catalog import PRECIPITATION
 from pipeline.errors import InputError
 from pipeline.store import list_sites, open_region, open_store, open_watershed
@@ -139,11 +140,16 @@ class HeadData:
     """One watershed, ready for its head.
 
     site_no, name: the gauge.  area: of the polygon [m2].  step_seconds: length of a step.
-    times (T,): starts of the steps.  dates (T,): their midpoints, by which years are counted.
+    interval_end: seconds from the start of a step's forcings to the end of its discharge's
+        interval, more than 0 and at most a step: the forcings are those of the last step that
+        began before the discharge had been measured.
+    times (T,): starts of the steps.  dates (T,): their midpoints, by which years are counted; both
+        as the store pairs them with discharge.
     inside (Y, X) bool: the N cells of the map that count, row by row: those that touch the
         watershed, or all of them on the region's map.
     channels (C,): names, precipitation first.
     forcing (T, C, N) float32: rain [mm per step], the others standardised.
+    demand (T, N) float32: potential evaporation [mm per step].
     coverage, share (N,): share of the cell inside, share of the watershed's area.
     distance (N,): flow distance [m].
     discharge (T,) float64: observed [m3 s-1], NaN where missing.
@@ -155,11 +161,13 @@ class HeadData:
     synthetic: bool
     area: float
     step_seconds: float
+    interval_end: float
     times: pd.DatetimeIndex
     dates: pd.DatetimeIndex
     inside: np.ndarray
     channels: tuple[str, ...]
     forcing: np.ndarray
+    demand: np.ndarray
     coverage: np.ndarray
     share: np.ndarray
     distance: np.ndarray
@@ -214,32 +222,50 @@ def load_head(
             f"{store}: watershed {site_no}: {int(np.isfinite(held).sum())} discharge values in the "
             "validation years: expected a record that varies to pick the weights on"
         )
+    fields = {
+        name: _filled(shed[name].values[:, inside], name, share, split.train, site_no)
+        for name in names
+    }
+    depth = fields[PRECIPITATION][split.train] @ share
+    latitude = np.broadcast_to(shed["y"].values[:, None], inside.shape)[inside]
+    demand = evaporation_demand(
+        fields,
+        latitude,
+        dates.day_of_year.to_numpy(),
+        step / pd.Timedelta(days=1),
+        1 - float(observed.mean()) / float(depth.mean()),
+    )
     layers, standard = [], {}
-    for name in names:
-        values = _filled(shed[name].values[:, inside], name, share, split.train, site_no)
+    for name, values in fields.items():
         if name != PRECIPITATION:
             mean = values[split.train] @ share
             standard[name] = float(mean.mean()), float(mean.std() or 1.0)
             values = (values - standard[name][0]) / standard[name][1]
         layers.append(values.astype(np.float32))
-    depth = layers[0][split.train] @ share
+    # A discharge whose interval ends in the middle of the next step is paired with that step's
+    # forcings: some of their rain is in it.
+    shift = float(shed.attrs["discharge_shift_s"])
+    ahead = int(shift > 0)
+    paired, forced = slice(0, len(times) - ahead), slice(ahead, None)
     return HeadData(
         site_no=site_no,
         name=str(shed.attrs["name"]),
         synthetic=bool(shed.attrs.get("synthetic", False)),
         area=float(shed.attrs["drainage_area_m2"]),
         step_seconds=step.total_seconds(),
-        times=times,
-        dates=dates,
+        interval_end=shift or step.total_seconds(),
+        times=times[paired],
+        dates=dates[paired],
         inside=inside,
         channels=tuple(names),
-        forcing=np.stack(layers, axis=1),
+        forcing=np.stack(layers, axis=1)[forced],
+        demand=demand[forced],
         coverage=coverage.astype(np.float32),
         share=share,
         distance=np.nan_to_num(shed["flow_distance"].values[inside]).astype(np.float32),
-        discharge=shed["discharge"].values.astype(np.float64),
-        runoff=runoff,
-        split=split,
+        discharge=shed["discharge"].values[paired].astype(np.float64),
+        runoff=runoff[paired],
+        split=Split(split.train, split.validation[paired], split.test[paired]),
         rain_scale=float(depth.std()) or 1.0,
         runoff_scale=float(observed.std()),
         runoff_mean=float(observed.mean()),
@@ -290,7 +316,7 @@ class Pack:
     """
 
     sheds: Watersheds
-    rain: torch.Tensor  # (H, S, N)
+    water: torch.Tensor  # (H, S, R, N)
     state: torch.Tensor  # (H, S, states, N)
     basin: torch.Tensor  # (H, S, G)
     runoff: torch.Tensor  # (H, S), NaN where missing and in the spin-up
@@ -303,7 +329,7 @@ class Pack:
 
     def forcings(self, end: int | None = None) -> tuple[torch.Tensor, ...]:
         """What `DomST.encode` takes, of the steps before `end`."""
-        return self.rain[:, :end], self.state[:, :end], self.basin[:, :end]
+        return self.water[:, :end], self.state[:, :end], self.basin[:, :end]
 
     def inputs(self, end: int | None = None) -> tuple[torch.Tensor, ...]:
         """What `DomST` takes, of the steps before `end`."""
@@ -357,17 +383,24 @@ def make_pack(heads: Sequence[HeadData], spinup: int, device: torch.device) -> P
         runoff_scale=torch.tensor([head.runoff_scale for head in heads], device=device),
         runoff_mean=torch.tensor([head.runoff_mean for head in heads], device=device),
         step_seconds=one.step_seconds,
+        interval_end=[head.interval_end for head in heads],
         lags=[lags_needed(head.distance.max(), one.step_seconds) for head in heads],
     )
     season = season_of(one.dates.day_of_year.to_numpy()[order])
-    states, basins = [], []
+    waters, states, basins = [], [], []
     for head in heads:
         cells_wet, basin_wet = _wetness(head, order)
-        states.append(np.concatenate([head.forcing[order, 1:], cells_wet], 1))
+        rain = head.forcing[:, 0]
+        days = head.step_seconds / DAY_SECONDS
+        excess, filling = soil_stores(rain, head.demand, days, min(year, len(rain)))
+        waters.append(np.concatenate([rain[:, None], excess], 1)[order])
+        usual = filling[head.split.train]
+        filling = (filling - usual.mean((0, 2))[:, None]) / usual.std((0, 2))[:, None]
+        states.append(np.concatenate([head.forcing[order, 1:], filling[order], cells_wet], 1))
         basins.append(np.concatenate([season, basin_wet, states[-1] @ head.share], 1))
     return Pack(
         sheds=sheds,
-        rain=of_cells([head.forcing[order, 0] for head in heads]),
+        water=of_cells(waters),
         state=of_cells(states),
         basin=torch.as_tensor(np.stack(basins), device=device),
         runoff=torch.as_tensor(runoff, device=device),

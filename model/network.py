@@ -22,10 +22,13 @@ from torch.nn import functional as F
 
 from model.contribution import Contribution
 from model.settings import Settings
+from model.soil import CAPACITIES
 
-IMAGE_STRIDE = 4  # two convolutions of stride 2: a location of the encoded image is 4 x 4 cells
+PATCH = 4  # cells: side of the patches that the convolution sees, and its stride
 DRY = 0.01  # mm, keeps the square root's slope finite
+WATERS = 1 + len(CAPACITIES)  # rain, and what each soil store sheds of it
 CELL_MEMORY_DAYS = (10.0, 60.0)  # of the wetness of a cell
+CELL_STATES = len(CAPACITIES) + len(CELL_MEMORY_DAYS)
 BASIN_MEMORY_DAYS = (5.0, 20.0, 60.0, 180.0)  # of the wetness of the basin
 SEASON = 2  # sine and cosine of the day of the year
 
@@ -45,6 +48,7 @@ class Watersheds:
     rain_scale, runoff_scale (H,): standard deviations over the training years [mm per step].
     runoff_mean (H,): mean over the training years [mm per step].
     step_seconds: length of a step.
+    interval_end: of each head's discharge, after the start of the step's rain [s].
     lags: steps that each head's contribution block looks back.
     """
 
@@ -57,12 +61,27 @@ class Watersheds:
     runoff_scale: Tensor
     runoff_mean: Tensor
     step_seconds: float
+    interval_end: list[float]
     lags: list[int]
 
-    def image(self, cells: Tensor) -> Tensor:
-        """(H, C, N) values of cells to (H, C, Y, X) images, 0 outside the watershed."""
-        index = self.cell.flatten(1)[:, None].expand(-1, cells.shape[1], -1)
-        return cells.gather(-1, index).unflatten(-1, self.cell.shape[1:])
+    def patches(self) -> tuple[Tensor, Tensor]:
+        """The patches of 4 x 4 cells that touch the watershed, row by row.
+
+        Returns:
+            (H, P, 16) which cell lies at each of their places, N - 1 where none does, and (H, P)
+            whether a patch is the head's own or padding.
+        """
+        empty = self.share.shape[1] - 1
+        rows, columns = (-size % PATCH for size in self.cell.shape[1:])
+        cell = F.pad(self.cell, (0, columns, 0, rows), value=empty)
+        tiles = cell.unflatten(2, (-1, PATCH)).unflatten(1, (-1, PATCH)).transpose(2, 3)
+        tiles = tiles.flatten(3).flatten(1, 2)
+        touched = (tiles < empty).any(-1) # (H, tiles)
+        own = touched.sum(-1)
+        order = (~touched).to(torch.int8).argsort(dim=-1, stable=True)[:, : int(own.max())]
+        tiles = tiles.gather(1, order[..., None].expand(-1, -1, PATCH * PATCH))
+        inside = torch.arange(tiles.shape[1], device=own.device) < own[:, None]
+        return torch.where(inside[..., None], tiles, empty), inside
 
 
 class HeadLinear(nn.Module):
@@ -78,22 +97,6 @@ class HeadLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = torch.baddbmm(self.bias, x.flatten(1, -2), self.weight)
         return y.view(*x.shape[:-1], -1)
-
-
-class HeadConv(nn.Module):
-    """H convolutions 3x3 of stride 2: (T, H C, Y, X) to (T, H C', Y / 2, X / 2), groups = heads."""
-
-    def __init__(self, heads: int, inputs: int, outputs: int, bias: bool = True) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(heads, outputs, inputs, 3, 3))
-        self.bias = nn.Parameter(torch.zeros(heads, outputs)) if bias else None
-        for weight in self.weight.data:
-            nn.init.kaiming_uniform_(weight, nonlinearity="relu")
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight.flatten(0, 1)
-        bias = None if self.bias is None else self.bias.flatten()
-        return F.conv2d(x, weight, bias, stride=2, padding=1, groups=len(self.weight))
 
 
 class HeadLSTM(nn.Module):
@@ -125,49 +128,60 @@ class HeadLSTM(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Images (H, T, C, Y, X) to features (H, T, features).
+    """Images of cells, C of (H, T, N), to features (H, T, F).
 
-    The channels that do not change, flow distance and coverage, are convolved once and added to
-    every step. Pooling keeps location: R learned maps, each a softmax over the watershed's
-    locations, that start as bands of flow distance from the outlet to the divide.
+    A convolution of 4 x 4 cells and stride 4, on the patches that touch the watershed alone. The
+    channels that do not change, flow distance and coverage, are convolved once and added to every
+    step. Pooling keeps location: R learned maps, each a softmax over the watershed's patches, that
+    start as bands of flow distance from the outlet to the divide.
     """
 
-    static: Tensor
-    padding: Tensor
+    patch: Tensor
     inside: Tensor
+    static: Tensor
 
     def __init__(self, sheds: Watersheds, channels: int, settings: Settings) -> None:
         super().__init__()
         heads, width = len(sheds.share), settings.conv_channels
+        patch, inside = sheds.patches()
+        self.register_buffer("patch", patch.flatten(1), persistent=False)  # (H, P 16)
+        self.register_buffer("inside", inside[:, None], persistent=False)  # (H, 1, P)
         relative = sheds.distance / sheds.distance.amax(-1, keepdim=True)
-        static = sheds.image(torch.stack([relative, sheds.coverage], 1))
-        self.register_buffer("static", static.flatten(0, 1)[None], persistent=False)
-        self.place = HeadConv(heads, 2, width, bias=False)
-        self.first = HeadConv(heads, channels, width)
-        self.second = HeadConv(heads, width, width)
-        half = F.max_pool2d(sheds.window, 2, ceil_mode=True)
-        padding = half[:, None].expand(-1, width, -1, -1).flatten(0, 1)
-        self.register_buffer("padding", padding.clone(), persistent=False)
-        shares = sheds.image(torch.stack([sheds.share, sheds.share * sheds.distance], 1))
-        pooled = F.avg_pool2d(shares, IMAGE_STRIDE, ceil_mode=True, divisor_override=1)
-        share, path = pooled[:, 0], pooled[:, 1] / pooled[:, 0].clamp(min=1e-12)
-        self.register_buffer("inside", share[:, None] > 0, persistent=False)
-        relative = path / path.amax((-2, -1), keepdim=True).clamp(min=1.0)
-        bands = (torch.arange(settings.pools, device=share.device) + 0.5) / settings.pools
-        offset = (relative[:, None] - bands[None, :, None, None]) * settings.pools
-        self.location = nn.Parameter(-offset.square())  # (H, R, Y / 4, X / 4)
+        static = torch.stack([relative * (sheds.share > 0), sheds.coverage], 1)
+        self.register_buffer("static", static, persistent=False)
+        self.kernel = nn.Parameter(torch.empty(heads, channels + len(static[0]), 16, width))
+        self.bias = nn.Parameter(torch.zeros(heads, 1, width))
+        for kernel in self.kernel.data:
+            nn.init.kaiming_uniform_(kernel.flatten(0, 1).T, nonlinearity="relu")
+        index = self.patch[:, None].expand(-1, 2, -1)
+        weight, path = (
+            torch.stack([sheds.share, sheds.share * sheds.distance], 1)
+            .gather(-1, index)
+            .view(heads, 2, -1, 16)
+            .sum(-1)
+            .unbind(1)
+        )
+        path = path / weight.clamp(min=1e-12)
+        relative = path / path.amax(-1, keepdim=True).clamp(min=1.0)
+        bands = (torch.arange(settings.pools, device=path.device) + 0.5) / settings.pools
+        offset = (relative[:, None] - bands[:, None]) * settings.pools
+        self.location = nn.Parameter(-offset.square())  # (H, R, P)
         self.mix = HeadLinear(heads, width * settings.pools, settings.image_features)
 
-    def forward(self, images: Tensor) -> Tensor:
-        heads, steps = images.shape[:2]
-        x = self.first(images.transpose(0, 1).flatten(1, 2))  # (T, H C', Y/2, X/2)
-        x = F.silu(x + self.place(self.static)) * self.padding
-        x = F.silu(self.second(x))  # (T, H C', Y/4, X/4)
-        logits = self.location.masked_fill(~self.inside, -torch.inf)
-        pool = logits.flatten(2).softmax(-1)  # (H, R, Y/4 X/4)
-        x = x.view(steps, heads, -1, pool.shape[-1]).permute(1, 0, 2, 3).flatten(1, 2)
-        pooled = torch.bmm(x, pool.transpose(1, 2))  # (H, T C', R)
-        return torch.tanh(self.mix(pooled.view(heads, steps, -1)))
+    def forward(self, images: Sequence[Tensor]) -> Tensor:
+        heads, steps = images[0].shape[:2]
+        patches = self.inside.shape[-1]
+        place = self.bias[:, None]  # (H, 1, 1, F')
+        for layer, kernel in zip(self.static.unbind(1), self.kernel[:, -2:].unbind(1), strict=True):
+            place = place + (layer.gather(-1, self.patch).view(heads, 1, patches, 16) @ kernel[:, None])
+        index = self.patch[:, None].expand(-1, steps, -1)
+        x = place.expand(-1, steps, -1, -1).flatten(1, 2)
+        for layer, kernel in zip(images, self.kernel.unbind(1), strict=False):
+            x = torch.baddbmm(x, layer.gather(-1, index).view(heads, -1, 16), kernel)
+        x = F.silu(x).view(heads, steps, patches, -1)
+        pool = self.location.masked_fill(~self.inside, -torch.inf).softmax(-1)  # (H, R, P)
+        pooled = pool[:, None] @ x  # (H, T, R, F')
+        return torch.tanh(self.mix(pooled.flatten(2)))
 
 
 class DomST(nn.Module):
@@ -188,15 +202,17 @@ class DomST(nn.Module):
                 sheds.share,
                 sheds.distance,
                 sheds.step_seconds,
+                sheds.interval_end,
                 sheds.lags,
-                forcings + len(CELL_MEMORY_DAYS),
+                WATERS,
+                forcings + CELL_STATES,
             )
             if settings.contribution
             else None
         )
         channels = 1 + (1 if settings.contribution else 0) + forcings
         self.encoder = ImageEncoder(sheds, channels, settings) if settings.cnn else None
-        inputs = 2 + (2 if settings.contribution else 0) + forcings + len(CELL_MEMORY_DAYS)
+        inputs = 2 * WATERS + (2 if settings.contribution else 0) + forcings + CELL_STATES
         inputs += SEASON + len(BASIN_MEMORY_DAYS)
         inputs += settings.image_features if settings.cnn else 0
         self.lstm = HeadLSTM(heads, inputs, settings.hidden)
@@ -208,11 +224,11 @@ class DomST(nn.Module):
         if settings.contribution:  # half of it: the routed rain brings the rest
             self.output.bias.data[:, 0, 2] = inverse_softplus(usual / 2)
 
-    def encode(self, rain: Tensor, state: Tensor, basin: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, water: Tensor, state: Tensor, basin: Tensor) -> tuple[Tensor, Tensor]:
         """Encode every step of a contiguous stretch once.
 
         Args:
-            rain: (H, T, N) [mm per step].
+            water: (H, T, R, N) rain and what each soil store sheds of it [mm per step].
             state: (H, T, S, N), standardised.
             basin: (H, T, G), `season_of`, the basin's `antecedent_wetness`, its mean state.
 
@@ -221,22 +237,24 @@ class DomST(nn.Module):
             without the contribution block.
         """
         sheds, scale = self.sheds, self.sheds.rain_scale[:, None]
-        depth = routed = (rain * sheds.share[:, None]).sum(-1)
-        features = [depth / scale, ((depth + DRY) / scale).sqrt()]
-        amounts = [rain]
+        rain = water[:, :, 0]
+        depths = (water * sheds.share[:, None, None]).sum(-1)  # (H, T, R)
+        routed = depths[..., 0]
+        depths = depths / scale[..., None]
+        features = [*depths.unbind(-1), *(depths + DRY / scale[..., None]).sqrt().unbind(-1)]
+        images = [rain / scale[..., None]]
         if self.contribution is not None:
-            effective = self.contribution.effective(rain, state)
+            effective = self.contribution.effective(water, state)
             weights = self.contribution.weights()
             routed = self.contribution.routed(effective, weights)
             features += [routed / scale, ((routed + DRY) / scale).sqrt()]
             if self.encoder is not None:  # in mm of the mean cell
                 cells = (sheds.share > 0).sum(-1)[:, None, None]
-                amounts.append(self.contribution.delivered(effective, weights) * cells)
+                delivered = self.contribution.delivered(effective, weights)
+                images.append(delivered * (cells / scale[..., None]))
         inputs = [torch.stack(features, -1), basin]
         if self.encoder is not None:
-            layers = torch.stack(amounts, 2) / scale[..., None, None]
-            layers = torch.cat([layers, state[:, :, : self.forcings]], 2)
-            images = sheds.image(layers.flatten(1, 2)).unflatten(1, layers.shape[1:3])
+            images += state[:, :, : self.forcings].unbind(2)
             inputs.append(self.encoder(images))
         return torch.cat(inputs, -1), routed
 
@@ -277,9 +295,9 @@ class DomST(nn.Module):
         corrected = runoff + share[:, None] * error + slope[:, None] * trend
         return torch.cat([runoff, corrected.clamp(min=0)], 1)
 
-    def forward(self, rain: Tensor, state: Tensor, basin: Tensor, past: Tensor) -> Tensor:
+    def forward(self, water: Tensor, state: Tensor, basin: Tensor, past: Tensor) -> Tensor:
         """Runoff [mm per step], (H, T), in one go from the first step to the last."""
-        inputs, routed = self.encode(rain, state, basin)
+        inputs, routed = self.encode(water, state, basin)
         readouts = self.decode(inputs[:, None], routed[:, None], past[:, None])
         if self.history:
             readouts = readouts[:, readouts.shape[1] // 2 :]

@@ -115,12 +115,12 @@ class Run:
         os.replace(temporary, self.predictions)
 
     def write_prediction(self, row: int, simulated: np.ndarray, observed: np.ndarray) -> None:
-        """One head's discharge [m3 s-1], (T,) each."""
+        """One head's discharge [m3 s-1] on the first steps of the store, (T,) each."""
         group = zarr.open_group(self.predictions, mode="r+")
         for name, values in (("simulated", simulated), ("observed", observed)):
             array = group[name]
             assert isinstance(array, zarr.Array)
-            array[row] = values.astype(np.float32)
+            array[row, : len(values)] = values.astype(np.float32)
 
     @contextmanager
     def logged(self) -> Iterator[None]:

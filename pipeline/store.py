@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from pipeline.plan import Block, Plan
 
-LAYOUT = 1  # version of the layout; a store of another one is refused
+LAYOUT = 2  # version of the layout; a store of another one is refused
 PROGRESS = "progress"
 VERSIONS, RECORDS = ("provenance", "versions"), ("provenance", "gauges")
 DAMAGED = "as `pipeline run` wrote it; remove the store and run again"

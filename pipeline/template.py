@@ -25,7 +25,7 @@ from zarr.storage import MemoryStore
 
 from pipeline import conventions as cf
 from pipeline.errors import InputError
-from pipeline.gauges import MAX_GAP, MIN_VALID, on_steps, read_gauges
+from pipeline.gauges import MAX_GAP, MIN_VALID, on_steps, read_gauges, shift_seconds
 from pipeline.grid import CELLS_PER_DEGREE, Grid
 from pipeline.locations import Location, file_system
 from pipeline.plan import Plan, Site
@@ -195,9 +195,10 @@ def build_template(plan: Plan, attributes: Mapping[str, Any]) -> dict[str, bytes
     _region(root.create_group("region"), plan)
     _gauges(root.create_group("gauges"), plan, flows, series)
     watersheds = root.create_group("watersheds")
-    for site, flow, (discharge, flag) in zip(plan.sites, flows, series, strict=True):
+    shifts = [shift_seconds(record, period) for record in records.values()]
+    for site, flow, (discharge, flag), shift in zip(plan.sites, flows, series, shifts, strict=True):
         group = watersheds.create_group(
-            site.watershed.site_no, attributes=_site_attributes(plan, site, flow)
+            site.watershed.site_no, attributes=_site_attributes(plan, site, flow, shift)
         )
         _watershed(group, plan, site, flow, discharge, flag)
     files = {key: buffer.to_bytes() for key, buffer in buffers.items() if "/" in key}
@@ -275,7 +276,7 @@ def _watershed(
     _array(group, "runoff", runoff.astype(np.float32), ("time",), cf.RUNOFF)
 
 
-def _site_attributes(plan: Plan, site: Site, flow: FlowPath) -> dict[str, Any]:
+def _site_attributes(plan: Plan, site: Site, flow: FlowPath, shift: float) -> dict[str, Any]:
     watershed = site.watershed
     return {
         "title": plan.catalog.title,
@@ -283,6 +284,7 @@ def _site_attributes(plan: Plan, site: Site, flow: FlowPath) -> dict[str, Any]:
         "site_no": watershed.site_no,
         "name": watershed.name,
         "outlet": list(flow.outlet),  # degrees east, degrees north
+        "discharge_shift_s": shift,  # by which its intervals end after the steps
         "drainage_area_m2": watershed.area,
         "reported_drainage_area_m2": watershed.reported_area,
         "traced_drainage_area_m2": flow.traced_area,

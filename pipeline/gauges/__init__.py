@@ -11,7 +11,7 @@ from pipeline.gauges.flags import FLAGS
 from pipeline.gauges.nwis import read_nwis_json
 from pipeline.gauges.rdb import read_rdb
 from pipeline.gauges.record import GaugeRecord, Row, listed, make_record, site_number
-from pipeline.gauges.steps import MAX_GAP, MIN_VALID, on_steps
+from pipeline.gauges.steps import MAX_GAP, MIN_VALID, on_steps, shift_seconds
 from pipeline.gauges.table import read_csv
 from pipeline.gauges.waterdata import read_waterdata
 from pipeline.gauges.waterml import read_waterml
@@ -22,6 +22,7 @@ __all__ = [
     "MIN_VALID",
     "GaugeRecord",
     "on_steps",
+    "shift_seconds",
     "read_gauges",
     "site_number",
 ]

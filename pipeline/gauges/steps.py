@@ -64,6 +64,19 @@ def on_steps(
     return discharge, flag
 
 
+def shift_seconds(record: GaugeRecord, period: Period) -> float:
+    """By how much the record's intervals end after the steps that they are paired with [s].
+
+    0 of instants, which are averaged over the steps themselves. The median, as daylight saving may
+    move some of the days by an hour; from 0 to less than a step.
+    """
+    if record.interval == INSTANT:
+        return 0.0
+    step = pd.Timedelta(STEP[period.step])
+    over = (record.start + record.interval - pd.Timestamp(period.start)) % step
+    return float(np.median(over / pd.Timedelta(seconds=1)))
+
+
 def step_means(
     time: np.ndarray,
     discharge: np.ndarray,

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from pipeline.evaporation import potential_evaporation
 from pipeline.sample import files, records, routing, soil, terrain, weather
 from pipeline.sample.world import (
+    DAY_START,
     GENERATOR_VERSION,
     STEP_HOURS,
     STEPS_PER_DAY,
@@ -127,7 +130,8 @@ class History:
         fall = rain.reshape(rain.shape[0], -1)[:, rivers.pixels]
         warm = temperature.reshape(temperature.shape[0], -1)[:, rivers.pixels]
         latitude = np.repeat(world.pixel_centres[1], world.shape[1])[rivers.pixels]
-        demand = soil.potential_evaporation(warm, latitude, start)
+        days = pd.date_range(start - DAY_START, periods=warm.shape[0], freq="D")
+        demand = potential_evaporation(warm, latitude, days.day_of_year.to_numpy())
         held = self.stores.soil + self.stores.ground
         runoff, evaporated = soil.simulate(fall, demand, rivers.soil, self.stores, pool)
         day = (start - world.start).days

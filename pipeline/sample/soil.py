@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from datetime import datetime
 
 import numba
 import numpy as np
-import pandas as pd
 
 from pipeline.sample.terrain import Basin, resample, spectral_noise
-from pipeline.sample.world import DAY_START, DEM_PER_PIXEL, STEP_HOURS, STEPS_PER_DAY, World
+from pipeline.sample.world import DEM_PER_PIXEL, STEP_HOURS, STEPS_PER_DAY, World
 
 QUARTERS = (0.05, 0.35, 0.50, 0.10)  # share of a day's evaporation from local midnight on
 STRIPS = 4  # strips of pixels simulated side by side
@@ -73,28 +71,6 @@ def draw_soil(
         local = resample(spectral_noise((64, 64), 3.0, rng), world.shape).ravel()[pixels]
         values[name] = median * np.exp(offset[owner] + within * local)
     return Soil(**values)
-
-
-def potential_evaporation(
-    temperature: np.ndarray, latitude: np.ndarray, start: datetime
-) -> np.ndarray:
-    """Potential evaporation [mm/day] after Oudin et al. (2005, J. Hydrol. 303).
-
-    Args:
-        temperature: daily means [degC], (days, pixels), from the day that starts at `start`.
-        latitude: of the pixels [degrees], (pixels,).
-    """
-    dates = pd.date_range(start - DAY_START, periods=temperature.shape[0], freq="D")
-    angle = 2 * np.pi * dates.day_of_year.to_numpy()[:, None] / 365.25
-    rows, row = np.unique(latitude, return_inverse=True)
-    phi = np.radians(rows)[None, :]
-    declination = 0.409 * np.sin(angle - 1.39)
-    sunset = np.arccos(-np.tan(phi) * np.tan(declination))
-    beam = sunset * np.sin(phi) * np.sin(declination)
-    beam = beam + np.cos(phi) * np.cos(declination) * np.sin(sunset)
-    radiation = 37.59 * (1 + 0.033 * np.cos(angle)) * beam  # extraterrestrial [MJ m-2 day-1]
-    per_degree = (radiation / 2.45 / 100.0).astype(np.float32)  # 2.45 MJ evaporate 1 mm of 1 m2
-    return per_degree[:, row] * np.maximum(temperature + np.float32(5.0), 0.0)
 
 
 @numba.njit(cache=True, nogil=True)
