@@ -24,6 +24,7 @@ from model.contribution import Contribution
 from model.settings import Settings
 
 IMAGE_STRIDE = 4  # two convolutions of stride 2: a location of the encoded image is 4 x 4 cells
+PIECE = 4096  # steps of a record that are encoded together when it is simulated
 DRY = 0.01  # mm, keeps the square root's slope finite
 CELL_MEMORY_DAYS = (10.0, 60.0)  # of the wetness of a cell
 BASIN_MEMORY_DAYS = (5.0, 20.0, 60.0, 180.0)  # of the wetness of the basin
@@ -277,9 +278,23 @@ class DomST(nn.Module):
         corrected = runoff + share[:, None] * error + slope[:, None] * trend
         return torch.cat([runoff, corrected.clamp(min=0)], 1)
 
+    @property
+    def reach(self) -> int:
+        """Steps before a step that its encoding looks back at."""
+        return 0 if self.contribution is None else self.contribution.lags - 1
+
     def forward(self, rain: Tensor, state: Tensor, basin: Tensor, past: Tensor) -> Tensor:
-        """Runoff [mm per step], (H, T), in one go from the first step to the last."""
-        inputs, routed = self.encode(rain, state, basin)
+        """Runoff [mm per step], (H, T), from the first step to the last.
+
+        Encoded piece by piece, so that memory is that of a piece besides the forcings and the few
+        series that the LSTM sees.
+        """
+        pieces = []
+        for first in range(0, rain.shape[1], PIECE):
+            start = max(0, first - self.reach)
+            piece = self.encode(*(x[:, start : first + PIECE] for x in (rain, state, basin)))
+            pieces.append([x[:, first - start :] for x in piece])
+        inputs, routed = (torch.cat(parts, 1) for parts in zip(*pieces, strict=True))
         readouts = self.decode(inputs[:, None], routed[:, None], past[:, None])
         if self.history:
             readouts = readouts[:, readouts.shape[1] // 2 :]
@@ -309,9 +324,11 @@ def antecedent_wetness(
         rain: (T, ...) [mm per step].
         usual: (...) mean over the training years [mm per step].
     """
-    maps = []
-    for days in memory_days:
+    maps = np.empty((len(rain), len(memory_days), *usual.shape), np.float32)
+    for i, days in enumerate(memory_days):
         keep = math.exp(-1 / (days * steps_per_day))
         wet, _ = lfilter([1 - keep], [1, -keep], rain, axis=0, zi=keep * usual[None])
-        maps.append(np.where(usual > 0, wet / np.maximum(usual, 1e-6) - 1, 0))
-    return np.stack(maps, 1).astype(np.float32)
+        wet /= np.maximum(usual, 1e-6)
+        wet -= 1
+        maps[:, i] = np.where(usual > 0, wet, 0)
+    return maps

@@ -28,7 +28,7 @@ Inputs = tuple[torch.Tensor, ...]
 def build(heads: list[HeadData], settings: Settings) -> tuple[DomST, Inputs]:
     """A network that has learned a little, in double precision, and the first 400 steps."""
     pack = make_pack(heads, settings.warmup, CPU)
-    network = new_network(heads, settings, settings.warmup).double()
+    network = new_network(heads, settings).double()
     if network.contribution is not None:
         torch.nn.init.normal_(network.contribution.state_weight, std=0.3)
     return network, tuple(x.double() for x in pack.inputs(400))
@@ -36,11 +36,11 @@ def build(heads: list[HeadData], settings: Settings) -> tuple[DomST, Inputs]:
 
 def test_a_head_alone_is_the_same_head_in_a_pack(make_head: Make, settings: Settings) -> None:
     heads = [make_head("01", 9, 4), make_head("02", 3, 11), make_head("03", 5, 5)]
-    together = new_network(heads, settings, settings.warmup)
+    together = new_network(heads, settings)
     pack = make_pack(heads, settings.warmup, CPU)
     runoff = together(*pack.inputs())
     for i, head in enumerate(heads):
-        alone = new_network([head], settings, settings.warmup)
+        alone = new_network([head], settings)
         own = make_pack([head], settings.warmup, CPU)
         torch.testing.assert_close(alone(*own.inputs())[0], runoff[i], rtol=1e-4, atol=1e-5)
 
@@ -54,6 +54,15 @@ def test_heads_of_a_pack_never_mix(make_head: Make, settings: Settings) -> None:
     assert rain.grad[1].abs().sum() == 0
     for parameter in network.parameters():
         assert parameter.grad is None or parameter.grad[1].abs().sum() == 0
+
+
+def test_a_record_in_pieces_is_the_record_in_one_go(
+    make_head: Make, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, inputs = build([make_head("01"), make_head("02", 3, 9)], settings)
+    whole = network(*inputs)
+    monkeypatch.setattr("model.network.PIECE", 37)
+    torch.testing.assert_close(network(*inputs), whole)
 
 
 def test_runoff_depends_on_no_later_rain(make_head: Make, settings: Settings) -> None:
