@@ -106,13 +106,13 @@ class Contribution(nn.Module):
 
     def kernel(self) -> Tensor:
         """k(tau | d) of every cell, (H, N, K); sums over tau to at most 1."""
-        gone = passed(
-            self.ends,
-            self.distance[..., None],
-            self.log_velocity.exp()[:, None, None],
-            self.log_dispersion.exp()[:, None, None],
+        gone = passed(  # in double precision: what follows is a second difference
+            self.ends.double(),
+            self.distance[..., None].double(),
+            self.log_velocity.double().exp()[:, None, None],
+            self.log_dispersion.double().exp()[:, None, None],
         )
-        shares = F.pad(gone / self.step_seconds, (2, 0)).diff(n=2)
+        shares = F.pad(gone / self.step_seconds, (2, 0)).diff(n=2).to(self.share)
         return shares.clamp(min=0) * self.kept
 
     def truncated(self) -> Tensor:

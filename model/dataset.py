@@ -336,6 +336,49 @@ class Pack:
         return (*self.forcings(end), self.past[:, :end])
 
 
+def stacked(
+    arrays: Sequence[np.ndarray], shape: tuple[int, ...], fill: float, device: torch.device
+) -> torch.Tensor:
+    """Arrays of one type padded at their last axes to `shape`."""
+    ahead = arrays[0].shape[: -len(shape)]
+    out = np.full((len(arrays), *ahead, *shape), fill, arrays[0].dtype)
+    for target, array in zip(out, arrays, strict=True):
+        target[(..., *map(slice, array.shape[-len(shape) :]))] = array
+    return torch.as_tensor(out, device=device)
+
+
+def make_sheds(heads: Sequence[HeadData], device: torch.device) -> Watersheds:
+    """What does not change in time of heads of one store."""
+    one = heads[0]
+    cells = 1 + max(head.share.size for head in heads)
+    rows, columns = (max(head.inside.shape[axis] for head in heads) for axis in (0, 1))
+
+    def of_cells(arrays: Sequence[np.ndarray]) -> torch.Tensor:
+        return stacked(arrays, (cells,), 0, device)
+
+    def image(arrays: Sequence[np.ndarray], fill: int) -> torch.Tensor:
+        return stacked(arrays, (rows, columns), fill, device)
+
+    empty = cells - 1
+    places = [
+        np.where(head.inside, np.cumsum(head.inside).reshape(head.inside.shape) - 1, empty)
+        for head in heads
+    ]
+    return Watersheds(
+        share=of_cells([head.share for head in heads]),
+        coverage=of_cells([head.coverage for head in heads]),
+        distance=of_cells([head.distance for head in heads]),
+        cell=image(places, empty),
+        window=image([np.ones(head.inside.shape, np.float32) for head in heads], 0),
+        rain_scale=torch.tensor([head.rain_scale for head in heads], device=device),
+        runoff_scale=torch.tensor([head.runoff_scale for head in heads], device=device),
+        runoff_mean=torch.tensor([head.runoff_mean for head in heads], device=device),
+        step_seconds=one.step_seconds,
+        interval_end=[head.interval_end for head in heads],
+        lags=[lags_needed(head.distance.max(), one.step_seconds) for head in heads],
+    )
+
+
 def make_pack(heads: Sequence[HeadData], spinup: int, device: torch.device) -> Pack:
     """Stack heads of one store.
 
@@ -348,44 +391,18 @@ def make_pack(heads: Sequence[HeadData], spinup: int, device: torch.device) -> P
             raise InputError(
                 f"watersheds {one.site_no} and {head.site_no} differ in time or channels"
             )
-    cells = 1 + max(head.share.size for head in heads)
-    rows, columns = (max(head.inside.shape[axis] for head in heads) for axis in (0, 1))
-
-    def stacked(arrays: Sequence[np.ndarray], shape: tuple[int, ...], fill: float) -> torch.Tensor:
-        """Arrays of one type padded at their last axes to `shape`."""
-        ahead = arrays[0].shape[: -len(shape)]
-        out = np.full((len(arrays), *ahead, *shape), fill, arrays[0].dtype)
-        for target, array in zip(out, arrays, strict=True):
-            target[(..., *map(slice, array.shape[-len(shape) :]))] = array
-        return torch.as_tensor(out, device=device)
+    sheds = make_sheds(heads, device)
+    cells = sheds.share.shape[1:]
 
     def of_cells(arrays: Sequence[np.ndarray]) -> torch.Tensor:
-        return stacked(arrays, (cells,), 0)
+        return stacked(arrays, cells, 0, device)
 
-    empty = cells - 1
-    places = [
-        np.where(head.inside, np.cumsum(head.inside).reshape(head.inside.shape) - 1, empty)
-        for head in heads
-    ]
     year = round(pd.Timedelta(days=365).total_seconds() / one.step_seconds)
     order = np.concatenate(
         [np.arange(-spinup, 0) % min(year, len(one.times)), np.arange(len(one.times))]
     )
     runoff = np.stack([head.runoff for head in heads])[:, order]
     runoff[:, :spinup] = np.nan
-    sheds = Watersheds(
-        share=of_cells([head.share for head in heads]),
-        coverage=of_cells([head.coverage for head in heads]),
-        distance=of_cells([head.distance for head in heads]),
-        cell=stacked(places, (rows, columns), empty),
-        window=stacked([np.ones(h.inside.shape, np.float32) for h in heads], (rows, columns), 0),
-        rain_scale=torch.tensor([head.rain_scale for head in heads], device=device),
-        runoff_scale=torch.tensor([head.runoff_scale for head in heads], device=device),
-        runoff_mean=torch.tensor([head.runoff_mean for head in heads], device=device),
-        step_seconds=one.step_seconds,
-        interval_end=[head.interval_end for head in heads],
-        lags=[lags_needed(head.distance.max(), one.step_seconds) for head in heads],
-    )
     season = season_of(one.dates.day_of_year.to_numpy()[order])
     waters, states, basins = [], [], []
     for head in heads:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from model import checkpoint
-from model.dataset import HeadData, Pack, make_pack
+from model.dataset import HeadData, Pack, make_pack, make_sheds
 from model.metrics import nse
 from model.network import DRY, DomST
 from model.settings import Settings
@@ -28,6 +28,7 @@ from model.settings import Settings
 PHYSICAL = ("log_velocity", "log_dispersion", "log_efficiency")
 RESTARTS = 3  # of a head whose loss is not finite, each at SLOWER times the learning rate before
 SLOWER = 0.3
+TOGETHER = 2**20  # cells times steps that a CPU encodes at once; more only costs page faults
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -62,16 +63,15 @@ def head_seed(seed: int, site_no: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{site_no}".encode()).digest()[:7], "big")
 
 
-def new_network(heads: Sequence[HeadData], settings: Settings, spinup: int) -> DomST:
+def new_network(heads: Sequence[HeadData], settings: Settings) -> DomST:
     """A pack's untrained network on the CPU: each head initialised alone, then stacked."""
+    cpu, forcings = torch.device("cpu"), len(heads[0].channels) - 1
     states = []
     for head in heads:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(head_seed(settings.seed, head.site_no))
-            alone = make_pack([head], spinup, torch.device("cpu"))
-            states.append(DomST(alone.sheds, len(head.channels) - 1, settings).state_dict())
-    pack = make_pack(heads, spinup, torch.device("cpu"))
-    network = DomST(pack.sheds, len(heads[0].channels) - 1, settings)
+            states.append(DomST(make_sheds([head], cpu), forcings, settings).state_dict())
+    network = DomST(make_sheds(heads, cpu), forcings, settings)
     for name, parameter in network.named_parameters():
         checkpoint.stack(parameter, [state[name] for state in states])
     return network
@@ -115,7 +115,7 @@ class Trainer:
     def __init__(self, heads: Sequence[HeadData], settings: Settings, device: torch.device) -> None:
         self.heads, self.settings = heads, settings
         self.pack: Pack = make_pack(heads, settings.warmup, device)
-        network = new_network(heads, settings, settings.warmup)
+        network = new_network(heads, settings)
         self.network = DomST(self.pack.sheds, len(heads[0].channels) - 1, settings).to(device)
         self.network.load_state_dict(network.state_dict())
         named = list(self.network.named_parameters())
@@ -184,15 +184,11 @@ class Trainer:
         """One gradient step of every head; returns the losses (H,)."""
         settings, pack = self.settings, self.pack
         starts, keep = (x.to(pack.runoff.device) for x in self.draw())
-        end = pack.spinup + self.heads[0].split.train.stop
         length = min(settings.stretch, self.heads[0].split.train.stop)
         offsets = torch.arange(-settings.warmup, length, device=starts.device)
         steps = starts[..., None] + offsets  # (H, B, W + L)
         head = torch.arange(len(starts), device=starts.device)[:, None, None]
-        if settings.windows:
-            inputs, routed = self._cut(steps)
-        else:
-            inputs, routed = (x[head, steps] for x in self.network.encode(*pack.forcings(end)))
+        inputs, routed = self.encode(steps)
         runoff = self.network.decode(inputs, routed, pack.past[head, steps], keep)
         losses = runoff_loss(
             runoff[..., settings.warmup :],
@@ -213,19 +209,34 @@ class Trainer:
                 self.average[name].lerp_(parameter, 1 - decay)
         return losses.detach()
 
-    def _cut(self, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """What `encode` says of steps (1, B, L), each stretch cut out and encoded by itself, with
-        the steps before it that its contribution block looks back at."""
-        (lags,) = self.pack.sheds.lags
-        pieces = []
-        for first, last in steps[0][:, [0, -1]].tolist():
-            reach = max(0, first - lags)
-            inputs, routed = self.network.encode(
-                *(series[:, reach : last + 1] for series in self.pack.forcings())
+    def encode(self, steps: Tensor) -> tuple[Tensor, ...]:
+        """What the network's `encode` says of stretches of steps (H, B, L).
+
+        Either all training steps are encoded and the stretches gathered, or the stretches are cut
+        out, each behind the steps that the contribution block looks back at, and encoded alone:
+        whichever is fewer steps. The usual form of the training, `windows`, always cuts.
+        """
+        pack, reach = self.pack, self.network.reach
+        head = torch.arange(len(steps), device=steps.device)[:, None, None]
+        end = pack.spinup + self.heads[0].split.train.stop
+        if not self.settings.windows and steps.shape[1] * (reach + steps.shape[2]) >= end:
+            return tuple(x[head, steps] for x in self.network.encode(*pack.forcings(end)))
+        before = steps[..., :1] + torch.arange(-reach, 0, device=steps.device)
+        cut = torch.cat([before, steps], -1)
+        together = cut.shape[1]
+        if not cut.is_cuda:
+            together = max(1, TOGETHER // (pack.water[0, 0].numel() * cut.shape[2]))
+        parts = []
+        for some in cut.split(together, 1):
+            # put one after the other they are a record like any other: what the block carries
+            # over from one to the next ends before the next one's steps begin
+            water, state, basin = (
+                x[head, some.clamp(min=0)].flatten(1, 2) for x in pack.forcings()
             )
-            pieces.append((inputs[:, first - reach :], routed[:, first - reach :]))
-        inputs, routed = (torch.stack(parts, 1) for parts in zip(*pieces, strict=True))
-        return inputs, routed
+            water = water * (some >= 0).flatten(1)[..., None, None]  # it is dry before the record
+            encoded = self.network.encode(water, state, basin)
+            parts.append([x.unflatten(1, some.shape[1:])[:, :, reach:] for x in encoded])
+        return tuple(torch.cat(series, 1) for series in zip(*parts, strict=True))
 
     def _clip(self) -> None:
         """Scale each head's gradient to a norm of at most `clip`."""

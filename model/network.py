@@ -25,6 +25,7 @@ from model.settings import Settings
 from model.soil import CAPACITIES
 
 PATCH = 4  # cells: side of the patches that the convolution sees, and its stride
+PIECE = 4096  # steps of a record that are encoded together when it is simulated
 DRY = 0.01  # mm, keeps the square root's slope finite
 WATERS = 1 + len(CAPACITIES)  # rain, and what each soil store sheds of it
 CELL_MEMORY_DAYS = (10.0, 60.0)  # of the wetness of a cell
@@ -76,7 +77,7 @@ class Watersheds:
         cell = F.pad(self.cell, (0, columns, 0, rows), value=empty)
         tiles = cell.unflatten(2, (-1, PATCH)).unflatten(1, (-1, PATCH)).transpose(2, 3)
         tiles = tiles.flatten(3).flatten(1, 2)
-        touched = (tiles < empty).any(-1) # (H, tiles)
+        touched = (tiles < empty).any(-1)  # (H, tiles)
         own = touched.sum(-1)
         order = (~touched).to(torch.int8).argsort(dim=-1, stable=True)[:, : int(own.max())]
         tiles = tiles.gather(1, order[..., None].expand(-1, -1, PATCH * PATCH))
@@ -173,7 +174,9 @@ class ImageEncoder(nn.Module):
         patches = self.inside.shape[-1]
         place = self.bias[:, None]  # (H, 1, 1, F')
         for layer, kernel in zip(self.static.unbind(1), self.kernel[:, -2:].unbind(1), strict=True):
-            place = place + (layer.gather(-1, self.patch).view(heads, 1, patches, 16) @ kernel[:, None])
+            place = place + (
+                layer.gather(-1, self.patch).view(heads, 1, patches, 16) @ kernel[:, None]
+            )
         index = self.patch[:, None].expand(-1, steps, -1)
         x = place.expand(-1, steps, -1, -1).flatten(1, 2)
         for layer, kernel in zip(images, self.kernel.unbind(1), strict=False):
@@ -295,9 +298,23 @@ class DomST(nn.Module):
         corrected = runoff + share[:, None] * error + slope[:, None] * trend
         return torch.cat([runoff, corrected.clamp(min=0)], 1)
 
+    @property
+    def reach(self) -> int:
+        """Steps before a step that its encoding looks back at."""
+        return 0 if self.contribution is None else self.contribution.lags - 1
+
     def forward(self, water: Tensor, state: Tensor, basin: Tensor, past: Tensor) -> Tensor:
-        """Runoff [mm per step], (H, T), in one go from the first step to the last."""
-        inputs, routed = self.encode(water, state, basin)
+        """Runoff [mm per step], (H, T), from the first step to the last.
+
+        Encoded piece by piece, so that memory is that of a piece besides the forcings and the few
+        series that the LSTM sees.
+        """
+        pieces = []
+        for first in range(0, water.shape[1], PIECE):
+            start = max(0, first - self.reach)
+            piece = self.encode(*(x[:, start : first + PIECE] for x in (water, state, basin)))
+            pieces.append([x[:, first - start :] for x in piece])
+        inputs, routed = (torch.cat(parts, 1) for parts in zip(*pieces, strict=True))
         readouts = self.decode(inputs[:, None], routed[:, None], past[:, None])
         if self.history:
             readouts = readouts[:, readouts.shape[1] // 2 :]
@@ -327,9 +344,11 @@ def antecedent_wetness(
         rain: (T, ...) [mm per step].
         usual: (...) mean over the training years [mm per step].
     """
-    maps = []
-    for days in memory_days:
+    maps = np.empty((len(rain), len(memory_days), *usual.shape), np.float32)
+    for i, days in enumerate(memory_days):
         keep = math.exp(-1 / (days * steps_per_day))
         wet, _ = lfilter([1 - keep], [1, -keep], rain, axis=0, zi=keep * usual[None])
-        maps.append(np.where(usual > 0, wet / np.maximum(usual, 1e-6) - 1, 0))
-    return np.stack(maps, 1).astype(np.float32)
+        wet /= np.maximum(usual, 1e-6)
+        wet -= 1
+        maps[:, i] = np.where(usual > 0, wet, 0)
+    return maps

@@ -76,9 +76,7 @@ def soil_stores(
     shape = (len(rain), capacity.size, rain.shape[1])
     excess, filling = np.empty(shape, np.float32), np.empty(shape, np.float32)
     for steps in (slice(0, first_year), slice(None)):
-        _fill(
-            rain[steps], demand[steps], capacity, step_days, level, excess[steps], filling[steps]
-        )
+        _fill(rain[steps], demand[steps], capacity, step_days, level, excess[steps], filling[steps])
     return excess, filling
 
 

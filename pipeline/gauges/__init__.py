@@ -22,8 +22,8 @@ __all__ = [
     "MIN_VALID",
     "GaugeRecord",
     "on_steps",
-    "shift_seconds",
     "read_gauges",
+    "shift_seconds",
     "site_number",
 ]
 

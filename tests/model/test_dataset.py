@@ -64,13 +64,33 @@ def test_impossible_years_are_refused(validation: list[int], test: list[int], me
 def test_spinup_is_the_end_of_the_first_year(make_head: Make) -> None:
     head = make_head("01")
     pack = make_pack([head], 100, CPU)
-    rain = pack.rain[0, :, :-1].numpy()
+    rain = pack.water[0, :, 0, :-1].numpy()
     np.testing.assert_array_equal(rain[:100], head.forcing[265:365, 0])
     np.testing.assert_array_equal(rain[100:], head.forcing[:, 0])
-    assert (pack.rain[0, :, -1] == 0).all(), "the last cell is empty"
+    assert (pack.water[0, ..., -1] == 0).all(), "the last cell is empty"
     assert pack.runoff[0, :100].isnan().all()
     # the season runs on from the spin-up into the record
     assert (pack.basin[0, :, :2].diff(dim=0).norm(dim=1) < 0.04).all()
+
+
+def test_forcings_are_those_of_the_step_in_which_discharge_was_last_measured(
+    tiny_store: Path, tmp_path: Path
+) -> None:
+    """Intervals that end 6 hours into the next day are paired with its rain."""
+    site = next(iter(survey_store(str(tiny_store)).pixels))
+    level = load_head(str(tiny_store), site)
+    assert level.interval_end == level.step_seconds
+    store = tmp_path / "store.zarr"
+    shutil.copytree(tiny_store, store)
+    group = zarr.open_group(store / "watersheds" / site, mode="r+")
+    group.attrs["discharge_shift_s"] = 6 * 3600.0
+    shifted = load_head(str(store), site)
+    assert shifted.interval_end == 6 * 3600.0
+    np.testing.assert_array_equal(shifted.forcing, level.forcing[1:])
+    np.testing.assert_array_equal(shifted.demand, level.demand[1:])
+    np.testing.assert_array_equal(shifted.discharge, level.discharge[:-1])
+    np.testing.assert_array_equal(shifted.times, level.times[:-1])
+    assert shifted.split.test.sum() == level.split.test.sum() - 1, "the last step has no next one"
 
 
 def test_packs_refuse_heads_of_different_times(make_head: Make) -> None:

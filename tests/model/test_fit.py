@@ -205,6 +205,52 @@ def test_windows_cut_out_teach_what_windows_of_one_encoding_teach(
         torch.testing.assert_close(weights[0][name], weights[1][name], rtol=2e-2, atol=1e-3)
 
 
+@pytest.mark.parametrize("together", [2**20, 1])
+def test_stretches_encoded_alone_teach_what_the_encoded_record_teaches(
+    make_head: Make, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    """At both ends of the record and across each other, in a pack of unequal heads."""
+    monkeypatch.setattr("model.fit.TOGETHER", together)
+    heads = [make_head("01", 9, 4), make_head("02", 3, 7)]
+    trainer = Trainer(heads, QUICK, CPU)
+    network, pack = trainer.network, trainer.pack
+    assert len(set(pack.sheds.lags)) == 2
+    end = QUICK.warmup + heads[0].split.train.stop
+    starts = torch.tensor([[0, 20, 300, end - 90], [end - 90, 400, 2, 390]])
+    steps = starts[..., None] + torch.arange(90)
+    head = torch.arange(2)[:, None, None]
+    alone = trainer.encode(steps)
+    whole = [x[head, steps] for x in network.encode(*pack.forcings(end))]
+    gradients = []
+    for encoded in (alone, whole):
+        trainer.optimiser.zero_grad()
+        torch.stack([x.square().mean() for x in encoded]).sum().backward()
+        named = network.named_parameters()
+        gradients.append({n: p.grad.clone() for n, p in named if p.grad is not None})
+    assert len(gradients[0]) > 8
+    torch.testing.assert_close(list(alone), whole)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("warmup", [60, 600])
+def test_no_more_steps_are_encoded_than_needed(
+    make_head: Make, monkeypatch: pytest.MonkeyPatch, warmup: int
+) -> None:
+    trainer = Trainer([make_head("01")], QUICK.model_copy(update={"warmup": warmup}), CPU)
+    encode, seen = trainer.network.encode, []
+
+    def counted(rain: torch.Tensor, *rest: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(rain.shape[1])
+        return encode(rain, *rest)
+
+    monkeypatch.setattr(trainer.network, "encode", counted)
+    trainer.step()
+    alone = QUICK.batch * (trainer.network.reach + warmup + QUICK.stretch)
+    record = warmup + trainer.heads[0].split.train.stop
+    assert (alone < record) == (warmup == 60)
+    assert seen == [min(alone, record)]
+
+
 def test_learning_rate_rises_and_falls() -> None:
     rates = [learning_rate(u, QUICK) for u in range(QUICK.updates)]
     peak = int(np.argmax(rates))

@@ -10,7 +10,7 @@ import torch
 
 from model.dataset import HeadData, make_pack
 from model.fit import new_network
-from model.network import DomST, antecedent_wetness, season_of
+from model.network import PATCH, DomST, antecedent_wetness, season_of
 from model.settings import Settings
 
 Make = Callable[..., HeadData]
@@ -28,7 +28,7 @@ Inputs = tuple[torch.Tensor, ...]
 def build(heads: list[HeadData], settings: Settings) -> tuple[DomST, Inputs]:
     """A network that has learned a little, in double precision, and the first 400 steps."""
     pack = make_pack(heads, settings.warmup, CPU)
-    network = new_network(heads, settings, settings.warmup).double()
+    network = new_network(heads, settings).double()
     if network.contribution is not None:
         torch.nn.init.normal_(network.contribution.state_weight, std=0.3)
     return network, tuple(x.double() for x in pack.inputs(400))
@@ -36,11 +36,11 @@ def build(heads: list[HeadData], settings: Settings) -> tuple[DomST, Inputs]:
 
 def test_a_head_alone_is_the_same_head_in_a_pack(make_head: Make, settings: Settings) -> None:
     heads = [make_head("01", 9, 4), make_head("02", 3, 11), make_head("03", 5, 5)]
-    together = new_network(heads, settings, settings.warmup)
+    together = new_network(heads, settings)
     pack = make_pack(heads, settings.warmup, CPU)
     runoff = together(*pack.inputs())
     for i, head in enumerate(heads):
-        alone = new_network([head], settings, settings.warmup)
+        alone = new_network([head], settings)
         own = make_pack([head], settings.warmup, CPU)
         torch.testing.assert_close(alone(*own.inputs())[0], runoff[i], rtol=1e-4, atol=1e-5)
 
@@ -54,6 +54,15 @@ def test_heads_of_a_pack_never_mix(make_head: Make, settings: Settings) -> None:
     assert rain.grad[1].abs().sum() == 0
     for parameter in network.parameters():
         assert parameter.grad is None or parameter.grad[1].abs().sum() == 0
+
+
+def test_a_record_in_pieces_is_the_record_in_one_go(
+    make_head: Make, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, inputs = build([make_head("01"), make_head("02", 3, 9)], settings)
+    whole = network(*inputs)
+    monkeypatch.setattr("model.network.PIECE", 37)
+    torch.testing.assert_close(network(*inputs), whole)
 
 
 def test_runoff_depends_on_no_later_rain(make_head: Make, settings: Settings) -> None:
@@ -123,16 +132,24 @@ def test_wetness_is_the_weighted_mean_of_past_rain() -> None:
         assert found[t] == pytest.approx(expected / 3.0 - 1, rel=1e-5)
 
 
-def test_an_image_shows_each_cell_where_it_lies(make_head: Make) -> None:
+def test_patches_show_each_cell_where_it_lies(make_head: Make) -> None:
+    """Put back on the map they are the rain there, and nothing elsewhere."""
     heads = [make_head("01", 6, 5), make_head("02", 3, 9)]
     pack = make_pack(heads, 60, CPU)
-    images = pack.sheds.image(pack.rain[:, 100:103])
-    assert images.shape == (2, 3, 6, 9)
-    for head, image in zip(heads, images, strict=True):
-        expected = np.zeros((3, 6, 9), np.float32)
-        rows, columns = head.inside.shape
-        expected[:, :rows, :columns][:, head.inside] = head.forcing[40:43, 0]
-        np.testing.assert_array_equal(image.numpy(), expected)
+    patch, inside = pack.sheds.patches()
+    for row, head in enumerate(heads):
+        expected = np.pad(np.zeros(head.inside.shape), ((0, -head.inside.shape[0] % PATCH), (0, 3)))
+        expected[: head.inside.shape[0], : head.inside.shape[1]][head.inside] = head.forcing[40, 0]
+        tiles = [
+            expected[y : y + PATCH, x : x + PATCH].ravel()
+            for y in range(0, expected.shape[0], PATCH)
+            for x in range(0, head.inside.shape[1], PATCH)
+        ]
+        touched = [tile for tile in tiles if (tile > 0).any()]
+        found = pack.water[row, 100, 0][patch[row]].numpy()
+        np.testing.assert_array_equal(found[: len(touched)], touched)
+        assert (found[len(touched) :] == 0).all()
+        assert inside[row].sum() == len(touched)
 
 
 def test_empty_cells_hold_nothing(make_head: Make) -> None:
@@ -140,13 +157,13 @@ def test_empty_cells_hold_nothing(make_head: Make) -> None:
     empty = pack.sheds.share == 0
     assert empty.any(1).all(), "places outside a watershed show an empty cell"
     for head, none in enumerate(empty):
-        assert (pack.rain[head, :, none] == 0).all()
+        assert (pack.water[head, ..., none] == 0).all()
         assert (pack.state[head, :, :, none] == 0).all()
 
 
 def test_runoff_is_never_negative(make_head: Make, settings: Settings) -> None:
-    network, (rain, state, *rest) = build([make_head("01")], settings)
-    assert (network(rain * 50, state * 9, *rest) >= 0).all()
+    network, (water, state, *rest) = build([make_head("01")], settings)
+    assert (network(water * 50, state * 9, *rest) >= 0).all()
 
 
 def test_season_goes_round_once_a_year() -> None:

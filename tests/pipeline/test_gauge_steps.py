@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.gauges import FLAGS, GaugeRecord, on_steps, read_gauges
+from pipeline.gauges import FLAGS, GaugeRecord, on_steps, read_gauges, shift_seconds
 from pipeline.schema import Period
 from pipeline.store import open_gauges
 from tests.pipeline.handmade import BOXES, World
@@ -290,3 +291,19 @@ def test_instants_reach_the_store_by_the_catalogs_rule(world: World) -> None:
         np.testing.assert_allclose(discharge, np.tile(expected, (2, 1)), rtol=1e-5)
         missing = np.isnan(expected)
         np.testing.assert_array_equal(stored.flag.values == FLAGS["missing"], [missing, missing])
+
+
+def test_by_how_much_a_day_ends_after_its_step() -> None:
+    """A day of Central Standard Time ends 18 hours after a step that ends at 12 UTC."""
+    period = Period(step="day", start=datetime(2020, 1, 1, 12), end=datetime(2020, 1, 11, 12))
+    start = pd.date_range("2020-01-02 06:00", periods=5, freq="D", unit="ns")
+    record = GaugeRecord(
+        "01", start, timedelta(days=1), np.ones(5), np.ones(5, np.uint8), Path("made")
+    )
+    assert shift_seconds(record, period) == 18 * 3600
+    level = replace(record, start=start + pd.Timedelta(hours=6))
+    assert shift_seconds(level, period) == 0
+    moved = replace(record, start=start - pd.to_timedelta([0, 0, 0, 1, 1], "h"))
+    assert shift_seconds(moved, period) == 18 * 3600, "two days of daylight saving"
+    instants = replace(record, interval=timedelta(0))
+    assert shift_seconds(instants, period) == 0

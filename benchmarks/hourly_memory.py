@@ -1,0 +1,117 @@
+"""Memory of a worker that trains a head on ten hourly years of 300 cells.
+
+    python -m benchmarks.hourly_memory [--updates N] [--json FILE]
+
+Writes a store with one made-up watershed, trains it as `model.train` does, from reading the
+watershed to its report, and asks the worker for the most memory that it ever held. Few updates do:
+every one of them takes what the first took.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+import xarray as xr
+import zarr
+from rich.console import Console
+
+from benchmarks.synthetic import CELL_AREA, make_head
+from model.dataset import HeadData
+from model.run import Run
+from model.settings import Settings
+from model.train import train
+from pipeline.cluster import make_client
+from pipeline.store import LAYOUT, PROGRESS
+
+ROWS, COLUMNS, YEARS = 20, 22, 10
+GIB = 2**30
+
+
+def write_store(head: HeadData, path: Path) -> None:
+    """A store of one watershed, with what `model` reads of it."""
+    root = zarr.open_group(path, mode="w", zarr_format=3)
+    root.attrs.update(layout=LAYOUT, title="made up", synthetic=True, provenance={})
+    root.create_array(PROGRESS, data=np.ones(1, np.uint64))
+    root.create_array("gauges/gauge", data=np.array([head.site_no], np.dtypes.StringDType()))
+
+    def on_map(values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+        """Values (..., N) of cells as fields (..., y, x)."""
+        field = np.zeros((*values.shape[:-1], *head.inside.shape), np.float32)
+        field[..., head.inside] = values
+        return ("time", "y", "x")[-field.ndim :], field
+
+    shed = xr.Dataset(
+        {
+            **{name: on_map(head.forcing[:, i]) for i, name in enumerate(head.channels)},
+            "coverage": on_map(head.coverage),
+            "flow_distance": on_map(head.distance),
+            "cell_area": (("y", "x"), np.full(head.inside.shape, CELL_AREA)),
+            "discharge": ("time", head.discharge),
+            "runoff": ("time", head.runoff),
+        },
+        coords={"time": head.times},
+        attrs={"name": head.name, "drainage_area_m2": head.area, "synthetic": True},
+    )
+    group = f"watersheds/{head.site_no}"
+    shed.to_zarr(path, group=group, mode="a", consolidated=False, zarr_format=3)
+
+
+def peak() -> int:
+    """The most bytes that this process has held (Linux)."""
+    (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x)
+    return int(line.split()[1]) * 1024
+
+
+def measure(updates: int) -> dict[str, Any]:
+    """Train one head on one worker: the worker's peak, before and after, and seconds."""
+    head = make_head(1, ROWS, COLUMNS, YEARS, step_hours=1)
+    settings = Settings(updates=updates)
+    with TemporaryDirectory() as temporary:
+        store = Path(temporary, "store.zarr")
+        write_store(head, store)
+        with make_client(processes=True, workers=1) as client:
+            (before,) = client.run(peak).values()
+            began = time.perf_counter()
+            metrics = train(str(store), Run(Path(temporary, "run")), settings, client, Console())
+            seconds = time.perf_counter() - began
+            (after,) = client.run(peak).values()
+    (scores,) = metrics["heads"]
+    return {
+        "steps": len(head.times),
+        "cells": head.share.size,
+        "forcings_bytes": head.forcing.nbytes,
+        "worker_before_bytes": before,
+        "worker_peak_bytes": after,
+        "updates": updates,
+        "fit_seconds": scores["seconds"],
+        "seconds": seconds,
+        "torch": torch.__version__,
+    }
+
+
+def main(
+    updates: Annotated[int, typer.Option(min=1, help="of the head's training")] = 25,
+    json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
+) -> None:
+    """Measure the memory of a worker on a long hourly record."""
+    report = measure(updates)
+    print(
+        f"{report['steps']:,} steps, {report['cells']} cells, forcings "
+        f"{report['forcings_bytes'] / GIB:.2f} GiB; a worker's peak "
+        f"{report['worker_peak_bytes'] / GIB:.2f} GiB, {report['worker_before_bytes'] / GIB:.2f} "
+        f"before; {updates} updates in {report['fit_seconds']:.0f} s, "
+        f"{report['seconds']:.0f} s with data, scores and report"
+    )
+    if json_file:
+        json_file.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)
