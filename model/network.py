@@ -21,10 +21,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.contribution import Contribution
-from model.settings import Settings
+from model.settings import Precision, Settings
 
 IMAGE_STRIDE = 4  # two convolutions of stride 2: a location of the encoded image is 4 x 4 cells
 PIECE = 4096  # steps of a record that are encoded together when it is simulated
+BATCHED_HEADS = 4  # from so many on a GPU steps all heads' LSTMs at once
+BF16_DEVICES = ("cuda",)  # the others compute in fp32 whatever the setting
 DRY = 0.01  # mm, keeps the square root's slope finite
 CELL_MEMORY_DAYS = (10.0, 60.0)  # of the wetness of a cell
 BASIN_MEMORY_DAYS = (5.0, 20.0, 60.0, 180.0)  # of the wetness of the basin
@@ -66,6 +68,12 @@ class Watersheds:
         return cells.gather(-1, index).unflatten(-1, self.cell.shape[1:])
 
 
+def products(precision: Precision, device: torch.device) -> torch.autocast:
+    """The context in which a device takes matrix products and convolutions in `precision`."""
+    reduced = precision == "bf16" and device.type in BF16_DEVICES
+    return torch.autocast(device.type, torch.bfloat16, enabled=reduced)
+
+
 class HeadLinear(nn.Module):
     """H linear maps: (H, ..., in) to (H, ..., out)."""
 
@@ -98,10 +106,15 @@ class HeadConv(nn.Module):
 
 
 class HeadLSTM(nn.Module):
-    """H LSTMs: (H, B, L, I) to (H, B, L, M), each in the fused kernel of its device."""
+    """H LSTMs: (H, B, L, I) to (H, B, L, M).
 
-    def __init__(self, heads: int, inputs: int, hidden: int) -> None:
+    Fused kernels take one head after the other; a GPU that has many heads takes them all a step
+    at a time instead, in kernels that a CUDA graph launches.
+    """
+
+    def __init__(self, heads: int, inputs: int, hidden: int, precision: Precision) -> None:
         super().__init__()
+        self.precision: Precision = precision
         self.input_weight = nn.Parameter(torch.empty(heads, 4 * hidden, inputs))
         self.hidden_weight = nn.Parameter(torch.empty(heads, 4 * hidden, hidden))
         self.bias = nn.Parameter(torch.zeros(heads, 4 * hidden))
@@ -112,6 +125,25 @@ class HeadLSTM(nn.Module):
         self.bias.data[:, hidden : 2 * hidden] = 1.0  # the forget gate starts open
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.stepped(x) if x.is_cuda and len(x) >= BATCHED_HEADS else self.fused(x)
+
+    def stepped(self, x: Tensor) -> Tensor:
+        """All heads at once, a step at a time; the recurrence in the precision of `x`."""
+        with products(self.precision, x.device):
+            fed = torch.baddbmm(self.bias[:, None], x.flatten(1, 2), self.input_weight.mT)
+        fed = fed.to(x.dtype).view(*x.shape[:3], -1)
+        weight = self.hidden_weight.mT
+        hidden = cell = x.new_zeros(*x.shape[:2], weight.shape[1])
+        outputs = []
+        for step in fed.unbind(2):
+            enter, forget, new, leave = torch.baddbmm(step, hidden, weight).chunk(4, -1)
+            cell = forget.sigmoid() * cell + enter.sigmoid() * new.tanh()
+            hidden = leave.sigmoid() * cell.tanh()
+            outputs.append(hidden)
+        return torch.stack(outputs, 2)
+
+    def fused(self, x: Tensor) -> Tensor:
+        """Head after head, each in the device's own kernel (cuDNN's knows no bf16)."""
         outputs = []
         for one, w_in, w_hidden, bias in zip(
             x, self.input_weight, self.hidden_weight, self.bias, strict=True
@@ -162,7 +194,7 @@ class ImageEncoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         heads, steps = images.shape[:2]
         x = self.first(images.transpose(0, 1).flatten(1, 2))  # (T, H C', Y/2, X/2)
-        x = F.silu(x + self.place(self.static)) * self.padding
+        x = F.silu(x + self.place(self.static)) * self.padding.to(x.dtype)
         x = F.silu(self.second(x))  # (T, H C', Y/4, X/4)
         logits = self.location.masked_fill(~self.inside, -torch.inf)
         pool = logits.flatten(2).softmax(-1)  # (H, R, Y/4 X/4)
@@ -200,7 +232,8 @@ class DomST(nn.Module):
         inputs = 2 + (2 if settings.contribution else 0) + forcings + len(CELL_MEMORY_DAYS)
         inputs += SEASON + len(BASIN_MEMORY_DAYS)
         inputs += settings.image_features if settings.cnn else 0
-        self.lstm = HeadLSTM(heads, inputs, settings.hidden)
+        self.precision: Precision = settings.precision
+        self.lstm = HeadLSTM(heads, inputs, settings.hidden, settings.precision)
         outputs = (3 if settings.contribution else 1) + (2 if settings.history else 0)
         self.history = settings.history
         self.output = HeadLinear(heads, settings.hidden, outputs, 0.3)
@@ -238,7 +271,9 @@ class DomST(nn.Module):
             layers = torch.stack(amounts, 2) / scale[..., None, None]
             layers = torch.cat([layers, state[:, :, : self.forcings]], 2)
             images = sheds.image(layers.flatten(1, 2)).unflatten(1, layers.shape[1:3])
-            inputs.append(self.encoder(images))
+            with products(self.precision, images.device):
+                encoded = self.encoder(images)
+            inputs.append(encoded.to(rain.dtype))
         return torch.cat(inputs, -1), routed
 
     def decode(
