@@ -112,7 +112,6 @@ def save_progress(trainer: Trainer, folder: Path) -> None:
     state = trainer.tensors()
     for i, head in enumerate(trainer.heads):
         tensors = {name: own_size(name, value[i : i + 1], head) for name, value in state.items()}
-        tensors["generator"] = trainer.generators[i].get_state()
         about = {
             "format": FORMAT,
             "update": trainer.update,
@@ -146,8 +145,7 @@ def load_progress(trainer: Trainer, folder: Path) -> None:
     (trainer.update,) = done
     for name, target in trainer.tensors().items():
         stack(target, [tensors[name] for tensors, _ in files])
-    for i, (tensors, about) in enumerate(files):
-        trainer.generators[i].set_state(tensors["generator"])
+    for i, (_, about) in enumerate(files):
         trainer.best_nse[i], trainer.best_update[i] = about["best_nse"], about["best_update"]
         trainer.rate[i] = about["rate"]
     trainer.safe = trainer.snapshot()

@@ -11,12 +11,11 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
-import xarray as xr
 
 from model.contribution import lags_needed
 from model.network import (
@@ -29,7 +28,9 @@ from model.network import (
 from model.soil import evaporation_demand, soil_stores
 from pipeline.catalog import PRECIPITATION
 from pipeline.errors import InputError
-from pipeline.store import list_sites, open_region, open_store, open_watershed
+
+if TYPE_CHECKING:  # a store is read with more packages than training on what was read needs
+    import xarray as xr
 
 log = logging.getLogger(__name__)
 DAY_SECONDS = 86_400.0
@@ -120,6 +121,8 @@ def survey_store(store: str) -> Survey:
     Raises:
         InputError: no store, an unfinished one, or one without watersheds.
     """
+    from pipeline.store import list_sites, open_store, open_watershed
+
     sites = list_sites(store)
     if not sites:
         raise InputError(f"{store}: holds no watershed: expected at least one to train a head for")
@@ -197,6 +200,8 @@ def load_head(
     Raises:
         InputError: no such watershed, no discharge or no variation of it in the training years.
     """
+    from pipeline.store import open_watershed
+
     with open_watershed(store, site_no) as data:
         shed = _on_region(store, data).load() if region else data.load()
     times = pd.DatetimeIndex(shed["time"].values)
@@ -275,6 +280,10 @@ def load_head(
 
 def _on_region(store: str, shed: xr.Dataset) -> xr.Dataset:
     """A watershed with the region's forcings, its own static layers laid out on the region."""
+    import xarray as xr
+
+    from pipeline.store import open_region
+
     region = open_region(store)
     forcings = [name for name, field in shed.data_vars.items() if field.dims == ("time", "y", "x")]
     place = {"y": region["y"], "x": region["x"]}

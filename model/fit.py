@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from model import checkpoint
+from model.capture import Captured
 from model.dataset import HeadData, Pack, make_pack, make_sheds
 from model.metrics import nse
 from model.network import DRY, DomST
@@ -58,9 +59,11 @@ class Diverged:
         )
 
 
-def head_seed(seed: int, site_no: str) -> int:
-    """A head's own seed: it depends on the run's seed and the gauge, not on the placement."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{site_no}".encode()).digest()[:7], "big")
+def head_seed(seed: int, site_no: str, update: int | None = None) -> int:
+    """A head's own seed, of its start or of an update: it depends on the run's seed and the gauge,
+    not on the placement, nor on what was drawn before."""
+    of = f"{seed}/{site_no}" if update is None else f"{seed}/{site_no}/{update}"
+    return int.from_bytes(hashlib.sha256(of.encode()).digest()[:7], "big")
 
 
 def new_network(heads: Sequence[HeadData], settings: Settings) -> DomST:
@@ -133,10 +136,8 @@ class Trainer:
         self.best_update = torch.zeros(len(heads), dtype=torch.int64)
         self.rate = torch.ones(len(heads), dtype=torch.float64)  # SLOWER ** restarts
         self.update = 0
-        self.generators = [
-            torch.Generator().manual_seed(head_seed(settings.seed, head.site_no) + 1)
-            for head in heads
-        ]
+        self.ahead: tuple[Tensor, Tensor] | None = None  # the next update's draw
+        self.captured: Captured | None = None
         self.safe = self.snapshot()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -159,18 +160,20 @@ class Trainer:
         """A copy of `tensors`."""
         return {name: value.detach().clone() for name, value in self.tensors().items()}
 
-    def draw(self) -> tuple[Tensor, Tensor]:
-        """This update's stretches and dropout, drawn on the CPU from each head's own generator.
+    def draw(self, update: int) -> tuple[Tensor, Tensor]:
+        """Stretches and dropout of an update, drawn on the CPU from each head's own seed.
 
         Returns:
             (H, B) first step with loss of each stretch, counted in the pack's steps, and
-            (H, B, 1, M) dropout masks.
+            (H, B, 1, M) dropout masks; in pinned memory for a GPU.
         """
         settings, spinup = self.settings, self.pack.spinup
         record = self.heads[0].split.train.stop
         length = min(settings.stretch, record)
         starts, masks = [], []
-        for generator in self.generators:
+        for head in self.heads:
+            seed = head_seed(settings.seed, head.site_no, update)
+            generator = torch.Generator().manual_seed(seed)
             # half a stretch beyond each end, clipped: the record's ends are drawn as often
             low, high = -(length // 2), record - length + length // 2
             start = torch.randint(low, high + 1, (settings.batch,), generator=generator)
@@ -178,12 +181,15 @@ class Trainer:
             keep = 1 - settings.dropout
             mask = torch.rand(settings.batch, 1, settings.hidden, generator=generator) < keep
             masks.append(mask / keep)
-        return torch.stack(starts), torch.stack(masks)
+        drawn = torch.stack(starts), torch.stack(masks)
+        if self.pack.runoff.is_cuda:
+            return drawn[0].pin_memory(), drawn[1].pin_memory()
+        return drawn
 
-    def step(self) -> Tensor:
-        """One gradient step of every head; returns the losses (H,)."""
+    def gradients(self, starts: Tensor, keep: Tensor) -> Tensor:
+        """Losses (H,) of a draw; their gradients are left in the parameters."""
         settings, pack = self.settings, self.pack
-        starts, keep = (x.to(pack.runoff.device) for x in self.draw())
+        starts, keep = (x.to(pack.runoff.device, non_blocking=True) for x in (starts, keep))
         length = min(settings.stretch, self.heads[0].split.train.stop)
         offsets = torch.arange(-settings.warmup, length, device=starts.device)
         steps = starts[..., None] + offsets  # (H, B, W + L)
@@ -198,6 +204,16 @@ class Trainer:
         )
         self.optimiser.zero_grad()
         losses.sum().backward()
+        return losses.detach()
+
+    def step(self) -> Tensor:
+        """One gradient step of every head; returns the losses (H,)."""
+        settings, device = self.settings, self.pack.runoff.device
+        drawn = self.ahead or self.draw(self.update)
+        if settings.capture and device.type == "cuda" and self.captured is None:
+            self.captured = Captured(self.gradients, drawn, device)
+        losses = (self.captured or self.gradients)(*drawn)
+        self.ahead = self.draw(self.update + 1)  # while a GPU computes
         self._clip()
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.update, settings) * group["times"]
@@ -207,7 +223,7 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in self.network.named_parameters():
                 self.average[name].lerp_(parameter, 1 - decay)
-        return losses.detach()
+        return losses
 
     def encode(self, steps: Tensor) -> tuple[Tensor, ...]:
         """What the network's `encode` says of stretches of steps (H, B, L).
@@ -283,7 +299,6 @@ class Trainer:
             )
         for name in ("best_nse", "best_update", "rate"):
             getattr(rest, name).copy_(getattr(self, name)[list(rows)])
-        rest.generators = [self.generators[row] for row in rows]
         rest.safe = rest.snapshot()
         return rest
 

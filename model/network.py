@@ -21,11 +21,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.contribution import Contribution
-from model.settings import Settings
+from model.settings import Precision, Settings
 from model.soil import CAPACITIES
 
 PATCH = 4  # cells: side of the patches that the convolution sees, and its stride
 PIECE = 4096  # steps of a record that are encoded together when it is simulated
+BATCHED_HEADS = 4  # from so many on a GPU steps all heads' LSTMs at once
+BF16_DEVICES = ("cuda",)  # the others compute in fp32 whatever the setting
 DRY = 0.01  # mm, keeps the square root's slope finite
 WATERS = 1 + len(CAPACITIES)  # rain, and what each soil store sheds of it
 CELL_MEMORY_DAYS = (10.0, 60.0)  # of the wetness of a cell
@@ -85,6 +87,12 @@ class Watersheds:
         return torch.where(inside[..., None], tiles, empty), inside
 
 
+def products(precision: Precision, device: torch.device) -> torch.autocast:
+    """The context in which a device takes matrix products and convolutions in `precision`."""
+    reduced = precision == "bf16" and device.type in BF16_DEVICES
+    return torch.autocast(device.type, torch.bfloat16, enabled=reduced)
+
+
 class HeadLinear(nn.Module):
     """H linear maps: (H, ..., in) to (H, ..., out)."""
 
@@ -101,10 +109,15 @@ class HeadLinear(nn.Module):
 
 
 class HeadLSTM(nn.Module):
-    """H LSTMs: (H, B, L, I) to (H, B, L, M), each in the fused kernel of its device."""
+    """H LSTMs: (H, B, L, I) to (H, B, L, M).
 
-    def __init__(self, heads: int, inputs: int, hidden: int) -> None:
+    Fused kernels take one head after the other; a GPU that has many heads takes them all a step
+    at a time instead, in kernels that a CUDA graph launches.
+    """
+
+    def __init__(self, heads: int, inputs: int, hidden: int, precision: Precision) -> None:
         super().__init__()
+        self.precision: Precision = precision
         self.input_weight = nn.Parameter(torch.empty(heads, 4 * hidden, inputs))
         self.hidden_weight = nn.Parameter(torch.empty(heads, 4 * hidden, hidden))
         self.bias = nn.Parameter(torch.zeros(heads, 4 * hidden))
@@ -115,6 +128,25 @@ class HeadLSTM(nn.Module):
         self.bias.data[:, hidden : 2 * hidden] = 1.0  # the forget gate starts open
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.stepped(x) if x.is_cuda and len(x) >= BATCHED_HEADS else self.fused(x)
+
+    def stepped(self, x: Tensor) -> Tensor:
+        """All heads at once, a step at a time; the recurrence in the precision of `x`."""
+        with products(self.precision, x.device):
+            fed = torch.baddbmm(self.bias[:, None], x.flatten(1, 2), self.input_weight.mT)
+        fed = fed.to(x.dtype).view(*x.shape[:3], -1)
+        weight = self.hidden_weight.mT
+        hidden = cell = x.new_zeros(*x.shape[:2], weight.shape[1])
+        outputs = []
+        for step in fed.unbind(2):
+            enter, forget, new, leave = torch.baddbmm(step, hidden, weight).chunk(4, -1)
+            cell = forget.sigmoid() * cell + enter.sigmoid() * new.tanh()
+            hidden = leave.sigmoid() * cell.tanh()
+            outputs.append(hidden)
+        return torch.stack(outputs, 2)
+
+    def fused(self, x: Tensor) -> Tensor:
+        """Head after head, each in the device's own kernel (cuDNN's knows no bf16)."""
         outputs = []
         for one, w_in, w_hidden, bias in zip(
             x, self.input_weight, self.hidden_weight, self.bias, strict=True
@@ -218,7 +250,8 @@ class DomST(nn.Module):
         inputs = 2 * WATERS + (2 if settings.contribution else 0) + forcings + CELL_STATES
         inputs += SEASON + len(BASIN_MEMORY_DAYS)
         inputs += settings.image_features if settings.cnn else 0
-        self.lstm = HeadLSTM(heads, inputs, settings.hidden)
+        self.precision: Precision = settings.precision
+        self.lstm = HeadLSTM(heads, inputs, settings.hidden, settings.precision)
         outputs = (3 if settings.contribution else 1) + (2 if settings.history else 0)
         self.history = settings.history
         self.output = HeadLinear(heads, settings.hidden, outputs, 0.3)
@@ -258,7 +291,9 @@ class DomST(nn.Module):
         inputs = [torch.stack(features, -1), basin]
         if self.encoder is not None:
             images += state[:, :, : self.forcings].unbind(2)
-            inputs.append(self.encoder(images))
+            with products(self.precision, rain.device):
+                encoded = self.encoder(images)
+            inputs.append(encoded.to(rain.dtype))
         return torch.cat(inputs, -1), routed
 
     def decode(

@@ -7,11 +7,20 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Variant = Literal["multihead", "singlehead+p", "singlehead"]
+Precision = Literal["fp32", "bf16"]
 
 # The deck's approaches, as we read them. A single head is trained as CNN-LSTMs usually are: on the
 # map of the whole region, on windows of which the last step alone has loss, each cut out of the
-# record and encoded by itself. `+p` has the pixel-contribution block.
-USUAL: dict[str, Any] = {"region": True, "windows": True, "batch": 64, "stretch": 1}
+# record and encoded by itself, launched operation by operation. `+p` has the pixel-contribution
+# block.
+USUAL: dict[str, Any] = {
+    "region": True,
+    "windows": True,
+    "batch": 64,
+    "stretch": 1,
+    "capture": False,
+    "precision": "fp32",
+}
 VARIANTS: dict[Variant, dict[str, Any]] = {
     "multihead": {},
     "singlehead+p": USUAL,
@@ -51,6 +60,10 @@ class Settings(BaseModel):
     sqrt_loss: float = Field(default=0.5, ge=0, description="weight of the error of sqrt(runoff)")
     evaluate_every: int = Field(default=25, ge=1, description="updates between validations")
     patience: int = Field(default=8, ge=1, description="validations without a better one, at most")
+
+    # what a GPU does otherwise than a CPU, which computes in fp32, operation by operation
+    precision: Precision = Field(default="bf16", description="of a GPU's CNN and LSTM products")
+    capture: bool = Field(default=True, description="a GPU replays updates as a CUDA graph")
 
     # the experiment
     variant: Variant = Field(default="multihead", description="the name of these choices")

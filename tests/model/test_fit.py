@@ -91,6 +91,19 @@ def test_a_head_trained_alone_is_the_same_head_trained_in_a_pack(
             torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-4)
 
 
+def test_a_draw_depends_on_seed_gauge_and_update_alone(make_head: Make) -> None:
+    heads = [make_head("01"), make_head("02"), make_head("03")]
+    pack, alone = Trainer(heads, QUICK, CPU), Trainer(heads[1:2], QUICK, CPU)
+    starts, masks = pack.draw(7)
+    for _ in range(2):  # drawn before or not
+        own = alone.draw(7)
+        assert torch.equal(own[0][0], starts[1])
+        assert torch.equal(own[1][0], masks[1])
+    other = Trainer(heads[1:2], QUICK.model_copy(update={"seed": 1}), CPU)
+    for different in (starts[:1], pack.draw(8)[0][1:2], other.draw(7)[0]):
+        assert not torch.equal(different, starts[1:2])
+
+
 def test_progress_of_other_settings_is_refused(make_head: Make, tmp_path: Path) -> None:
     trainer = Trainer([make_head("01")], QUICK, CPU)
     trainer.step()

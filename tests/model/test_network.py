@@ -10,8 +10,8 @@ import torch
 
 from model.dataset import HeadData, make_pack
 from model.fit import new_network
-from model.network import PATCH, DomST, antecedent_wetness, season_of
-from model.settings import Settings
+from model.network import PATCH, DomST, HeadLSTM, antecedent_wetness, season_of
+from model.settings import Precision, Settings
 
 Make = Callable[..., HeadData]
 CPU = torch.device("cpu")
@@ -43,6 +43,56 @@ def test_a_head_alone_is_the_same_head_in_a_pack(make_head: Make, settings: Sett
         alone = new_network([head], settings)
         own = make_pack([head], settings.warmup, CPU)
         torch.testing.assert_close(alone(*own.inputs())[0], runoff[i], rtol=1e-4, atol=1e-5)
+
+
+def test_lstms_stepped_together_are_the_fused_ones() -> None:
+    """Outputs and gradients of both forms, and of PyTorch's own LSTM with a head's weights."""
+    lstm = HeadLSTM(3, 7, 5, "fp32").double()
+    torch.nn.init.normal_(lstm.bias)
+    x = torch.randn(3, 2, 40, 7, dtype=torch.float64)
+    results = []
+    for form in (HeadLSTM.stepped, HeadLSTM.fused):
+        lstm.zero_grad()
+        y = form(lstm, x)
+        y.square().sum().backward()
+        results.append((y, [p.grad for p in lstm.parameters()]))
+    torch.testing.assert_close(*results)
+    own = torch.nn.LSTM(7, 5, batch_first=True).double()
+    with torch.no_grad():
+        for name, value in (
+            ("weight_ih_l0", lstm.input_weight),
+            ("weight_hh_l0", lstm.hidden_weight),
+            ("bias_ih_l0", lstm.bias),
+        ):
+            getattr(own, name).copy_(value[1])
+        own.bias_hh_l0.zero_()
+    torch.testing.assert_close(own(x[1])[0], lstm.stepped(x)[1])
+
+
+def test_bf16_products_change_runoff_and_gradients_little(
+    make_head: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The routed rain stays fp32 to the bit; a device that is not named takes no bf16 at all."""
+    heads = [make_head("01"), make_head("02")]
+    pack = make_pack(heads, 60, CPU)
+    monkeypatch.setattr(HeadLSTM, "forward", HeadLSTM.stepped)
+
+    def run(precision: Precision) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        network = new_network(heads, Settings(hidden=16, warmup=60, precision=precision))
+        runoff = network(*pack.inputs(300))
+        runoff.square().mean().backward()
+        gradients = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
+        return runoff.detach(), torch.cat(gradients), network.encode(*pack.forcings(300))[1]
+
+    exact = run("fp32")
+    assert all(map(torch.equal, run("bf16"), exact))
+    monkeypatch.setattr("model.network.BF16_DEVICES", ("cpu",))
+    runoff, gradient, routed = run("bf16")
+    assert runoff.dtype == gradient.dtype == torch.float32
+    assert torch.equal(routed, exact[2])
+    assert not torch.equal(runoff, exact[0])
+    torch.testing.assert_close(runoff, exact[0], rtol=0.01, atol=0.01)
+    assert torch.cosine_similarity(gradient, exact[1], dim=0) > 0.999
 
 
 def test_heads_of_a_pack_never_mix(make_head: Make, settings: Settings) -> None:
