@@ -210,7 +210,7 @@ def show(report: dict[str, Any]) -> None:
     title = f"Daddys Creek; {report['split']}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
-    for heading in ("NSE", "range", "KGE", "ensemble", "valid.", "command s", "loop s"):
+    for heading in ("NSE", "range", "KGE", "ensemble", "valid.", "command", "loop"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, found in report["methods"].items():
         heads = found["heads"]
@@ -227,8 +227,8 @@ def show(report: dict[str, Any]) -> None:
         )
     Console().print(table)
     print("medians over the seeds; ensemble: NSE of the seeds' mean discharge; valid.: NSE of the")
-    print("validation year; command: `nh-run train`, or `python -m model.train`, which tests too;")
-    print(f"loop: training in it, with validation. Runs and logs: {report['runs']}")
+    print("validation year; command: s of `nh-run train`, or `python -m model.train`, with test;")
+    print(f"loop: s of training in it, with validation. Runs and logs: {report['runs']}")
 
 
 def main(
