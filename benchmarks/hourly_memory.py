@@ -56,8 +56,13 @@ def write_store(head: HeadData, path: Path) -> None:
             "discharge": ("time", head.discharge),
             "runoff": ("time", head.runoff),
         },
-        coords={"time": head.times},
-        attrs={"name": head.name, "drainage_area_m2": head.area, "synthetic": True},
+        coords={"time": head.times, "y": 42 - np.arange(ROWS) / 12},
+        attrs={
+            "name": head.name,
+            "drainage_area_m2": head.area,
+            "discharge_shift_s": 0.0,
+            "synthetic": True,
+        },
     )
     group = f"watersheds/{head.site_no}"
     shed.to_zarr(path, group=group, mode="a", consolidated=False, zarr_format=3)

@@ -7,7 +7,8 @@ how wrong the model is for a head. Then simulates 10,000 watersheds of log-norma
 of 2 to 30 years on 1 to 1,024 workers. Heads are handed out as `model.train` does, the costliest
 first by the model, to whichever worker is free; what a head really takes is the model's cost times
 an error as large as measured. The makespan is divided by the lower bound: the larger of the mean
-load and the longest head.
+load and the longest head. Beside it stands what an uncalibrated model would do, whose share of the
+pixels is 10 times too large or too small, whichever is worse.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ CELLS = (90.0, 0.8)  # median and log-deviation of the simulated windows' pixels
 WARM, TIMED = 3, 10  # updates of the probe
 RECORD_YEARS = (2.0, 30.0)  # lengths of the simulated records
 STEPS_A_YEAR = 365.25
+OFF = 10.0
 
 Costs = NDArray[np.float64]
 
@@ -87,21 +89,29 @@ def simulate(model: CostModel, log_error: float, seed: int = 0) -> list[dict[str
     median, deviation = CELLS
     pixels = np.maximum(1, rng.lognormal(np.log(median), deviation, WATERSHEDS)).astype(int)
     steps = (rng.uniform(*RECORD_YEARS, WATERSHEDS) * STEPS_A_YEAR).astype(int)
-    expected = {
-        f"{i:05d}": model.update_seconds(int(s), int(p))
-        for i, (s, p) in enumerate(zip(steps, pixels, strict=True))
-    }
-    order = [int(name) for (name,) in pack_heads(expected, WATERSHEDS)]
-    actual = np.array([*expected.values()]) * np.exp(rng.normal(0, log_error, WATERSHEDS))
+
+    def expected(off: float) -> dict[str, float]:
+        """Costs by a model whose share of the pixels is so many times off."""
+        by = CostModel(model.per_step, model.per_pixel * off)
+        sizes = enumerate(zip(steps.tolist(), pixels.tolist(), strict=True))
+        return {f"{i:05d}": by.update_seconds(s, p) for i, (s, p) in sizes}
+
+    orders = [
+        [int(name) for (name,) in pack_heads(expected(off), WATERSHEDS)]
+        for off in (1.0, OFF, 1 / OFF)
+    ]
+    actual = np.array([*expected(1.0).values()]) * np.exp(rng.normal(0, log_error, WATERSHEDS))
     arrival = rng.permutation(WATERSHEDS).tolist()
     found = []
     for workers in WORKERS:
         bound = max(actual.sum() / workers, actual.max())
+        planned, *off = (makespan(order, actual, workers) / bound for order in orders)
         found.append(
             {
                 "workers": workers,
                 "heads_a_worker": WATERSHEDS / workers,
-                "over_bound": makespan(order, actual, workers) / bound,
+                "over_bound": planned,
+                "over_bound_uncalibrated": max(off),
                 "over_bound_unsorted": makespan(arrival, actual, workers) / bound,
             }
         )
@@ -111,13 +121,14 @@ def simulate(model: CostModel, log_error: float, seed: int = 0) -> list[dict[str
 def show(report: dict[str, Any]) -> None:
     """The report as a table."""
     table = Table(title=f"{WATERSHEDS:,} watersheds, costs within {report['log_error']:.0%}")
-    for heading in ("workers", "heads a worker", "makespan / bound", "the same, unsorted"):
+    for heading in ("workers", "heads a worker", "makespan / bound", "uncalibrated", "unsorted"):
         table.add_column(heading, justify="right")
     for row in report["simulated"]:
         table.add_row(
             f"{row['workers']}",
             f"{row['heads_a_worker']:.1f}",
             f"{row['over_bound']:.4f}",
+            f"{row['over_bound_uncalibrated']:.4f}",
             f"{row['over_bound_unsorted']:.4f}",
         )
     Console().print(table)

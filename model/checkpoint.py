@@ -123,6 +123,23 @@ def save_progress(trainer: Trainer, folder: Path) -> None:
         write(progress_path(folder, head.site_no), tensors, about)
 
 
+def trained(folder: Path, site_no: str, settings: Settings) -> dict[str, Any] | None:
+    """The description of a head that `save_head` wrote; None if there is none yet.
+
+    Raises:
+        InputError: it was trained with other settings.
+    """
+    path = head_path(folder, site_no)
+    return _same(path, read(path)[1], settings) if path.exists() else None
+
+
+def _same(path: Path, about: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """A description, made with these settings."""
+    if about["settings"] != settings.model_dump(mode="json"):
+        raise InputError(f"{path}: made with other settings: expected those of this run")
+    return about
+
+
 def updates_done(folder: Path, site_no: str) -> int:
     """How many updates the progress on disk stands for; 0 without any."""
     path = progress_path(folder, site_no)
@@ -136,11 +153,8 @@ def load_progress(trainer: Trainer, folder: Path) -> None:
     if done == {0}:
         return
     files = [read(progress_path(folder, head.site_no)) for head in trainer.heads]
-    settings = trainer.settings.model_dump(mode="json")
     for head, (_, about) in zip(trainer.heads, files, strict=True):
-        if about["settings"] != settings:
-            path = progress_path(folder, head.site_no)
-            raise InputError(f"{path}: made with other settings: expected those of this run")
+        _same(progress_path(folder, head.site_no), about, trainer.settings)
 
     (trainer.update,) = done
     for name, target in trainer.tensors().items():

@@ -35,7 +35,7 @@ Report = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Fitted:
-    """What training one head gave."""
+    """What training one head gave; `seconds` are those of this call."""
 
     site_no: str
     updates: int
@@ -334,7 +334,8 @@ def fit_pack(
     folder: Path,
     report: Report,
 ) -> Iterator[Fitted | Diverged]:
-    """Train a pack, taking up what an earlier call left in `folder`.
+    """Train a pack, taking up what an earlier call left in `folder`: heads that it trained to the
+    end are not trained again.
 
     A head ends with the last update, or when `patience` validations in a row did not improve it;
     the pack goes on with the others. One whose loss is not finite goes back to its last checkpoint
@@ -349,7 +350,23 @@ def fit_pack(
         What became of each head, as it ends.
     """
     began = time.monotonic()
-    trainer = Trainer(heads, settings, device)
+    left = []
+    for head in heads:
+        about = checkpoint.trained(folder, head.site_no, settings)
+        if about is None:
+            left.append(head)
+        else:
+            yield Fitted(
+                site_no=head.site_no,
+                updates=about["updates"],
+                best_update=about["best_update"],
+                validation_nse=about["validation_nse"],
+                seconds=0.0,
+                checkpoint=checkpoint.head_path(folder, head.site_no),
+            )
+    if not left:
+        return
+    trainer = Trainer(left, settings, device)
     checkpoint.load_progress(trainer, folder)
     patience = settings.patience * settings.evaluate_every
     while True:
@@ -360,27 +377,32 @@ def fit_pack(
         trainer.restart(wild)
         scores = trainer.validate()
         seconds = time.monotonic() - began
+        ended: list[Fitted | Diverged] = []
         going, last = [], trainer.update >= settings.updates
         for i, (head, loss) in enumerate(zip(trainer.heads, losses.tolist(), strict=True)):
             line = {"site_no": head.site_no, "update": trainer.update, "loss": loss}
             report({**line, "validation_nse": scores[i], "seconds": seconds})
             if trainer.rate[i] < SLOWER ** (RESTARTS + 0.5):
-                yield Diverged(head.site_no, trainer.update)
+                ended.append(Diverged(head.site_no, trainer.update))
             elif last or trainer.update - int(trainer.best_update[i]) >= patience:
-                yield Fitted(
+                fitted = Fitted(
                     site_no=head.site_no,
                     updates=trainer.update,
                     best_update=int(trainer.best_update[i]),
                     validation_nse=float(trainer.best_nse[i]),
-                    seconds=seconds / len(heads),
+                    seconds=seconds / len(left),
                     checkpoint=checkpoint.save_head(trainer, i, folder),
                 )
+                ended.append(fitted)
             else:
                 going.append(i)
         if not going:
+            del trainer  # and its data, before the caller simulates with its own
+            yield from ended
             return
         if len(going) < len(trainer.heads):
             trainer = trainer.keep(going)
         else:
             trainer.safe = trainer.snapshot()
         checkpoint.save_progress(trainer, folder)
+        yield from ended

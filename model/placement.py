@@ -15,8 +15,10 @@ from dataclasses import dataclass
 class CostModel:
     """Seconds that a head needs for one update: a step costs `per_step`, a pixel of it more.
 
-    The defaults are one thread of a CPU, as `benchmarks.placement` measures them; only their ratio
-    matters for the placement.
+    The defaults are one thread of a CPU, as `benchmarks.placement` measures them. No probe
+    calibrates them before a run: the heads of a store have equal steps, so packs of one head come
+    in the order of their pixels whatever the constants; where records differ too, a ratio that is
+    10 times off costs under 1 % of the makespan from 39 heads a worker on (the same benchmark).
     """
 
     per_step: float = 1.6e-5

@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -148,8 +148,11 @@ def _started(
             worker_dashboard_address=f"{LOOPBACK}:0",
             silence_logs=logging.CRITICAL,  # a failed task reaches the caller as an exception
         )
-    with own:
+    try:
         yield own
+    finally:
+        with suppress(TimeoutError):  # a worker that is slow to end is killed, and Dask says so
+            own.close()
 
 
 def _cores() -> int:

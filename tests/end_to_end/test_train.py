@@ -99,13 +99,13 @@ def test_running_again_trains_nothing(finished: Path, tiny_store: Path) -> None:
     assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in files] == before
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(
+def test_a_killed_run_goes_on_to_the_same_weights_on_fewer_workers(
     finished: Path, tiny_store: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "killed"
-    arguments = (str(tiny_store), "--run", str(run), "--cluster", "cpu", "--workers", "1")
+    arguments = (str(tiny_store), "--run", str(run))
     with subprocess.Popen(
-        command(*arguments, "--updates", "30"),
+        command(*arguments, *QUICK),
         cwd=CHECKOUT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -117,7 +117,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
             time.sleep(0.02)
         os.killpg(child.pid, signal.SIGKILL)
     assert not (run / "metrics.json").exists()
-    resumed = train(*arguments, "--updates", "30")
+    resumed = train(*arguments, "--cluster", "cpu", "--workers", "1", "--updates", "30")
     assert resumed.returncode == 0, resumed.stderr
     for path in sorted((finished / "checkpoints").glob("*.safetensors")):
         assert (run / "checkpoints" / path.name).read_bytes() == path.read_bytes(), path.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,22 @@ def test_a_head_trained_alone_is_the_same_head_trained_in_a_pack(
         assert first.keys() == second.keys()
         for name in first:
             torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_head_that_is_trained_is_not_trained_again(
+    make_head: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker may die between the last update of a head and its scores."""
+    heads = [make_head("01"), make_head("02")]
+    (first,) = train(heads[:1], QUICK, tmp_path)
+    (alone,) = train(heads[1:], QUICK, tmp_path / "alone")
+    again, second = train(heads, QUICK, tmp_path)
+    assert dataclasses.replace(again, seconds=first.seconds) == first
+    assert second.checkpoint.read_bytes() == alone.checkpoint.read_bytes()
+    monkeypatch.delattr("model.fit.Trainer")
+    assert train(heads, QUICK, tmp_path) == [again, dataclasses.replace(second, seconds=0.0)]
+    with pytest.raises(InputError, match=r"02.safetensors: made with other settings"):
+        train(heads[1:], QUICK.model_copy(update={"seed": 3}), tmp_path)
 
 
 def test_a_draw_depends_on_seed_gauge_and_update_alone(make_head: Make) -> None:

@@ -46,6 +46,21 @@ def test_ties_are_broken_by_name() -> None:
     assert pack_heads({"b": 1.0, "a": 1.0}, 2) == pack_heads({"a": 1.0, "b": 1.0}, 2)
 
 
+@given(
+    pixels=st.dictionaries(st.text("abc", min_size=1), st.integers(1, 5000), min_size=1),
+    per_step=st.floats(1e-7, 1e-3),
+    per_pixel=st.floats(1e-9, 1e-5),
+)
+def test_the_order_of_a_store_needs_no_calibration(
+    pixels: dict[str, int], per_step: float, per_pixel: float
+) -> None:
+    """Heads one by one, of equal records: the largest first, whatever a step and a pixel cost."""
+    model = CostModel(per_step, per_pixel)
+    costs = {site: model.update_seconds(2000, size) for site, size in pixels.items()}
+    placed = [pixels[site] for (site,) in pack_heads(costs, len(costs))]
+    assert placed == sorted(pixels.values(), reverse=True)
+
+
 def test_more_pixels_cost_more() -> None:
     model = CostModel()
     assert model.update_seconds(1000, 100) > model.update_seconds(1000, 10) > 0
