@@ -144,8 +144,8 @@ def precision(plan: Plan, heads: list[HeadData], device: torch.device) -> dict[s
                 runoff.append(network(*pack.inputs())[0, pack.spinup :].cpu().numpy())
         test = head.split.test
         found[name] = {
-            "validation_nse": trainer.best_nse.tolist(),
-            "median_validation_nse": float(trainer.best_nse.median()),
+            "validation_nse": trainer.kept_nse.tolist(),
+            "median_validation_nse": float(trainer.kept_nse.median()),
             "seconds": seconds,
             "test_nse_on_cpu_and_device": [
                 nse(series[test].astype(np.float64), head.runoff[test].astype(np.float64))

@@ -84,9 +84,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def save_head(trainer: Trainer, i: int, folder: Path) -> Path:
-    """Write the best weights of head `i`, and what is needed to use them; drop its progress."""
+    """Write the kept weights of head `i`, and what is needed to use them; drop its progress."""
     head = trainer.heads[i]
-    weights = {name: own_size(name, value[i : i + 1], head) for name, value in trainer.best.items()}
+    weights = {name: own_size(name, value[i : i + 1], head) for name, value in trainer.kept.items()}
     about = {
         "format": FORMAT,
         "site_no": head.site_no,
@@ -98,8 +98,8 @@ def save_head(trainer: Trainer, i: int, folder: Path) -> Path:
         "runoff_scale": head.runoff_scale,
         "window": head.inside.shape,
         "updates": trainer.update,
-        "best_update": int(trainer.best_update[i]),
-        "validation_nse": float(trainer.best_nse[i]),
+        "kept_update": int(trainer.kept_update[i]),
+        "validation_nse": float(trainer.kept_nse[i]),
     }
     path = head_path(folder, head.site_no)
     write(path, weights, about)
@@ -117,7 +117,8 @@ def save_progress(trainer: Trainer, folder: Path) -> None:
             "update": trainer.update,
             "settings": trainer.settings.model_dump(mode="json"),
             "best_nse": float(trainer.best_nse[i]),
-            "best_update": int(trainer.best_update[i]),
+            "kept_nse": float(trainer.kept_nse[i]),
+            "kept_update": int(trainer.kept_update[i]),
             "rate": float(trainer.rate[i]),
         }
         write(progress_path(folder, head.site_no), tensors, about)
@@ -160,7 +161,8 @@ def load_progress(trainer: Trainer, folder: Path) -> None:
     for name, target in trainer.tensors().items():
         stack(target, [tensors[name] for tensors, _ in files])
     for i, (_, about) in enumerate(files):
-        trainer.best_nse[i], trainer.best_update[i] = about["best_nse"], about["best_update"]
+        trainer.best_nse[i], trainer.kept_nse[i] = about["best_nse"], about["kept_nse"]
+        trainer.kept_update[i] = about["kept_update"]
         trainer.rate[i] = about["rate"]
     trainer.safe = trainer.snapshot()
 

@@ -39,7 +39,7 @@ class Fitted:
 
     site_no: str
     updates: int
-    best_update: int
+    kept_update: int
     validation_nse: float
     seconds: float
     checkpoint: Path
@@ -131,9 +131,10 @@ class Trainer:
             ]
         )
         self.average = {n: p.detach().clone() for n, p in named}
-        self.best = {n: p.detach().clone() for n, p in named}
+        self.kept = {n: p.detach().clone() for n, p in named}
         self.best_nse = torch.full((len(heads),), -math.inf, dtype=torch.float64)
-        self.best_update = torch.zeros(len(heads), dtype=torch.int64)
+        self.kept_nse = torch.full((len(heads),), -math.inf, dtype=torch.float64)
+        self.kept_update = torch.zeros(len(heads), dtype=torch.int64)
         self.rate = torch.ones(len(heads), dtype=torch.float64)  # SLOWER ** restarts
         self.update = 0
         self.ahead: tuple[Tensor, Tensor] | None = None  # the next update's draw
@@ -151,7 +152,7 @@ class Trainer:
                 moments["exp_avg_sq"] = torch.zeros_like(parameter)
             tensors[f"weight.{name}"] = parameter
             tensors[f"average.{name}"] = self.average[name]
-            tensors[f"best.{name}"] = self.best[name]
+            tensors[f"kept.{name}"] = self.kept[name]
             tensors[f"mean.{name}"] = moments["exp_avg"]
             tensors[f"square.{name}"] = moments["exp_avg_sq"]
         return tensors
@@ -297,7 +298,7 @@ class Trainer:
                     for row in rows
                 ],
             )
-        for name in ("best_nse", "best_update", "rate"):
+        for name in ("best_nse", "kept_nse", "kept_update", "rate"):
             getattr(rest, name).copy_(getattr(self, name)[list(rows)])
         rest.safe = rest.snapshot()
         return rest
@@ -311,7 +312,11 @@ class Trainer:
         return runoff[:, self.pack.spinup :].cpu().numpy()
 
     def validate(self) -> list[float]:
-        """Validation NSE of the averaged weights; heads that improved keep them as their best."""
+        """Validation NSE of the averaged weights, which heads keep unless they got worse.
+
+        The later weights are the better ones in years that were not seen, and one validation year
+        is a noisy judge: what is within `tolerance` of the head's highest score is kept.
+        """
         runoff = self.simulate(self.average)
         scores = []
         for i, head in enumerate(self.heads):
@@ -320,10 +325,12 @@ class Trainer:
             sound = np.isfinite(simulated).all()
             score = nse(simulated, head.runoff[held].astype(np.float64)) if sound else math.nan
             scores.append(score)
-            if score > self.best_nse[i] or not self.best_update[i]:
-                self.best_nse[i], self.best_update[i] = score, self.update
+            if sound:
+                self.best_nse[i] = max(score, float(self.best_nse[i]))
+            if score >= self.best_nse[i] - self.settings.tolerance or not self.kept_update[i]:
+                self.kept_nse[i], self.kept_update[i] = score, self.update
                 for name, value in self.average.items():
-                    self.best[name][i] = value[i]
+                    self.kept[name][i] = value[i]
         return scores
 
 
@@ -337,7 +344,7 @@ def fit_pack(
     """Train a pack, taking up what an earlier call left in `folder`: heads that it trained to the
     end are not trained again.
 
-    A head ends with the last update, or when `patience` validations in a row did not improve it;
+    A head ends with the last update, or when `patience` validations in a row were not kept;
     the pack goes on with the others. One whose loss is not finite goes back to its last checkpoint
     and on at a lower rate, and is given up after some restarts.
 
@@ -359,7 +366,7 @@ def fit_pack(
             yield Fitted(
                 site_no=head.site_no,
                 updates=about["updates"],
-                best_update=about["best_update"],
+                kept_update=about["kept_update"],
                 validation_nse=about["validation_nse"],
                 seconds=0.0,
                 checkpoint=checkpoint.head_path(folder, head.site_no),
@@ -384,12 +391,12 @@ def fit_pack(
             report({**line, "validation_nse": scores[i], "seconds": seconds})
             if trainer.rate[i] < SLOWER ** (RESTARTS + 0.5):
                 ended.append(Diverged(head.site_no, trainer.update))
-            elif last or trainer.update - int(trainer.best_update[i]) >= patience:
+            elif last or trainer.update - int(trainer.kept_update[i]) >= patience:
                 fitted = Fitted(
                     site_no=head.site_no,
                     updates=trainer.update,
-                    best_update=int(trainer.best_update[i]),
-                    validation_nse=float(trainer.best_nse[i]),
+                    kept_update=int(trainer.kept_update[i]),
+                    validation_nse=float(trainer.kept_nse[i]),
                     seconds=seconds / len(left),
                     checkpoint=checkpoint.save_head(trainer, i, folder),
                 )

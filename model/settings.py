@@ -47,7 +47,7 @@ class Settings(BaseModel):
 
     # the training
     windows: bool = Field(default=False, description="encode each stretch by itself, not all once")
-    updates: int = Field(default=400, ge=1, description="gradient steps")
+    updates: int = Field(default=250, ge=1, description="gradient steps")
     batch: int = Field(default=4, ge=1, description="stretches in a batch")
     stretch: int = Field(default=365, ge=1, description="steps with loss in a stretch")
     warmup: int = Field(default=180, ge=0, description="steps before them, without loss")
@@ -59,7 +59,8 @@ class Settings(BaseModel):
     averaging: float = Field(default=0.98, ge=0, lt=1, description="decay of the averaged weights")
     sqrt_loss: float = Field(default=0.5, ge=0, description="weight of the error of sqrt(runoff)")
     evaluate_every: int = Field(default=25, ge=1, description="updates between validations")
-    patience: int = Field(default=8, ge=1, description="validations without a better one, at most")
+    tolerance: float = Field(default=0.1, ge=0, description="validation NSE below the best to keep")
+    patience: int = Field(default=4, ge=1, description="validations in a row not kept, at most")
 
     # what a GPU does otherwise than a CPU, which computes in fp32, operation by operation
     precision: Precision = Field(default="bf16", description="of a GPU's CNN and LSTM products")

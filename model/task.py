@@ -131,7 +131,7 @@ def finish_head(
         **score_head(head, simulated, history),
         **physics,
         "validation_nse": fitted.validation_nse,
-        "best_update": fitted.best_update,
+        "kept_update": fitted.kept_update,
         "updates": fitted.updates,
         "cells": head.share.size,
         "seconds": fitted.seconds,

@@ -202,8 +202,8 @@ def test_a_head_stops_when_patience_ends_and_the_pack_shrinks(
     monkeypatch.setattr("model.fit.nse", scripted)
     settings = QUICK.model_copy(update={"patience": 2, "updates": 60})
     ended = {end.site_no: end for end in train(heads, settings, tmp_path)}
-    assert (ended["01"].updates, ended["01"].best_update) == (30, 10)
-    assert (ended["02"].updates, ended["02"].best_update) == (60, 60)
+    assert (ended["01"].updates, ended["01"].kept_update) == (30, 10)
+    assert (ended["02"].updates, ended["02"].kept_update) == (60, 60)
     (alone,) = train(heads[1:], settings, tmp_path / "alone")
     one, two = load_file(alone.checkpoint), load_file(ended["02"].checkpoint)
     for name in one:
