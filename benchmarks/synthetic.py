@@ -67,6 +67,7 @@ def make_head(
         channels=("precipitation", "temperature"),
         forcing=np.stack([rain, warm], 1),
         demand=np.full(rain.shape, 2 * steps / pd.Timedelta(days=1), np.float32),
+        attributes=np.zeros(5, np.float32),
         coverage=np.ones(cells, np.float32),
         share=np.full(cells, 1 / cells, np.float32),
         distance=distance,

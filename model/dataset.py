@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -153,6 +154,7 @@ class HeadData:
     channels (C,): names, precipitation first.
     forcing (T, C, N) float32: rain [mm per step], the others standardised.
     demand (T, N) float32: potential evaporation [mm per step].
+    attributes (A,) float32: what tells one watershed from another, see `attributes_of`.
     coverage, share (N,): share of the cell inside, share of the watershed's area.
     distance (N,): flow distance [m].
     discharge (T,) float64: observed [m3 s-1], NaN where missing.
@@ -171,6 +173,7 @@ class HeadData:
     channels: tuple[str, ...]
     forcing: np.ndarray
     demand: np.ndarray
+    attributes: np.ndarray
     coverage: np.ndarray
     share: np.ndarray
     distance: np.ndarray
@@ -265,6 +268,13 @@ def load_head(
         channels=tuple(names),
         forcing=np.stack(layers, axis=1)[forced],
         demand=demand[forced],
+        attributes=attributes_of(
+            area=float(shed.attrs["drainage_area_m2"]),
+            distance=float(np.nan_to_num(shed["flow_distance"].values[inside]) @ share),
+            slope=shed.attrs["slope"],
+            rain=float(depth.mean()) * (DAY_SECONDS / step.total_seconds()),
+            dryness=float(demand[split.train].mean()) / float(depth.mean()),
+        ),
         coverage=coverage.astype(np.float32),
         share=share,
         distance=np.nan_to_num(shed["flow_distance"].values[inside]).astype(np.float32),
@@ -276,6 +286,23 @@ def load_head(
         runoff_mean=float(observed.mean()),
         standard=standard,
     )
+
+
+def attributes_of(
+    area: float, distance: float, slope: float | None, rain: float, dryness: float
+) -> np.ndarray:
+    """A watershed's static attributes as a network takes them, all near 0: (5,) float32.
+
+    Args:
+        area: [m2].
+        distance: mean flow distance [m].
+        slope: mean height above the outlet over mean distance; unknown counts as usual.
+        rain: mean [mm/day].
+        dryness: potential evaporation over rain.
+    """
+    steep = math.log10(max(slope, 1e-5) / 3e-3) if slope is not None else 0.0
+    size, length = math.log10(area / 1e9), math.log10(distance / 5e4)
+    return np.array([size, length, steep, rain / 3 - 1, dryness - 1], np.float32)
 
 
 def _on_region(store: str, shed: xr.Dataset) -> xr.Dataset:
@@ -383,6 +410,7 @@ def make_sheds(heads: Sequence[HeadData], device: torch.device) -> Watersheds:
         runoff_scale=torch.tensor([head.runoff_scale for head in heads], device=device),
         runoff_mean=torch.tensor([head.runoff_mean for head in heads], device=device),
         step_seconds=one.step_seconds,
+        attributes=torch.tensor(np.stack([head.attributes for head in heads]), device=device),
         interval_end=[head.interval_end for head in heads],
         lags=[lags_needed(head.distance.max(), one.step_seconds) for head in heads],
     )

@@ -187,8 +187,8 @@ class Trainer:
             return drawn[0].pin_memory(), drawn[1].pin_memory()
         return drawn
 
-    def gradients(self, starts: Tensor, keep: Tensor) -> Tensor:
-        """Losses (H,) of a draw; their gradients are left in the parameters."""
+    def losses(self, starts: Tensor, keep: Tensor) -> Tensor:
+        """Losses (H,) of a draw."""
         settings, pack = self.settings, self.pack
         starts, keep = (x.to(pack.runoff.device, non_blocking=True) for x in (starts, keep))
         length = min(settings.stretch, self.heads[0].split.train.stop)
@@ -197,13 +197,17 @@ class Trainer:
         head = torch.arange(len(starts), device=starts.device)[:, None, None]
         inputs, routed = self.encode(steps)
         runoff = self.network.decode(inputs, routed, pack.past[head, steps], keep)
-        losses = runoff_loss(
+        return runoff_loss(
             runoff[..., settings.warmup :],
             pack.runoff[head, steps[..., settings.warmup :]],
             pack.sheds.runoff_scale,
             settings.sqrt_loss,
         )
+
+    def gradients(self, starts: Tensor, keep: Tensor) -> Tensor:
+        """Losses (H,) of a draw; their gradients are left in the parameters."""
         self.optimiser.zero_grad()
+        losses = self.losses(starts, keep)
         losses.sum().backward()
         return losses.detach()
 
@@ -277,6 +281,17 @@ class Trainer:
             parameter.copy_(old.lerp(parameter, rate))
 
     @torch.no_grad()
+    def start(self, weights: Sequence[dict[str, Tensor]]) -> None:
+        """Begin from given weights, (1, ...) each, of each head; others stay as they are."""
+        for row, (head, given) in enumerate(zip(self.heads, weights, strict=True)):
+            for name, parameter in self.network.named_parameters():
+                own = checkpoint.own_size(name, parameter[row : row + 1], head)
+                own.copy_(given.get(name, own))
+                self.average[name][row] = parameter[row]
+        self.safe = self.snapshot()
+        self.validate()
+
+    @torch.no_grad()
     def restart(self, rows: Sequence[int]) -> None:
         """Put heads back to where `safe` has them, to go on at a lower rate."""
         for name, value in self.tensors().items():
@@ -327,7 +342,7 @@ class Trainer:
             scores.append(score)
             if sound:
                 self.best_nse[i] = max(score, float(self.best_nse[i]))
-            if score >= self.best_nse[i] - self.settings.tolerance or not self.kept_update[i]:
+            if score >= self.best_nse[i] - self.settings.tolerance or self.kept_nse[i] == -math.inf:
                 self.kept_nse[i], self.kept_update[i] = score, self.update
                 for name, value in self.average.items():
                     self.kept[name][i] = value[i]
@@ -340,6 +355,7 @@ def fit_pack(
     device: torch.device,
     folder: Path,
     report: Report,
+    start: Callable[[str], dict[str, Tensor]] | None = None,
 ) -> Iterator[Fitted | Diverged]:
     """Train a pack, taking up what an earlier call left in `folder`: heads that it trained to the
     end are not trained again.
@@ -352,6 +368,7 @@ def fit_pack(
         heads: of one store; one head on a CPU, many on a GPU.
         folder: receives `<site_no>.safetensors`, and a resume file until the head is done.
         report: is called with one line a head and validation.
+        start: the weights that the head of a site number begins from, where it has some.
 
     Yields:
         What became of each head, as it ends.
@@ -374,6 +391,8 @@ def fit_pack(
     if not left:
         return
     trainer = Trainer(left, settings, device)
+    if start:
+        trainer.start([start(head.site_no) for head in left])
     checkpoint.load_progress(trainer, folder)
     patience = settings.patience * settings.evaluate_every
     while True:

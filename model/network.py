@@ -50,6 +50,7 @@ class Watersheds:
     window (H, Y, X): 1 in the head's own window, 0 in the padding.
     rain_scale, runoff_scale (H,): standard deviations over the training years [mm per step].
     runoff_mean (H,): mean over the training years [mm per step].
+    attributes (H, A): what tells one watershed from another.
     step_seconds: length of a step.
     interval_end: of each head's discharge, after the start of the step's rain [s].
     lags: steps that each head's contribution block looks back.
@@ -63,6 +64,7 @@ class Watersheds:
     rain_scale: Tensor
     runoff_scale: Tensor
     runoff_mean: Tensor
+    attributes: Tensor
     step_seconds: float
     interval_end: list[float]
     lags: list[int]
@@ -250,6 +252,8 @@ class DomST(nn.Module):
         inputs = 2 * WATERS + (2 if settings.contribution else 0) + forcings + CELL_STATES
         inputs += SEASON + len(BASIN_MEMORY_DAYS)
         inputs += settings.image_features if settings.cnn else 0
+        self.told = settings.trunk == "shared"  # what watershed it is
+        inputs += sheds.attributes.shape[1] if self.told else 0
         self.precision: Precision = settings.precision
         self.lstm = HeadLSTM(heads, inputs, settings.hidden, settings.precision)
         outputs = (3 if settings.contribution else 1) + (2 if settings.history else 0)
@@ -294,6 +298,8 @@ class DomST(nn.Module):
             with products(self.precision, rain.device):
                 encoded = self.encoder(images)
             inputs.append(encoded.to(rain.dtype))
+        if self.told:
+            inputs.append(sheds.attributes[:, None].expand(-1, rain.shape[1], -1))
         return torch.cat(inputs, -1), routed
 
     def decode(

@@ -27,6 +27,7 @@ import pandas as pd
 import xarray as xr
 import yaml
 import zarr
+from pydantic import ValidationError
 
 from model.settings import Settings
 from pipeline.errors import InputError, RunError
@@ -65,6 +66,23 @@ class Run:
                     f"{path}: {name} is {found!r} and not {value!r}: "
                     "expected the same training, or another --run"
                 )
+
+    def recorded(self) -> tuple[Settings, str]:
+        """Settings and store of the run that is here.
+
+        Raises:
+            InputError: there is none, or it is of another version.
+        """
+        path = self.folder / "run.yaml"
+        if not path.exists():
+            raise InputError(f"{path}: not found: expected a run to go on with")
+        about = yaml.safe_load(path.read_text())
+        try:
+            return Settings(**about["settings"]), about["store"]
+        except (ValidationError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: {str(error).splitlines()[0]}: expected a run of this version"
+            ) from error
 
     def begin(self, settings: Settings, store: str, provenance: str) -> None:
         """Write run.yaml if it is not there.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,9 +20,9 @@ FLOORS = tuple(SHORT)
 class Progress:
     """A bar of updates on a terminal, one line a finished head elsewhere."""
 
-    def __init__(self, console: Console, heads: int, updates: int) -> None:
+    def __init__(self, console: Console, sites: Collection[str], updates: int) -> None:
         self.console = console
-        self.heads, self.updates = heads, updates
+        self.sites, self.updates = sites, updates
         self.done: dict[str, int] = {}
         self.bar = Bar(
             TextColumn("training"),
@@ -33,7 +33,7 @@ class Progress:
             console=console,
             disable=not console.is_terminal,
         )
-        self.task = self.bar.add_task("training", total=heads * updates, finished=0)
+        self.task = self.bar.add_task("training", total=len(sites) * updates, finished=0)
         self.finished = 0
 
     def __enter__(self) -> Self:
@@ -49,7 +49,9 @@ class Progress:
         self.bar.stop()
 
     def update(self, site_no: str, update: int) -> None:
-        """A head has done `update` gradient steps."""
+        """A head has done `update` gradient steps; what is no head, as a trunk, is not counted."""
+        if site_no not in self.sites:
+            return
         self.done[site_no] = max(update, self.done.get(site_no, 0))
         self.bar.update(self.task, completed=sum(self.done.values()))
 
@@ -60,7 +62,7 @@ class Progress:
         self.bar.update(self.task, finished=self.finished)
         if not self.console.is_terminal:
             self.console.print(
-                f"head {score['site_no']} done ({self.finished} of {self.heads}): "
+                f"head {score['site_no']} done ({self.finished} of {len(self.sites)}): "
                 f"test NSE {score['nse']:.3f} in {score['seconds']:.0f} s",
                 highlight=False,
             )

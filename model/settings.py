@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Trunk = Literal["own", "shared"]
 Variant = Literal["multihead", "singlehead+p", "singlehead"]
 Precision = Literal["fp32", "bf16"]
 
@@ -25,6 +26,12 @@ VARIANTS: dict[Variant, dict[str, Any]] = {
     "multihead": {},
     "singlehead+p": USUAL,
     "singlehead": {**USUAL, "contribution": False},
+}
+
+# With a shared trunk a head starts from what all watersheds taught, and only adapts it.
+TRUNKS: dict[Trunk, dict[str, Any]] = {
+    "own": {},
+    "shared": {"trunk": "shared", "updates": 100, "learning_rate": 0.001},
 }
 
 
@@ -62,6 +69,12 @@ class Settings(BaseModel):
     tolerance: float = Field(default=0.1, ge=0, description="validation NSE below the best to keep")
     patience: int = Field(default=4, ge=1, description="validations in a row not kept, at most")
 
+    # what watersheds learn together before each has its own head
+    trunk: Trunk = Field(default="own", description="whether heads start from a common trunk")
+    trunk_updates: int = Field(default=600, ge=1, description="gradient steps of the trunk")
+    trunk_rate: float = Field(default=0.005, gt=0, description="its learning rate")
+    trunk_batch: int = Field(default=8, ge=1, description="watersheds in one of its steps")
+
     # what a GPU does otherwise than a CPU, which computes in fp32, operation by operation
     precision: Precision = Field(default="bf16", description="of a GPU's CNN and LSTM products")
     capture: bool = Field(default=True, description="a GPU replays updates as a CUDA graph")
@@ -80,5 +93,6 @@ class Settings(BaseModel):
             for name, on in (("contribution", self.contribution), ("CNN", self.cnn))
             if not on and self.variant != "singlehead"
         ]
+        common = ["on a shared trunk"] if self.trunk == "shared" else []
         history = ["with past discharge"] if self.history else []
-        return " ".join([self.variant, " and ".join(off + history)]).strip()
+        return " ".join([self.variant, " and ".join(off + common + history)]).strip()

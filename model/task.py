@@ -22,7 +22,37 @@ from model.fit import Diverged, Fitted, Report, fit_pack
 from model.network import DomST
 from model.run import Run, write_text
 from model.settings import Settings
+from model.trunk import fit_trunk, load_trunk
 from pipeline.units import discharge_of
+
+
+def train_trunk(
+    store: str, sites: list[str], settings: Settings, folder: str, topic: str, device: str
+) -> str:
+    """Train the trunk that the heads of a run start from; arguments as of `train_pack`.
+
+    Returns:
+        Path of the trunk.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    worker = get_worker()
+    try:
+        heads = [
+            load_head(
+                store,
+                site,
+                settings.validation_years,
+                settings.test_years,
+                region=settings.region,
+            )
+            for site in sites
+        ]
+        report: Report = lambda line: worker.log_event(topic, line)  # noqa: E731
+        target = torch.device(device)
+        return str(fit_trunk(heads, settings, target, Run(Path(folder)).checkpoints, report))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def train_pack(
@@ -32,6 +62,7 @@ def train_pack(
     folder: str,
     topic: str,
     device: str,
+    trunk: str | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Train the heads of a pack; a head that is already done only hands in its scores.
 
@@ -42,6 +73,7 @@ def train_pack(
         folder: the run directory.
         topic: where progress is told, as Dask events.
         device: "cpu" or "cuda:0".
+        trunk: the file that heads start from, if they share one.
 
     Returns:
         One entry of metrics.json a head, with `busy`, the seconds this call spent on it, and
@@ -77,7 +109,10 @@ def train_pack(
             report: Report = lambda line: worker.log_event(topic, line)  # noqa: E731
             target = torch.device(device)
             scores = []
-            for end in fit_pack(list(heads.values()), settings, target, run.checkpoints, report):
+            start = load_trunk(Path(trunk)) if trunk else None
+            for end in fit_pack(
+                list(heads.values()), settings, target, run.checkpoints, report, start
+            ):
                 if isinstance(end, Diverged):
                     failures.append(str(end))
                 else:

@@ -22,16 +22,18 @@ from model.placement import CostModel, pack_heads
 from model.report import write_report
 from model.run import Run
 from model.screen import Progress, skill_table
-from model.settings import VARIANTS, Settings, Variant
-from model.task import train_pack
+from model.settings import TRUNKS, VARIANTS, Settings, Trunk, Variant
+from model.task import train_pack, train_trunk
+from model.trunk import trunk_sites
 from pipeline.cluster import Kind, dashboard_address, make_client
-from pipeline.errors import RunError, exit_codes
+from pipeline.errors import InputError, RunError, exit_codes
 from pipeline.locations import located
 
 log = logging.getLogger("model.train")
 PACKS_A_GPU = 4  # more packs than devices, so that the scheduler evens out the rest
 SAMPLE = Path("build/sample")
 RUNS = Path("build/runs")
+UPDATES = {trunk: Settings(**changes).updates for trunk, changes in TRUNKS.items()}
 
 
 def train(
@@ -94,7 +96,7 @@ def _work(
     rows = {site: row for row, site in enumerate(survey.pixels)}
     scores: list[dict[str, Any]] = []
     failures: list[str] = []
-    with Progress(console, len(rows), settings.updates) as progress:
+    with Progress(console, rows, settings.updates) as progress:
 
         def heard(event: tuple[float, dict[str, Any]]) -> None:
             line = event[1]
@@ -102,18 +104,28 @@ def _work(
             progress.update(line["site_no"], line["update"])
 
         client.subscribe_topic(topic, heard)
+        where = (settings, str(run.folder.resolve()), topic, "cuda:0" if on_gpu else "cpu")
+        resources = {"GPU": 1} if on_gpu else None
+        trunk = None
+        if settings.trunk == "shared":
+            trunk = client.submit(
+                train_trunk,
+                store,
+                trunk_sites(list(rows), settings.seed),
+                *where,
+                key=f"trunk-{token}",
+                resources=resources,
+            )
         futures = {
             client.submit(
                 train_pack,
                 store,
                 {site: rows[site] for site in pack},
-                settings,
-                str(run.folder.resolve()),
-                topic,
-                "cuda:0" if on_gpu else "cpu",
+                *where,
+                trunk,
                 key=f"train-{pack[0]}{f'+{len(pack) - 1}' if len(pack) > 1 else ''}-{token}",
                 priority=-place,
-                resources={"GPU": 1} if on_gpu else None,
+                resources=resources,
             ): pack
             for place, pack in enumerate(packs)
         }
@@ -177,7 +189,26 @@ def make_sample_store(console: Console) -> Path:
     return store
 
 
+def required_alone(context: typer.Context) -> None:
+    """Make sure that nothing is asked of a resumed run that its run.yaml says.
+
+    Raises:
+        InputError: an option that it says is given too.
+    """
+    free = {"resume", "run", "cluster", "workers", "scheduler", "scheduler_file"}
+    for name in context.params.keys() - free:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise InputError(
+                f"--resume: {name} is given: expected --run and the cluster's options alone, "
+                "as run.yaml says the rest"
+            )
+    if context.params["run"] is None:
+        raise InputError("--resume: expected --run, the directory of the run to go on with")
+
+
 def main(
+    context: typer.Context,
     store: Annotated[
         str | None, typer.Argument(help="Store to train on; the embedded sample if left out.")
     ] = None,
@@ -201,8 +232,13 @@ def main(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
     updates: Annotated[
-        int, typer.Option(min=1, help="Gradient steps of a head.")
-    ] = Settings().updates,
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Gradient steps of a head; {UPDATES['own']}, or {UPDATES['shared']} "
+            "on a shared trunk.",
+        ),
+    ] = None,
     variant: Annotated[
         Variant,
         typer.Option(help="Approach; the single heads are slow baselines, see docs."),
@@ -212,24 +248,37 @@ def main(
     history: Annotated[
         bool, typer.Option("--history", help="Forecast one step ahead: past discharge is an input.")
     ] = False,
+    trunk: Annotated[
+        Trunk, typer.Option(help="Start heads from a trunk that all watersheds teach.")
+    ] = "own",
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run in --run as its run.yaml says."),
+    ] = False,
 ) -> None:
     """Train one Dom-ST head a watershed of a store, in parallel on Dask workers."""
     console = Console()
     with exit_codes():
-        chosen: dict[str, Any] = {
-            "contribution": contribution,
-            "cnn": cnn,
-            "history": history,
-            "updates": updates,
-            "seed": seed,
-            "validation_years": tuple(validation_year or ()),
-            "test_years": tuple(test_year or ()),
-            "variant": variant,
-        }
-        settings = Settings(**(chosen | VARIANTS[variant]))
-        place = located(store) if store else make_sample_store(console)
-        where = str(place.resolve() if isinstance(place, Path) else place)
-        folder = run or RUNS / (Path(where).parent.name if store is None else Path(where).stem)
+        if resume:
+            required_alone(context)
+            assert run is not None
+            folder = run
+            settings, where = Run(folder).recorded()
+        else:
+            chosen: dict[str, Any] = {
+                "contribution": contribution,
+                "cnn": cnn,
+                "history": history,
+                "seed": seed,
+                "validation_years": tuple(validation_year or ()),
+                "test_years": tuple(test_year or ()),
+                "variant": variant,
+            }
+            counted = {"updates": updates} if updates else {}
+            settings = Settings(**(chosen | VARIANTS[variant] | TRUNKS[trunk] | counted))
+            place = located(store) if store else make_sample_store(console)
+            where = str(place.resolve() if isinstance(place, Path) else place)
+            folder = run or RUNS / (Path(where).parent.name if store is None else Path(where).stem)
         survey = survey_store(where)  # what is wrong with the input is told before workers start
         Split.by_water_year(survey.dates, settings.validation_years, settings.test_years)
         target = Run(folder)

@@ -50,6 +50,7 @@ class FlowField:
         source: the raster's file.
         crs, transform: the raster's georeference.
         valid: pixels that have an elevation, or a direction.
+        elevation: [m], NaN where not valid or not known, as of flow directions.
         lon, lat: pixel centres [degrees].
         area: of the pixels [m2], 0 where not valid.
         upstream_area: that drains through each pixel, itself included [m2].
@@ -62,6 +63,7 @@ class FlowField:
     crs: CRS
     transform: Affine
     valid: np.ndarray
+    elevation: np.ndarray
     lon: np.ndarray
     lat: np.ndarray
     area: np.ndarray
@@ -121,7 +123,7 @@ def condition(dem: Path) -> FlowField:
     if np.isnan(elevation).all():
         raise InputError(f"{dem}: has no valid pixel: expected elevations")
     flow = pyflwdir.from_dem(elevation, nodata=np.nan)
-    return flow_field(flow, crs, transform, dem)
+    return flow_field(flow, crs, transform, dem, elevation)
 
 
 def read_directions(path: Path, codes: str) -> FlowField:
@@ -154,7 +156,8 @@ def read_directions(path: Path, codes: str) -> FlowField:
     circling = int((flow.rank == -1).sum())
     if circling:
         raise InputError(f"{path}: {circling} pixels drain in a circle: expected paths to a pit")
-    return flow_field(flow, crs, transform, path)
+    unknown = np.full(data.shape, np.nan, np.float32)
+    return flow_field(flow, crs, transform, path, unknown)
 
 
 def _read_raster(path: Path, what: str) -> tuple[np.ma.MaskedArray, CRS, Affine]:
@@ -170,7 +173,9 @@ def _read_raster(path: Path, what: str) -> tuple[np.ma.MaskedArray, CRS, Affine]
     return values, crs, transform
 
 
-def flow_field(flow: pyflwdir.FlwdirRaster, crs: CRS, transform: Affine, source: Path) -> FlowField:
+def flow_field(
+    flow: pyflwdir.FlwdirRaster, crs: CRS, transform: Affine, source: Path, elevation: np.ndarray
+) -> FlowField:
     """Areas and lengths of given flow directions.
 
     They are accumulated here from lengths and areas on the ellipsoid, since pyflwdir's own are
@@ -189,6 +194,7 @@ def flow_field(flow: pyflwdir.FlwdirRaster, crs: CRS, transform: Affine, source:
         crs=crs,
         transform=transform,
         valid=valid,
+        elevation=elevation,
         lon=lon,
         lat=lat,
         area=area,

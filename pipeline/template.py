@@ -289,6 +289,7 @@ def _site_attributes(plan: Plan, site: Site, flow: FlowPath, shift: float) -> di
         "reported_drainage_area_m2": watershed.reported_area,
         "traced_drainage_area_m2": flow.traced_area,
         "flow_distance_method": flow.method,
+        "slope": flow.slope,  # mean height above the outlet over mean flow distance, m per m
         "polygon": watershed.polygon.wkt,
     }
 

@@ -38,12 +38,14 @@ class FlowPath:
             float64 (y, x), NaN where coverage is 0, never 0.
         outlet: (longitude, latitude) [degrees].
         traced_area: area that drains to the outlet on the terrain [m2], None without one.
+        slope: mean height above the outlet over mean distance to it, None without elevations.
         method: "d8" along traced paths, "great-circle" straight lines times a sinuosity.
     """
 
     distance: np.ndarray
     outlet: tuple[float, float]
     traced_area: float | None
+    slope: float | None
     method: Literal["d8", "great-circle"]
 
 
@@ -103,6 +105,8 @@ def traced_paths(
     end = float(field.lon[window][outlet]), float(field.lat[window][outlet])
     lon, lat, weight = lon[used], lat[used], area[used]
     length = np.maximum(length[used] - field.length[window][outlet], half_pixel)
+    height = field.elevation[window][inside][used] - field.elevation[window][outlet]
+    slope = float(np.dot(height, weight) / np.dot(length, weight))
     distance = _cell_means(grid, coverage, lon, lat, length, weight)
     if np.isnan(distance[coverage > 0]).any():
         some = slice(None, None, 1 + length.size // FIT_PIXELS)
@@ -111,7 +115,7 @@ def traced_paths(
         if straight.any():
             sinuosity = np.dot(length[some], weight[some]) / np.dot(straight, weight[some])
         _fill(distance, watershed.polygon, grid, coverage, end, sinuosity, half_pixel)
-    return FlowPath(distance, end, traced_area, "d8")
+    return FlowPath(distance, end, traced_area, slope if np.isfinite(slope) else None, "d8")
 
 
 def straight_paths(watershed: Watershed, grid: Grid, coverage: np.ndarray) -> FlowPath:
@@ -139,7 +143,7 @@ def straight_paths(watershed: Watershed, grid: Grid, coverage: np.ndarray) -> Fl
     length = SINUOSITY * _distance(lon, lat, end)
     distance = _cell_means(grid, coverage, lon, lat, length, np.ones_like(length))
     _fill(distance, polygon, grid, coverage, end, SINUOSITY, 1.0)
-    return FlowPath(distance, end, None, "great-circle")
+    return FlowPath(distance, end, None, None, "great-circle")
 
 
 def _distance(lon: np.ndarray, lat: np.ndarray, end: tuple[float, float]) -> np.ndarray:

@@ -45,6 +45,7 @@ def build_head(site_no: str = "01", rows: int = 6, columns: int = 5, years: int 
         channels=("precipitation", "temperature"),
         forcing=np.stack([rain, warm], 1).astype(np.float32),
         demand=np.full(rain.shape, 1.5, np.float32),
+        attributes=np.zeros(5, np.float32),
         coverage=coverage.astype(np.float32),
         share=share.astype(np.float32),
         distance=rng.uniform(2e3, 9e4, coverage.size).astype(np.float32),

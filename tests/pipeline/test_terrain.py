@@ -52,7 +52,8 @@ def watershed_of(polygon: shapely.Geometry, site: str = "00000001") -> Watershed
 def drawn(directions: list[list[int]], west: float, north: float, size: float) -> FlowField:
     """The flow field of a hand-drawn map of square pixels of `size` degrees."""
     flow = pyflwdir.from_array(np.array(directions, dtype=np.uint8), ftype="d8")
-    return flow_field(flow, LATLON, north_up(west, north, size), Path("drawn.tif"))
+    flat = np.zeros(flow.shape, np.float32)
+    return flow_field(flow, LATLON, north_up(west, north, size), Path("drawn.tif"), flat)
 
 
 def trace(field: FlowField, polygon: shapely.Geometry, snap: float = 1000.0) -> FlowPath:
@@ -105,7 +106,8 @@ def test_pixels_are_numbered_by_what_is_upstream() -> None:
     elevation = rng.random((30, 40), dtype=np.float32)
     elevation[rng.random(elevation.shape) < 0.1] = np.nan
     flow = pyflwdir.from_dem(elevation, nodata=np.nan)
-    field = flow_field(flow, LATLON, north_up(-90, 45, CELL), Path("random.tif"))
+    flat = np.zeros(flow.shape, np.float32)
+    field = flow_field(flow, LATLON, north_up(-90, 45, CELL), Path("random.tif"), flat)
     position = np.where(field.valid, field.position, np.nan)
     assert np.unique(position[field.valid]).size == field.valid.sum()
     for pixel in np.flatnonzero(field.valid):
