@@ -124,21 +124,23 @@ def save_progress(trainer: Trainer, folder: Path) -> None:
         write(progress_path(folder, head.site_no), tensors, about)
 
 
-def trained(folder: Path, site_no: str, settings: Settings) -> dict[str, Any] | None:
-    """The description of a head that `save_head` wrote; None if there is none yet.
+def trained(folder: Path, site_no: str, settings: Settings) -> Path | None:
+    """Where `save_head` wrote a head; None if it has not yet.
 
     Raises:
         InputError: it was trained with other settings.
     """
     path = head_path(folder, site_no)
-    return _same(path, read(path)[1], settings) if path.exists() else None
+    if not path.exists():
+        return None
+    require_same(path, read(path)[1], settings)
+    return path
 
 
-def _same(path: Path, about: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """A description, made with these settings."""
+def require_same(path: Path, about: dict[str, Any], settings: Settings) -> None:
+    """Raise InputError where a file's description is of other settings."""
     if about["settings"] != settings.model_dump(mode="json"):
         raise InputError(f"{path}: made with other settings: expected those of this run")
-    return about
 
 
 def updates_done(folder: Path, site_no: str) -> int:
@@ -155,7 +157,7 @@ def load_progress(trainer: Trainer, folder: Path) -> None:
         return
     files = [read(progress_path(folder, head.site_no)) for head in trainer.heads]
     for head, (_, about) in zip(trainer.heads, files, strict=True):
-        _same(progress_path(folder, head.site_no), about, trainer.settings)
+        require_same(progress_path(folder, head.site_no), about, trainer.settings)
 
     (trainer.update,) = done
     for name, target in trainer.tensors().items():

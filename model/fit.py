@@ -44,6 +44,13 @@ class Fitted:
     seconds: float
     checkpoint: Path
 
+    @classmethod
+    def read(cls, path: Path, seconds: float) -> Fitted:
+        """What a checkpoint says of its head."""
+        about = checkpoint.read(path)[1]
+        names = ("site_no", "updates", "best_update", "validation_nse")
+        return cls(**{name: about[name] for name in names}, seconds=seconds, checkpoint=path)
+
 
 @dataclass(frozen=True)
 class Diverged:
@@ -376,18 +383,10 @@ def fit_pack(
     began = time.monotonic()
     left = []
     for head in heads:
-        about = checkpoint.trained(folder, head.site_no, settings)
-        if about is None:
-            left.append(head)
+        if path := checkpoint.trained(folder, head.site_no, settings):
+            yield Fitted.read(path, 0.0)
         else:
-            yield Fitted(
-                site_no=head.site_no,
-                updates=about["updates"],
-                kept_update=about["kept_update"],
-                validation_nse=about["validation_nse"],
-                seconds=0.0,
-                checkpoint=checkpoint.head_path(folder, head.site_no),
-            )
+            left.append(head)
     if not left:
         return
     trainer = Trainer(left, settings, device)
@@ -411,15 +410,8 @@ def fit_pack(
             if trainer.rate[i] < SLOWER ** (RESTARTS + 0.5):
                 ended.append(Diverged(head.site_no, trainer.update))
             elif last or trainer.update - int(trainer.kept_update[i]) >= patience:
-                fitted = Fitted(
-                    site_no=head.site_no,
-                    updates=trainer.update,
-                    kept_update=int(trainer.kept_update[i]),
-                    validation_nse=float(trainer.kept_nse[i]),
-                    seconds=seconds / len(left),
-                    checkpoint=checkpoint.save_head(trainer, i, folder),
-                )
-                ended.append(fitted)
+                path = checkpoint.save_head(trainer, i, folder)
+                ended.append(Fitted.read(path, seconds / len(left)))
             else:
                 going.append(i)
         if not going:

@@ -101,5 +101,6 @@ def test_a_head_without_a_finite_loss_is_given_up_by_name_and_the_others_finish(
         pytest.raises(RunError, match=rf"^3 of 4 heads are done; watershed {broken}: loss not fin"),
     ):
         run(tiny_store, tmp_path / "run", client, settings)
-    assert sorted(trained(tmp_path / "run")) == [f"{site}.safetensors" for site in sound]
+    weights = [name for name in trained(tmp_path / "run") if "progress" not in name]
+    assert sorted(weights) == [f"{site}.safetensors" for site in sound]
     assert not (tmp_path / "run" / "metrics.json").exists()
