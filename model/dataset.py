@@ -22,6 +22,8 @@ from model.contribution import lags_needed
 from model.network import (
     BASIN_MEMORY_DAYS,
     CELL_MEMORY_DAYS,
+    CELL_STATES,
+    WATERS,
     Watersheds,
     antecedent_wetness,
     season_of,
@@ -429,11 +431,6 @@ def make_pack(heads: Sequence[HeadData], spinup: int, device: torch.device) -> P
                 f"watersheds {one.site_no} and {head.site_no} differ in time or channels"
             )
     sheds = make_sheds(heads, device)
-    cells = sheds.share.shape[1:]
-
-    def of_cells(arrays: Sequence[np.ndarray]) -> torch.Tensor:
-        return stacked(arrays, cells, 0, device)
-
     year = round(pd.Timedelta(days=365).total_seconds() / one.step_seconds)
     order = np.concatenate(
         [np.arange(-spinup, 0) % min(year, len(one.times)), np.arange(len(one.times))]
@@ -441,21 +438,37 @@ def make_pack(heads: Sequence[HeadData], spinup: int, device: torch.device) -> P
     runoff = np.stack([head.runoff for head in heads])[:, order]
     runoff[:, :spinup] = np.nan
     season = season_of(one.dates.day_of_year.to_numpy()[order])
-    waters, states, basins = [], [], []
-    for head in heads:
+
+    def fill(target: np.ndarray, series: np.ndarray) -> None:
+        """A series (T, ...) behind its spin-up, in place: the long ones are a GB together."""
+        target[:spinup], target[spinup:] = series[order[:spinup]], series
+
+    steps, cells = len(order), sheds.share.shape[1]
+    water = np.zeros((len(heads), steps, WATERS, cells), np.float32)
+    state = np.zeros((len(heads), steps, len(one.channels) - 1 + CELL_STATES, cells), np.float32)
+    basins = []
+    for head, waters, states in zip(heads, water, state, strict=True):
+        own = states[..., : head.share.size]
+        others = len(head.channels) - 1
+        fill(own[:, :others], head.forcing[:, 1:])
         cells_wet, basin_wet = _wetness(head, order)
+        own[:, -len(CELL_MEMORY_DAYS) :] = cells_wet
+        del cells_wet
         rain = head.forcing[:, 0]
         days = head.step_seconds / DAY_SECONDS
         excess, filling = soil_stores(rain, head.demand, days, min(year, len(rain)))
-        waters.append(np.concatenate([rain[:, None], excess], 1)[order])
         usual = filling[head.split.train]
-        filling = (filling - usual.mean((0, 2))[:, None]) / usual.std((0, 2))[:, None]
-        states.append(np.concatenate([head.forcing[order, 1:], filling[order], cells_wet], 1))
-        basins.append(np.concatenate([season, basin_wet, states[-1] @ head.share], 1))
+        mean, spread = usual.mean((0, 2))[:, None], usual.std((0, 2))[:, None]
+        filling -= mean
+        filling /= spread
+        fill(waters[:, 0, : head.share.size], rain)
+        fill(waters[:, 1:, : head.share.size], excess)
+        fill(own[:, others : -len(CELL_MEMORY_DAYS)], filling)
+        basins.append(np.concatenate([season, basin_wet, own @ head.share], 1))
     return Pack(
         sheds=sheds,
-        water=of_cells(waters),
-        state=of_cells(states),
+        water=torch.as_tensor(water, device=device),
+        state=torch.as_tensor(state, device=device),
         basin=torch.as_tensor(np.stack(basins), device=device),
         runoff=torch.as_tensor(runoff, device=device),
         spinup=spinup,
