@@ -84,17 +84,18 @@ class Tally:
 
         No less than -`NOISE` mm in an interval it is zero, below that missing.
         """
-        if name == PRECIPITATION:
-            below = raw < 0
-            found = int(np.count_nonzero(below))
-            if found:
-                interval = series.intervals.step
-                source = series.sources[series.names.index(name)]
-                factor, _ = source.conversion(source.units, interval, interval)
-                raw[below] = np.where(raw[below] * factor >= -NOISE, 0, np.nan)
-                self.negative += found
+        interval = series.intervals.step
+        source = series.sources[series.names.index(name)]
+        factor, _ = source.conversion(source.units, interval, interval)
+        for one in raw:  # each stays in the core's cache
+            if name == PRECIPITATION:
+                below = one < 0
+                found = int(np.count_nonzero(below))
+                if found:
+                    one[below] = np.where(one[below] * factor >= -NOISE, 0, np.nan)
+                    self.negative += found
+            self.invalid += int(np.count_nonzero(np.isnan(one)))
         self.pixels += raw.size
-        self.invalid += int(np.count_nonzero(np.isnan(raw)))
 
     @property
     def invalid_share(self) -> float:
