@@ -258,11 +258,11 @@ def _read_file(
                 raise InputError(
                     f"{path}: not readable ({reason_of(error)}): expected {source.variable}"
                 ) from error
-            raw, *packing = _unpacked(raw, variable.attrs, source.missing)
-            plain = raw.dtype == np.float32 and packing[:2] == [1.0, 0.0]
+            raw, scale, offset, codes = _unpacked(raw, variable.attrs, source.missing)
+            plain = raw.dtype == np.float32 and (scale, offset) == (1.0, 0.0)
             out = raw if plain else np.empty(raw.shape, np.float32)
             for one, packed in zip(out, raw, strict=True):  # each stays in the core's cache
-                decode(one, packed, *packing)
+                decode(one, packed, scale, offset, codes)
             decoded.append(out)
     return decoded
 
