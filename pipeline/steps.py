@@ -21,6 +21,7 @@ from pipeline.plan import Block, Source
 from pipeline.rasters import RasterSeries
 
 NOISE = 0.01  # [mm] in an interval: precipitation that is less below zero is none, in bad packing
+AT_ONCE = 2**16  # pixels that stay in a core's cache while they are counted
 
 
 class StepMeans:
@@ -87,7 +88,9 @@ class Tally:
         interval = series.intervals.step
         source = series.sources[series.names.index(name)]
         factor, _ = source.conversion(source.units, interval, interval)
-        for one in raw:  # each stays in the core's cache
+        flat = raw.reshape(-1)
+        for start in range(0, flat.size, AT_ONCE):
+            one = flat[start : start + AT_ONCE]
             if name == PRECIPITATION:
                 below = one < 0
                 found = int(np.count_nonzero(below))
