@@ -65,6 +65,7 @@ def _dataset(path: Location, source: RasterSource) -> xr.Dataset:
         "mask_and_scale": False,
         "decode_times": False,
         "decode_coords": False,
+        "create_default_indexes": False,  # takes as long as the rest of opening
         "chunks": None,
     }
     try:
