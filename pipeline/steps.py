@@ -88,6 +88,7 @@ class Tally:
         interval = series.intervals.step
         source = series.sources[series.names.index(name)]
         factor, _ = source.conversion(source.units, interval, interval)
+        assert raw.flags.c_contiguous  # else `flat` were a copy
         flat = raw.reshape(-1)
         for start in range(0, flat.size, AT_ONCE):
             one = flat[start : start + AT_ONCE]

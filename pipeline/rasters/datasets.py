@@ -260,8 +260,10 @@ def _read_file(
                     f"{path}: not readable ({reason_of(error)}): expected {source.variable}"
                 ) from error
             raw, scale, offset, codes = _unpacked(raw, variable.attrs, source.missing)
-            plain = raw.dtype == np.float32 and (scale, offset) == (1.0, 0.0)
-            out = raw if plain else np.empty(raw.shape, np.float32)
+            if raw.dtype == np.float32 and (scale, offset) == (1.0, 0.0):
+                out = raw = np.ascontiguousarray(raw)
+            else:
+                out = np.empty(raw.shape, np.float32)
             for one, packed in zip(out, raw, strict=True):  # each stays in the core's cache
                 decode(one, packed, scale, offset, codes)
             decoded.append(out)
