@@ -130,7 +130,8 @@ def xarray_regrid_lazily(data: xr.DataArray, skipna: bool) -> xr.DataArray:
     import xarray_regrid  # noqa: F401 -- registers the accessor
     from xarray_regrid.methods import conservative
 
-    conservative.sparse = None  # with it, where another package brought it, weights are far slower
+    # with it, where another package brought it, weights are far slower
+    conservative.sparse = None  # type: ignore[attr-defined]
     target = xr.Dataset(coords={"latitude": GRID.y[::-1], "longitude": GRID.x})
     result = data.regrid.conservative(target, latitude_coord="latitude", skipna=skipna)
     return result.transpose("time", "latitude", "longitude").sel(latitude=GRID.y)

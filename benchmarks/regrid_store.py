@@ -169,8 +169,9 @@ def lazy_xesmf(raster: Raster) -> Lazy:
     coordinates = {"latitude": GRID.y, "longitude": GRID.x}
 
     def lazy(raw: xr.DataArray) -> xr.DataArray:
+        steps = raw.chunksizes["time"]
         cells = raw.data.map_blocks(
-            block, dtype=np.float32, chunks=(raw.chunks[0], *((n,) for n in GRID.shape))
+            block, dtype=np.float32, chunks=(steps, *((n,) for n in GRID.shape))
         )
         dims = ("time", *coordinates)
         return xr.DataArray(cells, dims=dims, coords={"time": raw["time"], **coordinates})
