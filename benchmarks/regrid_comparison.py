@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -160,6 +161,7 @@ def compare(
     rasters: Sequence[Raster], share: float, repeats: int, threads: int, json_file: Path | None
 ) -> None:
     """Measure, print, and write the report if it is wanted."""
+    warnings.filterwarnings("ignore", "invalid value encountered", RuntimeWarning)  # xarray-regrid
     report: dict[str, Any] = {
         "threads": threads,
         "repeats": repeats,
