@@ -235,6 +235,7 @@ def gdptools_mean(raster: Raster) -> Regrid:
     """gdptools' masked mean over the cells' polygons, one thread, its weights made beforehand.
 
     Weights come from an equal-area cylinder, in which the cells' and pixels' sides stay straight.
+    It is the outermost cells of the region that come out wrong.
     """
     from gdptools import AggGen, UserCatData, WeightGen
 
