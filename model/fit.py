@@ -48,7 +48,7 @@ class Fitted:
     def read(cls, path: Path, seconds: float) -> Fitted:
         """What a checkpoint says of its head."""
         about = checkpoint.read(path)[1]
-        names = ("site_no", "updates", "best_update", "validation_nse")
+        names = ("site_no", "updates", "kept_update", "validation_nse")
         return cls(**{name: about[name] for name in names}, seconds=seconds, checkpoint=path)
 
 

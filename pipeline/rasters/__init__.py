@@ -5,7 +5,7 @@ the times of files whose names do not say them. Every file is checked against th
 is read. A driver is a module with these functions:
 
     read_layout(path, sources)                      what all rasters of a series have in common
-    read_block(places, layout, sources, window)     float32 (sources, places, rows, columns)
+    read_block(places, layout, sources, window)     for each source float32 (places, rows, columns)
     read_times(path, sources)                       labels of a file's rasters; not of GDAL's
 """
 

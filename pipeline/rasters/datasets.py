@@ -65,6 +65,7 @@ def _dataset(path: Location, source: RasterSource) -> xr.Dataset:
         "mask_and_scale": False,
         "decode_times": False,
         "decode_coords": False,
+        "create_default_indexes": False,  # takes as long as the rest of opening
         "chunks": None,
     }
     try:
@@ -202,7 +203,7 @@ def read_block(
     layout: Layout,
     sources: Sequence[RasterSource],
     window: tuple[slice, slice],
-) -> NDArray[np.float32]:
+) -> list[NDArray[np.float32]]:
     """A window of some variables of some files, opening each file once.
 
     Args:
@@ -212,8 +213,8 @@ def read_block(
         window: (rows, columns); columns from the width on start again at the first column.
 
     Returns:
-        float32 (sources, places, rows, columns), in the published units (scale and offset applied),
-        NaN where missing or without a file.
+        For each source float32 (places, rows, columns), in the published units (scale and offset
+        applied), NaN where missing or without a file.
 
     Raises:
         InputError: a file is not readable, or not like the series' first.
@@ -221,25 +222,52 @@ def read_block(
     assert isinstance(layout, DatasetLayout)
     rows, columns = window
     shape = (rows.stop - rows.start, columns.stop - columns.start)
-    block = np.full((len(sources), len(places), *shape), np.nan, np.float32)
     numbered = [(k, place) for k, place in enumerate(places) if place is not None]
-    for path, group in groupby(numbered, key=lambda item: item[1][0]):
-        at, positions = zip(*((k, place[1]) for k, place in group), strict=True)
-        with _opened(path, sources[0]) as dataset:
-            roles = common_roles(path, dataset, sources)
-            _require_same(path, roles, dataset, layout, sources)
-            for number, source in enumerate(sources):
-                variable = dataset.variables[source.variable]
-                try:
-                    raw = _raw(path, variable, roles_of(path, dataset, source), positions, window)
-                except refusals(*UNREADABLE) as error:
-                    raise InputError(
-                        f"{path}: not readable ({reason_of(error)}): expected {source.variable}"
-                    ) from error
+    files = [
+        (path, *zip(*((k, place[1]) for k, place in group), strict=True))
+        for path, group in groupby(numbered, key=lambda item: item[1][0])
+    ]
+    if len(files) == 1 and len(numbered) == len(places):  # as it is read: copying takes long
+        path, _, positions = files[0]
+        return _read_file(path, positions, layout, sources, window)
+    blocks = [np.full((len(places), *shape), np.nan, np.float32) for _ in sources]
+    for path, at, positions in files:
+        for block, part in zip(
+            blocks, _read_file(path, positions, layout, sources, window), strict=True
+        ):
+            block[list(at)] = part
+    return blocks
+
+
+def _read_file(
+    path: Location,
+    positions: Sequence[int],
+    layout: DatasetLayout,
+    sources: Sequence[RasterSource],
+    window: tuple[slice, slice],
+) -> list[NDArray[np.float32]]:
+    """The rasters at some positions of a file: for each source float32 (rasters, rows, columns)."""
+    decoded = []
+    with _opened(path, sources[0]) as dataset:
+        roles = common_roles(path, dataset, sources)
+        _require_same(path, roles, dataset, layout, sources)
+        for source in sources:
+            variable = dataset.variables[source.variable]
+            try:
+                raw = _raw(path, variable, roles_of(path, dataset, source), positions, window)
+            except refusals(*UNREADABLE) as error:
+                raise InputError(
+                    f"{path}: not readable ({reason_of(error)}): expected {source.variable}"
+                ) from error
+            raw, scale, offset, codes = _unpacked(raw, variable.attrs, source.missing)
+            if raw.dtype == np.float32 and (scale, offset) == (1.0, 0.0):
+                out = raw = np.ascontiguousarray(raw)
+            else:
                 out = np.empty(raw.shape, np.float32)
-                decode(out, *_unpacked(raw, variable.attrs, source.missing))
-                block[number, list(at)] = out
-    return block
+            for one, packed in zip(out, raw, strict=True):  # each stays in the core's cache
+                decode(one, packed, scale, offset, codes)
+            decoded.append(out)
+    return decoded
 
 
 def _raw(

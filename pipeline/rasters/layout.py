@@ -149,7 +149,14 @@ def decode(
     offset: float,
     codes: list[float],
 ) -> None:
-    """Write the file's numbers to `out` of the same shape: scaled, NaN where one of `codes`."""
-    out[...] = raw if (scale, offset) == (1.0, 0.0) else raw * scale + offset
+    """Write the file's numbers to `out` of the same shape: scaled, NaN where one of `codes`.
+
+    `out` may be `raw` where there is nothing to scale.
+    """
+    if (scale, offset) != (1.0, 0.0):
+        out[...] = raw * scale + offset
+    elif not np.may_share_memory(out, raw):
+        out[...] = raw
     for code in codes:
-        out[raw == code] = np.nan
+        if code == code:  # NaN is NaN already
+            np.copyto(out, np.nan, where=raw == code)

@@ -14,6 +14,7 @@ import xarray as xr
 import yaml
 
 from pipeline import plan as plans
+from pipeline import steps
 from pipeline.catalog import load_catalog
 from pipeline.plan import make_plan
 from pipeline.rasters import datasets
@@ -202,13 +203,18 @@ def test_the_day_begins_where_the_period_does(world: World):
     np.testing.assert_allclose(region.precipitation[:, 2, 2], expected)
 
 
-def test_negative_rain_is_zero_or_missing_and_counted(world: World):
+@pytest.mark.parametrize("order", [("time", "lat", "lon"), ("lon", "lat", "time")])
+@pytest.mark.parametrize("at_once", [steps.AT_ONCE, 7])
+def test_negative_rain_is_zero_or_missing_and_counted(
+    world: World, order: tuple[str, ...], at_once: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(steps, "AT_ONCE", at_once)
     rain = np.ones((DAYS, 12, 12))
     rain[4, :2] = -0.009  # noise of packing
     rain[5, 2:4, :4] = -0.5
     describe(
         world,
-        dataset(24, rain=(rain, "mm")),
+        dataset(24, rain=(rain.astype(np.float32), "mm")).transpose(*order),
         precipitation={"variable": "rain", "units": "mm", "max_negative": 0.1},
     )
     region = region_of(world)

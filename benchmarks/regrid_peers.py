@@ -1,0 +1,368 @@
+"""Programs that regrid rasters, ours and others, each as a function of fields in memory.
+
+What each is, and what it is not given, stands in its docstring. `peers` are those that are there.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import math
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
+
+import dask
+import numpy as np
+import rasterio
+import xarray as xr
+from rasterio.enums import Resampling
+
+from benchmarks.regrid_rasters import GRID, Edges, Field, Raster
+from pipeline.grid import zone_area
+
+CHUNK = 48  # steps in a task
+FILL = -9e33
+
+Regrid = Callable[[Field], Field]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A program.
+
+    Attributes:
+        regrid: fields to cells.
+        steps: that it is given; fewer where it is slow.
+        rounds: that are timed at most.
+        takes_holes: whether it leaves out pixels that are NaN.
+    """
+
+    regrid: Regrid
+    steps: int
+    rounds: int = 1_000
+    takes_holes: bool = True
+
+
+def methods(raster: Raster, threads: int) -> dict[str, Method]:
+    """Ours and every peer that is installed, but CDO, by name."""
+    every, few = raster.steps, max(CHUNK, raster.steps // 11)
+    found = {"Dom-ST": Method(ours(raster, threads), every)}
+    if raster.is_lonlat and installed("xarray_regrid"):
+        found["xarray-regrid, skipna"] = Method(xarray_regrid(raster, threads, True), every)
+        found["xarray-regrid"] = Method(xarray_regrid(raster, threads, False), every, 1000, False)
+    if installed("xesmf"):
+        found["xESMF's apply step, skipna"] = Method(xesmf_apply(raster, threads, True), every)
+        plain = xesmf_apply(raster, threads, False)
+        found["xESMF's apply step"] = Method(plain, every, takes_holes=False)
+    found["rioxarray/GDAL average"] = Method(gdal_average(raster, threads), few)
+    if installed("odc"):
+        found["odc-geo/GDAL average"] = Method(odc_average(raster, threads), few)
+    if raster.is_lonlat and installed("exactextract"):
+        found["exactextract"] = Method(exactextract_mean(raster), 6, 1)
+    if raster.is_lonlat and installed("gdptools"):
+        found["gdptools"] = Method(gdptools_mean(raster), CHUNK, 1)
+    return found
+
+
+def installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def versions() -> dict[str, str]:
+    """Of the peers that are there."""
+    names = ("xarray-regrid", "xesmf", "rioxarray", "odc-geo", "exactextract", "gdptools")
+    modules = {"xarray-regrid": "xarray_regrid", "odc-geo": "odc"}
+    found = {
+        name: importlib.metadata.version(name)
+        for name in names
+        if installed(modules.get(name, name))
+    }
+    if shutil.which("cdo"):
+        said = subprocess.run(["cdo", "--version"], capture_output=True, text=True, check=True)
+        found["CDO"] = (said.stderr + said.stdout).split("version ")[1].split()[0]
+    return found
+
+
+def in_blocks(threads: int, block: Regrid) -> Regrid:
+    """A method called from threads on blocks of steps."""
+
+    def regrid(raw: Field) -> Field:
+        blocks = [raw[start : start + CHUNK] for start in range(0, len(raw), CHUNK)]
+        with ThreadPoolExecutor(threads) as pool:
+            return np.concatenate(list(pool.map(block, blocks)))
+
+    return regrid
+
+
+def ours(raster: Raster, threads: int) -> Regrid:
+    """The pipeline's weights and kernel."""
+    weights = raster.axes.weights(GRID)
+
+    def block(raw: Field) -> Field:
+        return weights.apply(raw)[0]
+
+    return in_blocks(threads, block)
+
+
+def xarray_regrid(raster: Raster, threads: int, skipna: bool) -> Regrid:
+    """xarray-regrid's conservative method on Dask's threads."""
+
+    def regrid(raw: Field) -> Field:
+        centres = {"latitude": middle(raster.y_edges), "longitude": middle(raster.x_edges)}
+        data = xr.DataArray(raw, dims=("time", *centres), coords=centres).chunk(time=CHUNK)
+        with dask.config.set(scheduler="threads", num_workers=threads):
+            return xarray_regrid_lazily(data, skipna).compute().as_numpy().values
+
+    return regrid
+
+
+def xarray_regrid_lazily(data: xr.DataArray, skipna: bool) -> xr.DataArray:
+    """xarray-regrid's conservative method of data (time, latitude, longitude), north first."""
+    import xarray_regrid  # noqa: F401 -- registers the accessor
+    from xarray_regrid.methods import conservative
+
+    # with it, where another package brought it, weights are far slower
+    conservative.sparse = None  # type: ignore[attr-defined]
+    target = xr.Dataset(coords={"latitude": GRID.y[::-1], "longitude": GRID.x})
+    result = data.regrid.conservative(target, latitude_coord="latitude", skipna=skipna)
+    return result.transpose("time", "latitude", "longitude").sel(latitude=GRID.y)
+
+
+def xesmf_block(raster: Raster, skipna: bool) -> Regrid:
+    """xESMF's own application of a sparse matrix. Its generator of weights is not to be had from
+    the package index: it is given ours."""
+    import sparse
+
+    sys.modules.setdefault("esmpy", MagicMock())  # the generator's library, which is not needed
+    from xesmf import Regridder
+
+    weights = raster.matrix
+    cell = np.repeat(np.arange(weights.start.size - 1), np.diff(weights.start))
+    matrix = sparse.COO(
+        np.stack((cell, weights.pixel)),
+        weights.weight,
+        shape=(weights.start.size - 1, math.prod(weights.raw_shape)),
+    ).reshape(weights.shape + weights.raw_shape)
+    shapes = {"shape_in": weights.raw_shape, "shape_out": weights.shape}
+    rows, columns = weights.window  # the raster, but for rims that touch no cell
+
+    def block(raw: Field) -> Field:
+        part = raw[:, rows, columns]
+        return Regridder._regrid(part, matrix, **shapes, skipna=skipna, na_thres=1.0)
+
+    return block
+
+
+def xesmf_apply(raster: Raster, threads: int, skipna: bool) -> Regrid:
+    """xESMF's step of applying weights, from threads."""
+    return in_blocks(threads, xesmf_block(raster, skipna))
+
+
+def gdal_average(raster: Raster, threads: int) -> Regrid:
+    """rioxarray's reprojection with GDAL's average of the pixels below a cell."""
+    import rioxarray  # noqa: F401 -- registers the accessor
+
+    x, y = middle(raster.x_edges), middle(raster.y_edges)
+    west, south, east, north = GRID.bounds
+    transform = rasterio.transform.from_bounds(west, south, east, north, GRID.nx, GRID.ny)
+
+    def regrid(raw: Field) -> Field:
+        data = xr.DataArray(raw, dims=("time", "y", "x"), coords={"y": y, "x": x})
+        data = data.rio.write_crs(raster.crs.to_wkt()).rio.write_nodata(np.nan)
+        result = data.rio.reproject(
+            "EPSG:4326",
+            transform=transform,
+            shape=GRID.shape,
+            resampling=Resampling.average,
+            num_threads=threads,
+            UNIFIED_SRC_NODATA="NO",  # else a pixel is missing in all steps if it is in one
+        )
+        return result.values
+
+    return regrid
+
+
+def odc_average(raster: Raster, threads: int) -> Regrid:
+    """odc-geo's reprojection, which warps step by step, with GDAL's average."""
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+    from odc.geo.xr import wrap_xr, xr_reproject
+
+    (x0, x1), (y0, y1) = raster.x_edges[:2], raster.y_edges[:2]
+    source = GeoBox(raster.shape, Affine(x1 - x0, 0, x0, 0, y1 - y0, y0), raster.crs.to_wkt())
+    west, south, east, north = GRID.bounds
+    target = GeoBox.from_bbox((west, south, east, north), "EPSG:4326", shape=GRID.shape)
+
+    def block(raw: Field) -> Field:
+        data = wrap_xr(raw, source, time=np.arange(len(raw)), nodata=np.nan)
+        return xr_reproject(data, target, resampling="average", dst_nodata=np.nan).values
+
+    return in_blocks(threads, block)
+
+
+def exactextract_mean(raster: Raster) -> Regrid:
+    """exactextract's mean of the pixels in the cells' polygons, areas on a sphere, one thread."""
+    import exactextract
+    from exactextract.raster import NumPyRasterSource
+
+    x, y = raster.x_edges, raster.y_edges
+    cells = cell_polygons()
+
+    def regrid(raw: Field) -> Field:
+        names = [f"step{k}" for k in range(len(raw))]
+        steps = [
+            NumPyRasterSource(field, x[0], y[-1], x[-1], y[0], name=name)
+            for name, field in zip(names, raw, strict=True)
+        ]
+        operation = "mean(coverage_weight=area_spherical_m2)"
+        table = exactextract.exact_extract(steps, cells, [operation], output="pandas")
+        values = table[[f"{name}_mean" for name in names]].to_numpy(np.float32)
+        return values.T.reshape(-1, *GRID.shape)
+
+    return regrid
+
+
+def gdptools_mean(raster: Raster) -> Regrid:
+    """gdptools' masked mean over the cells' polygons, one thread, its weights made beforehand.
+
+    Weights come from an equal-area cylinder, in which the cells' and pixels' sides stay straight.
+    It is the outermost cells of the region that come out wrong.
+    """
+    from gdptools import AggGen, UserCatData, WeightGen
+
+    cells = cell_polygons()
+
+    def data(raw: Field) -> UserCatData:
+        times = np.datetime64("2020-01-01", "ns") + np.arange(len(raw)) * np.timedelta64(1, "h")
+        coordinates = {
+            "time": times,
+            "lat": ("lat", middle(raster.y_edges), {"units": "degrees_north"}),
+            "lon": ("lon", middle(raster.x_edges), {"units": "degrees_east"}),
+        }
+        return UserCatData(
+            source_ds=xr.Dataset({"rain": (("time", "lat", "lon"), raw)}, coords=coordinates),
+            source_crs=4326,
+            source_x_coord="lon",
+            source_y_coord="lat",
+            source_t_coord="time",
+            source_var="rain",
+            target_gdf=cells,
+            target_crs=4326,
+            target_id="cell",
+            source_time_period=[str(times[0]), str(times[-1])],
+        )
+
+    empty = data(np.zeros((1, *raster.shape), np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        weights = WeightGen(
+            user_data=empty, method="serial", weight_gen_crs=6933
+        ).calculate_weights()
+
+    def regrid(raw: Field) -> Field:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _, result = AggGen(data(raw), "masked_mean", "serial", "none", weights).calculate_agg()
+        values = result["rain"].sel(cell=np.arange(math.prod(GRID.shape))).values
+        return values.astype(np.float32).reshape(-1, *GRID.shape)
+
+    return regrid
+
+
+def cell_polygons() -> Any:
+    """The cells as a table of polygons, in row-major order."""
+    import geopandas as gpd
+    import shapely
+
+    west, north = (a.ravel() for a in np.meshgrid(GRID.x_edges[:-1], GRID.y_edges[:-1]))
+    east, south = (a.ravel() for a in np.meshgrid(GRID.x_edges[1:], GRID.y_edges[1:]))
+    boxes = shapely.box(west, south, east, north)
+    return gpd.GeoDataFrame({"cell": np.arange(boxes.size)}, geometry=boxes, crs=4326)
+
+
+def middle(edges: Edges) -> Edges:
+    """Centres between edges."""
+    return (edges[1:] + edges[:-1]) / 2
+
+
+class Cdo:
+    """CDO's remapcon, on files in memory."""
+
+    def __init__(self, raster: Raster, threads: int, folder: Path) -> None:
+        self.raster, self.threads, self.folder = raster, threads, folder
+        self.target, self.weights = folder / "target.txt", folder / "weights.nc"
+        y, centre = authalic(GRID.y_edges), authalic(GRID.y)
+        values = {
+            "gridtype": "lonlat",
+            "xsize": GRID.nx,
+            "ysize": GRID.ny,
+            "xvals": listed(GRID.x),
+            "xbounds": listed(np.stack((GRID.x_edges[:-1], GRID.x_edges[1:]), axis=1)),
+            "yvals": listed(centre),
+            "ybounds": listed(np.stack((y[:-1], y[1:]), axis=1)),
+        }
+        self.target.write_text("".join(f"{key} = {value}\n" for key, value in values.items()))
+        x, y = np.meshgrid(raster.x_edges, raster.y_edges)
+        longitude, latitude = raster.to_degrees(x, y)
+        self.corners = [self._corners(longitude), self._corners(authalic(latitude))]
+
+    @staticmethod
+    def _corners(a: Edges) -> Edges:
+        return np.stack((a[1:, :-1], a[1:, 1:], a[:-1, 1:], a[:-1, :-1]), axis=-1)
+
+    def write(self, raw: Field) -> Path:
+        """The fields as a file."""
+        longitude, latitude = self.corners
+        units = {"lon": "degrees_east", "lat": "degrees_north"}
+        variables: dict[str, Any] = {
+            "rain": (("time", "y", "x"), raw, {"coordinates": "lon lat", "_FillValue": FILL})
+        }
+        for name, corners in (("lon", longitude), ("lat", latitude)):
+            about = {"units": units[name], "bounds": f"{name}_bnds", "standard_name": name}
+            variables[name] = (("y", "x"), corners.mean(axis=-1), about)
+            variables[f"{name}_bnds"] = (("y", "x", "corner"), corners)
+        path = self.folder / "raw.nc"
+        time = ("time", np.arange(len(raw)), {"units": "hours since 2020-01-01"})
+        variables["rain"][1][np.isnan(raw)] = FILL
+        xr.Dataset(variables, coords={"time": time}).to_netcdf(path, engine="scipy")
+        raw[raw == np.float32(FILL)] = np.nan
+        return path
+
+    def __call__(self, *operator: object) -> float:
+        """Run CDO and return the seconds that it took."""
+        command = ["cdo", "-s", "-O", "-P", str(self.threads), *map(str, operator)]
+        start = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - start
+
+    def generate(self) -> float:
+        """Make the weights; returns seconds."""
+        path = self.write(np.zeros((1, *self.raster.shape), np.float32))
+        return self(f"gencon,{self.target}", path, self.weights)
+
+    def remap(self, raw: Field, repeats: int = 1) -> tuple[Field, float]:
+        """The fields regridded, and seconds (best of `repeats`) without those of reading."""
+        path, out, pixel = self.write(raw), self.folder / "out.nc", self.folder / "pixel.nc"
+        operator = f"remap,{self.target},{self.weights}"
+        spent = min(self(operator, path, out) for _ in range(repeats))
+        spent -= min(self("selindexbox,1,1,1,1", path, pixel) for _ in range(repeats))
+        with xr.open_dataset(out, engine="scipy") as file:
+            return file["rain"].values, spent
+
+
+def listed(values: Edges) -> str:
+    return " ".join(f"{value:.15g}" for value in values.ravel())
+
+
+def authalic(latitude: Edges) -> Edges:
+    """Latitudes of the sphere on which zones have the same share of the area [degrees]."""
+    return np.degrees(np.arcsin(zone_area(latitude) / zone_area(np.asarray(90.0))))
