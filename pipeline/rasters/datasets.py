@@ -101,7 +101,12 @@ def _layout(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSource]
         shape=(variable.sizes[roles.y], variable.sizes[roles.x]),
         placement=placement,
         units=tuple(str(dataset[source.variable].attrs.get("units", "")) for source in sources),
-        chunk_steps=int(chunks.get(roles.time, 1)) if roles.time else 1,
+        chunk=(
+            int(chunks.get(roles.time, 1)) if roles.time else 1,
+            int(chunks.get(roles.y, variable.sizes[roles.y])),
+            int(chunks.get(roles.x, variable.sizes[roles.x])),
+        ),
+        itemsize=variable.dtype.itemsize,
         corners=corners,
         pixel={
             name: float(abs(values.flat[-1] - values.flat[0]))

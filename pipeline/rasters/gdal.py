@@ -19,6 +19,7 @@ import rasterio
 from numpy.typing import NDArray
 from pyproj import CRS as ProjCRS
 from rasterio.crs import CRS
+from rasterio.enums import Interleaving
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.session import DummySession
@@ -152,12 +153,15 @@ def layout_of(
         InputError: as `read_layout`, but for bands.
     """
     transform = transform_of(path, file)
+    whole = source.driver == "grib"  # decoded in float64
+    together = file.count if file.interleaving == Interleaving.pixel else 1
     return GdalLayout(
         path=path,
         shape=file.shape,
         placement=_axes(path, file.crs, transform, file.shape, source),
         units=units,
-        chunk_steps=1,
+        chunk=(1, *(file.shape if whole else file.block_shapes[0])),
+        itemsize=8 if whole else np.dtype(file.dtypes[0]).itemsize * together,
         crs=file.crs,
         transform=transform,
         bands=file.count,

@@ -85,14 +85,16 @@ class Layout:
         shape: (rows, columns).
         placement: where the pixels lie.
         units: what the file says of each forcing's unit; empty where it says nothing.
-        chunk_steps: steps of a file that are compressed together, so that one costs all to read.
+        chunk: (steps, rows, columns) that are compressed together, so that one costs all to read.
+        itemsize: bytes of a pixel in the file, of all bands that come with it.
     """
 
     path: Location
     shape: tuple[int, int]
     placement: Axes | Curvilinear
     units: tuple[str, ...]
-    chunk_steps: int
+    chunk: tuple[int, int, int]
+    itemsize: int
 
     def weights(self, grid: Grid) -> Weights:
         """The pixels' shares in the cells of `grid`.
