@@ -21,7 +21,7 @@ import numpy as np
 from pipeline.catalog import Catalog
 from pipeline.errors import InputError
 from pipeline.grid import Grid
-from pipeline.locations import list_versions
+from pipeline.locations import find_files, list_versions, lists
 from pipeline.memory import Bound, Memory, cost_of, shared_by_threads
 from pipeline.rasters import RasterSeries, group_forcings, open_series
 from pipeline.rasters.files import ONLY
@@ -37,7 +37,14 @@ from pipeline.watersheds import (
 LOG = logging.getLogger(__name__)
 BLOCK_STEPS = 366  # longest block: a year of days is lost at most when a run is interrupted
 BLOCKS = 8  # blocks that a shorter period is cut into, for the workers to share
-VERSIONS = ("ETag", "LastModified", "mtime", "created")  # what file systems tell versions by
+VERSIONS = (
+    "ETag",
+    "LastModified",
+    "Last-Modified",
+    "mtime",
+    "created",
+)  # what file systems tell versions by
+ZARR = ("zarr.json", ".zmetadata", ".zgroup")  # where a Zarr store may begin, on a web server
 OUTSIDE_REPORT, OUTSIDE_REFUSE = 0.1, 0.5  # shares of a watershed that lie beyond the rasters
 
 
@@ -299,10 +306,15 @@ def _versions(paths: list[Location], whole: bool) -> dict[Location, tuple[int, s
         return {path: _version(path) for path in paths}
     # one listing a folder: asking for each object would take as long as reading it
     urls = sorted(map(str, paths))
+    folders: dict[str, list[str]] = {}
+    for url in urls:
+        folder, _, name = url.rpartition("/")
+        folders.setdefault(folder, []).append(name)
     listed: dict[Location, tuple[int, str]] = {}
-    for folder in dict.fromkeys(url.rpartition("/")[0] for url in urls):
-        for name, about in list_versions(folder).items():
-            listed[f"{folder}/{name}"] = about["size"], _changed(about)
+    for folder, names in folders.items():
+        found = list_versions(folder) if lists(folder) else find_files(folder, names)
+        for name, about in found.items():
+            listed[f"{folder}/{name}"] = about["size"] or 0, _changed(about)
     if gone := [url for url in urls if url not in listed]:
         raise InputError(f"{gone[0]}: not there any more: expected a raster to stay in place")
     return listed
@@ -314,14 +326,14 @@ def _version(path: Location) -> tuple[int, str]:
         if isinstance(path, Path) and not path.is_dir():
             stat = path.stat()
             return stat.st_size, str(stat.st_mtime_ns)
-        found = list_versions(str(path))
+        found = list_versions(str(path)) if lists(path) else find_files(str(path), ZARR)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}: expected a raster to stay in place") from error
     if not found:
         raise InputError(f"{path}: holds no file: expected a raster to stay in place")
     lines = [f"{about['name']} {about['size']} {_changed(about)}" for about in found.values()]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    return sum(about["size"] for about in found.values()), digest
+    return sum(about["size"] or 0 for about in found.values()), digest
 
 
 def _changed(about: dict[str, Any]) -> str:

@@ -14,8 +14,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ MODULES = {  # imported when needed: xarray takes longer than a small run's read
     "zarr": "pipeline.rasters.datasets",
     "grib": "pipeline.rasters.grib",
 }
+LABELS_NEAR = timedelta(days=62)  # by which a file's own label may lie outside the period
 OF_THE_FILES = (  # keys that say how files are opened and which raster is whose
     "driver", "files", "inside", "group", "axes", "crs", "place_by", "step", "time", "times",
 )  # fmt: skip
@@ -190,7 +192,10 @@ def _files(
         by_name = first.times == "name" if first.times else template.dated
         if by_name or first.driver in ("geotiff", "gdal"):
             return intervals.named(template, key)
-        names = template.names()
+        near = pd.Timedelta(LABELS_NEAR)
+        names = template.names(
+            pd.date_range(catalog.period.start - near, catalog.period.end + near, freq="h")
+        )
         if not names:
             raise InputError(f"{key}: no file matches {template.where}: expected one")
         years = range(catalog.period.start.year - 1, catalog.period.end.year + 2)
@@ -216,10 +221,13 @@ def _require_readable(url: str, driver: str, key: str) -> None:
     if driver == "zarr":
         if "*" in url or TIME_FIELD.search(url):
             raise InputError(f"{key}: {url}: expected the URL of one Zarr store")
-    elif driver == "netcdf" or not url.startswith("s3://"):
+    elif driver == "netcdf":
+        if find_spec("h5netcdf") is None:
+            raise InputError(f"{key}: {url}: expected h5netcdf installed (dom-st[s3])")
+    elif not url.startswith("s3://"):
         raise InputError(
-            f"{key}: {url}: not read by the driver {driver}: expected a path; s3:// with geotiff, "
-            "gdal or grib; or any URL with zarr"
+            f"{key}: {url}: not read by the driver {driver}: expected a path or s3://; any other "
+            "URL with netcdf or zarr"
         )
 
 

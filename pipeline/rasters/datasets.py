@@ -18,6 +18,7 @@ import zarr
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, refusals
+from pipeline.locations import file_system
 from pipeline.raster_source import RasterSource
 from pipeline.rasters.coordinates import (
     SINCE,
@@ -50,6 +51,9 @@ class DatasetLayout(Layout):
 # The NetCDF library must not be entered by two threads, not even with two files; xarray's own lock
 # leaves out what it does while a file is opened. Regridding goes on beside it.
 NETCDF = Lock()
+# How an object is read: in blocks of bytes around what is asked for, some of which are kept.
+BY_RANGE = {"cache_type": "blockcache", "block_size": 2**20, "cache_options": {"maxblocks": 16}}
+EXPECTED = {"netcdf": "HDF5 or NetCDF 4 (classic NetCDF is read from paths)", "zarr": "zarr"}
 
 
 @contextmanager
@@ -71,11 +75,16 @@ def _dataset(path: Location, source: RasterSource) -> xr.Dataset:
         if source.driver == "zarr":
             whole = zarr.open_group(str(path), mode="r").metadata.consolidated_metadata
             return xr.open_zarr(str(path), consolidated=whole is not None, **plain)
-        return xr.open_dataset(path, engine="netcdf4", cache=False, **plain)
+        if isinstance(path, Path):
+            return xr.open_dataset(path, engine="netcdf4", cache=False, **plain)
+        system, name = file_system(path)
+        file = system.open(name, "rb", **BY_RANGE)
+        return xr.open_dataset(file, engine="h5netcdf", phony_dims="access", cache=False, **plain)
     except refusals(*UNREADABLE) as error:
         group = f" with group {source.group!r}" if source.group else ""
+        kind = source.driver if isinstance(path, Path) else EXPECTED[source.driver]
         raise InputError(
-            f"{path}: not readable ({reason_of(error)}): expected {source.driver}{group}"
+            f"{path}: not readable ({reason_of(error)}): expected {kind}{group}"
         ) from error
 
 
