@@ -152,7 +152,7 @@ def open_series(catalog: Catalog, names: Sequence[str]) -> RasterSeries:
     Raises:
         InputError: no raster in the period; rasters that overlap or are off the source's steps;
             more intervals without one than `max_missing_steps`; a first file that is not readable,
-            lacks a forcing or a place, or states another unit than the catalog.
+            lacks a forcing or a place, or states another unit or length of time than the catalog.
     """
     sources = tuple(catalog.forcings[name] for name in names)
     first = sources[0]
@@ -171,6 +171,7 @@ def open_series(catalog: Catalog, names: Sequence[str]) -> RasterSeries:
         intervals=intervals,
         present=present,
     )
+    _require_lengths(catalog, series)
     for name, source, units in zip(names, sources, series.layout.units, strict=True):
         _require_units(catalog, series, name, units)
         _require_few_holes(series, name, source.max_missing_steps)
@@ -248,6 +249,18 @@ def _require_units(catalog: Catalog, series: RasterSeries, name: str, units: str
             f"{where}, in steps of {in_words(step)}: expected {source.units!r}, as "
             f"forcings.{name}.units of {catalog.path} says"
         )
+
+
+def _require_lengths(catalog: Catalog, series: RasterSeries) -> None:
+    """Where the first file says how long its rasters last, each lasts a step of the source."""
+    step = series.intervals.step
+    for length in series.layout.lengths:
+        if abs(length - step) > step / 100:
+            raise InputError(
+                f"{series.layout.path}: rasters that stand for {in_words(length)}: expected "
+                f"{in_words(step)} (forcings.{series.names[0]}.step of {catalog.path}); sums since "
+                "the start of a forecast are not taken apart"
+            )
 
 
 def _require_few_holes(series: RasterSeries, name: str, allowed: int) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
@@ -87,6 +88,8 @@ class Layout:
         units: what the file says of each forcing's unit; empty where it says nothing.
         chunk: (steps, rows, columns) that are compressed together, so that one costs all to read.
         itemsize: bytes of a pixel in the file, of all bands that come with it.
+        lengths: of time that the file says its rasters stand for, each once; none where it says
+            nothing.
     """
 
     path: Location
@@ -95,6 +98,7 @@ class Layout:
     units: tuple[str, ...]
     chunk: tuple[int, int, int]
     itemsize: int
+    lengths: tuple[timedelta, ...] = field(default=(), kw_only=True)
 
     def weights(self, grid: Grid) -> Weights:
         """The pixels' shares in the cells of `grid`.
@@ -151,7 +155,11 @@ def decode(
     offset: float,
     codes: list[float],
 ) -> None:
-    """Write the file's numbers to `out` of the same shape: scaled, NaN where one of `codes`."""
-    out[...] = raw if (scale, offset) == (1.0, 0.0) else raw * scale + offset
+    """Write the file's numbers to `out` of the same shape: scaled, NaN where infinite or one of
+    `codes`."""
+    with np.errstate(over="ignore", invalid="ignore"):  # of codes
+        out[...] = raw if (scale, offset) == (1.0, 0.0) else raw * scale + offset
     for code in codes:
         out[raw == code] = np.nan
+    if raw.dtype.kind == "f":
+        out[np.isinf(out)] = np.nan

@@ -358,6 +358,15 @@ def test_recorded_answers_of_the_water_data_api(domst_data: Path, tmp_path: Path
         read_gauges(make_catalog(tmp_path, **instants | {"files": str(path)}), ["06904500"])
 
 
+def test_a_page_of_the_water_data_api_is_no_record(tmp_path: Path) -> None:
+    next_page = {"rel": "next", "href": "https://api.waterdata.usgs.gov/ogcapi/v0/?cursor=2"}
+    answer = {"type": "FeatureCollection", "features": [], "links": [{"rel": "self"}, next_page]}
+    (tmp_path / "answer.json").write_text(json.dumps(answer))
+    settings = {"format": "waterdata", "files": "answer.json"} | INSTANTS
+    with pytest.raises(InputError, match=r"answer.json: one page of several.*: expected the feat"):
+        read_gauges(make_catalog(tmp_path, **settings), [SITE])
+
+
 def test_qualifiers_of_the_water_data_api(tmp_path: Path) -> None:
     approved = {"approval_status": "Approved"}
     record = read_features(
