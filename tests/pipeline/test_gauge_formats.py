@@ -193,6 +193,14 @@ def test_one_instant_in_two_offsets(tmp_path: Path) -> None:
         read_answer(tmp_path, answer(("", differ)))
 
 
+@pytest.mark.parametrize("method", [[], [{"methodID": 1}]])
+def test_an_answer_without_values_is_no_record(tmp_path: Path, method: list[Any]) -> None:
+    nothing = answer(("", []))
+    nothing["value"]["timeSeries"][0]["values"] = [{"value": [], "method": method}]
+    with pytest.raises(InputError, match=r"answer.json: holds nothing: expected a record"):
+        read_answer(tmp_path, nothing)
+
+
 def test_broken_answers(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"answer.json: not JSON .*: expected an answer"):
         read_answer(tmp_path, "<!DOCTYPE html><html>Service unavailable</html>")
