@@ -38,6 +38,7 @@ OPTIONS = {
     "geotiff": {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"},
     "grib": {"GRIB_NORMALIZE_UNITS": "NO"},  # kelvins stay kelvins, as the file says
 }
+CACHE = {"GDAL_CACHEMAX": 64}  # [MB] of decoded blocks, which GDAL keeps until a file is closed
 REMOTE = {  # what was read of an object is forgotten when it is closed: it may change
     "CPL_VSIL_CURL_NON_CACHED": "/vsis3/",
     "GDAL_HTTP_MAX_RETRY": "3",
@@ -81,7 +82,7 @@ def environment(source: RasterSource) -> rasterio.Env:
         "AWS_HTTPS": "NO" if scheme == "http" else "YES",
         "AWS_VIRTUAL_HOSTING": "FALSE",
     }
-    options = {**REMOTE, **(endpoint if url else {}), **OPTIONS.get(source.driver, {})}
+    options = {**CACHE, **REMOTE, **(endpoint if url else {}), **OPTIONS.get(source.driver, {})}
     return rasterio.Env(DummySession(), **options)
 
 

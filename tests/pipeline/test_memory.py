@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 import xarray as xr
 import yaml
+from rasterio.transform import from_origin
 
 from pipeline.catalog import load_catalog
 from pipeline.cluster import make_client
@@ -90,6 +94,41 @@ def test_a_worker_keeps_to_its_bound(fields: Path, tmp_path: Path):
         stores.append(contents(store))
     assert peaks[bound] <= bound < peaks[None], peaks
     assert stores[0] == stores[1]
+
+
+BANDS = 80
+READ_BANDS = """
+import sys
+from pathlib import Path
+from pipeline.raster_source import RasterSource
+from pipeline.rasters.files import ONLY
+from pipeline.rasters.gdal import read_block, read_layout
+from tests.pipeline.test_memory import BANDS, peak
+
+path = Path(sys.argv[1])
+bands = [RasterSource(driver="geotiff", files="{time:%Y%m%d}", units="mm", band=band)
+         for band in range(1, BANDS + 1)]
+layout = read_layout(path, bands)
+before = peak()
+read_block([(path, ONLY)], layout, bands, (slice(0, 1024), slice(0, 1)))
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
+def test_gdal_keeps_little_of_what_it_decoded(tmp_path: Path):
+    """Of 320 MB in one file, of which a column is read."""
+    path = tmp_path / "many.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", height=1024, width=1024, count=BANDS, dtype="float32",
+        crs="EPSG:4326", transform=from_origin(-98, 45, 0.005, 0.005), tiled=True,
+        blockxsize=1024, blockysize=1024, interleave="band", compress="zstd",
+    ) as file:  # fmt: skip
+        for band in range(1, BANDS + 1):
+            file.write(np.full((1024, 1024), band, "f4"), band)
+    command = [sys.executable, "-c", READ_BANDS, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 120 * MIB
 
 
 def test_blocks_follow_from_the_bound_and_not_from_the_record(world: World):
