@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from pipeline.catalog import load_catalog
-from pipeline.errors import RunError, exit_codes
+from pipeline.errors import InputError, RunError, exit_codes
 from pipeline.locations import located
 
 app = typer.Typer(
@@ -27,6 +27,14 @@ app = typer.Typer(
 
 CatalogFile = Annotated[
     Path, typer.Argument(metavar="CATALOG", help="YAML file that says what data exists")
+]
+MemorySize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="that a worker may take, all threads together, such as 2GiB  "
+        "[default: what a block needs]",
+    ),
 ]
 LINE_SECONDS = 5.0  # between two lines of progress where the output is not a terminal
 
@@ -49,11 +57,13 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, help="threads, without a scheduler  [default: all cores]")
     ] = None,
+    memory: MemorySize = None,
 ) -> None:
     """Write the store of a catalog, or what is missing of it."""
     with exit_codes():
         started = time.perf_counter()
         described = load_catalog(catalog)
+        size = _bytes(memory)
         from pipeline.cluster import dashboard_address, make_client
         from pipeline.graph import run as run_graph
 
@@ -62,7 +72,7 @@ def run(
             if described.synthetic:
                 print(f"synthetic data: {described.title}", flush=True)
             with _progress() as show:
-                report = run_graph(described, store, client, show)
+                report = run_graph(described, store, client, show, size)
         seconds = time.perf_counter() - started
         if not report.blocks:
             print(f"{store}: finished before, nothing was to be done")
@@ -81,17 +91,39 @@ def plan(
         str | None,
         typer.Option(metavar="STORE", help="a store, to see what is still to be done"),
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="threads of a worker  [default: all cores]")
+    ] = None,
+    memory: MemorySize = None,
 ) -> None:
     """Say what a run would read, compute and write, without doing it."""
     with exit_codes():
         described = load_catalog(catalog)
+        from pipeline.cluster import cores
         from pipeline.describe import describe_plan
+        from pipeline.memory import Bound
         from pipeline.plan import make_plan
         from pipeline.store import stored_block_steps
 
         place = None if store is None else located(store)
-        plan = make_plan(described, None if place is None else stored_block_steps(place))
+        bound = Bound(_bytes(memory), workers or cores())
+        plan = make_plan(described, None if place is None else stored_block_steps(place), bound)
         print(describe_plan(plan, place))
+
+
+def _bytes(memory: str | None) -> int | None:
+    """A size as Dask reads it."""
+    if memory is None:
+        return None
+    from dask.utils import parse_bytes
+
+    try:
+        size = int(parse_bytes(memory))
+    except (ValueError, OverflowError):
+        size = 0
+    if size <= 0:
+        raise InputError(f"--memory {memory}: expected a size such as 2GiB")
+    return size
 
 
 @app.command()

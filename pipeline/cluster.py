@@ -134,7 +134,7 @@ def _started(
     elif processes:
         with dask.config.set(KEEP_MEMORY):
             own = LocalCluster(
-                n_workers=workers or _cores(),
+                n_workers=workers or cores(),
                 threads_per_worker=threads_per_worker or 1,
                 host=LOOPBACK,
                 dashboard_address=_free_dashboard(),
@@ -142,7 +142,7 @@ def _started(
     else:
         own = LocalCluster(
             n_workers=1,
-            threads_per_worker=workers or _cores(),
+            threads_per_worker=workers or cores(),
             processes=False,
             dashboard_address=_free_dashboard(),
             worker_dashboard_address=f"{LOOPBACK}:0",
@@ -155,7 +155,7 @@ def _started(
             own.close()
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.extend import extended_from
 from pipeline.locations import Location
+from pipeline.memory import size
 from pipeline.plan import Plan
 from pipeline.store import is_absent, open_store, remaining, require_same
 from pipeline.template import root_attributes
@@ -41,8 +42,11 @@ def describe_plan(plan: Plan, store: Location | None = None) -> str:
         )
         if missing:
             lines.append(("", f"{missing} of {missing + rasters} rasters are missing"))
+    memory = plan.memory
+    threads = f"{memory.bound.threads} thread" + "s" * (memory.bound.threads > 1)
     lines += [
         ("compute", f"{len(plan.blocks)} tasks, each a block of {plan.block_steps} steps"),
+        ("memory", f"up to {size(memory.needed(plan.block_steps))} a worker of {threads}"),
         ("write", f"{_size(plan.steps * plan.step_bytes)} before compression"),
     ]
     if store is not None:

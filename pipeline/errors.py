@@ -20,10 +20,11 @@ class RunError(RuntimeError):
 
 
 def refusals(*others: type[Exception]) -> tuple[type[Exception], ...]:
-    """What file systems raise: the system's errors and, where S3 is in use, those of its client;
-    and `others`."""
-    s3 = sys.modules.get("botocore.exceptions")
-    return (OSError, *others, s3.BotoCoreError) if s3 else (OSError, *others)
+    """What file systems raise: the system's errors and, where S3 or the web is in use, those of its
+    client; and `others`."""
+    clients = (("botocore.exceptions", "BotoCoreError"), ("aiohttp", "ClientError"))
+    used = [getattr(sys.modules[module], name) for module, name in clients if module in sys.modules]
+    return (OSError, *others, *used)
 
 
 @contextmanager

@@ -18,8 +18,7 @@ from typing import Any
 import yaml
 import zarr
 
-from pipeline.errors import InputError
-from pipeline.locations import Location
+from pipeline.locations import Location, remove_files, write_objects
 from pipeline.plan import Plan
 from pipeline.schema import Period
 from pipeline.store import (
@@ -61,14 +60,9 @@ def extend(plan: Plan, attributes: Mapping[str, Any], path: Location, steps: int
         steps: that it had before.
 
     Raises:
-        InputError: as reading gauges and terrain, or a store at a URL; the store is as it was then.
-        RunError: the disk is full or read-only.
+        InputError: as reading gauges and terrain; the store is as it was then.
+        RunError: the disk is full or read-only; or as `reaching`.
     """
-    if not isinstance(path, Path):
-        raise InputError(
-            f"{path}: holds {steps} steps of the catalog's {plan.steps}: expected the same period; "
-            "a store at a URL does not grow, give another --store"
-        )
     root = open_store(path, mode="r+")
     provenance = attributes_of(root)["provenance"]
     attributes = {
@@ -80,21 +74,27 @@ def extend(plan: Plan, attributes: Mapping[str, Any], path: Location, steps: int
     with writing(path):
         root.attrs.put({**attributes, EXTENDING: steps})
         found = static_files(path, plan.forcings)
-        for key in found.keys() - files.keys():  # a chunk that holds nothing but its fill value
-            os.unlink(path / key)
-        for key, content in files.items():
-            if found.get(key) != content:
-                _replace(path / key, content)
+        remove_files(path, found.keys() - files.keys())  # chunks of nothing but their fill value
+        _replace(path, {key: new for key, new in files.items() if found.get(key) != new})
         marks = array_of(open_store(path, mode="r+"), PROGRESS)
         marks[steps // plan.block_steps] = 0  # a block that was the last, and short
-        _replace(path / "zarr.json", whole)
+        _replace(path, {"zarr.json": whole})
     LOG.warning(
         "%s: extended from %d to %d steps, in blocks of %d as before",
         path, steps, plan.steps, plan.block_steps,
     )  # fmt: skip
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _replace(path: Location, files: Mapping[str, bytes]) -> None:
+    """Write files of a store, each in one go."""
+    if not isinstance(path, Path):
+        write_objects(path, files)
+        return
+    for key, content in files.items():
+        _replace_file(path / key, content)
+
+
+def _replace_file(path: Path, content: bytes) -> None:
     """Write a file beside its place and rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")

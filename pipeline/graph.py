@@ -26,6 +26,7 @@ from pipeline.catalog import Catalog
 from pipeline.errors import InputError, RunError
 from pipeline.extend import extend, extended_from
 from pipeline.locations import Location, located
+from pipeline.memory import Bound
 from pipeline.plan import Block, Plan, Source, make_plan
 from pipeline.steps import StepMeans, Tally
 from pipeline.store import (
@@ -105,6 +106,7 @@ def run(
     store: str | os.PathLike[str],
     client: Client,
     progress: Progress = lambda done, total: None,
+    memory: int | None = None,
 ) -> RunReport:
     """Write the store of a catalog, or what is missing of it; extend it if its period ends later.
 
@@ -114,15 +116,18 @@ def run(
             same one.
         client: whose workers do the blocks.
         progress: called before the first block and after each.
+        memory: bytes that a worker may take, all of its threads together.
 
     Raises:
-        InputError: the catalog's data is not as it says, or the store is another catalog's.
+        InputError: the catalog's data is not as it says, the store is another catalog's, or a block
+            does not fit into `memory`.
         RunError: the disk is full or read-only, or the workers are gone.
     """
     place = located(store)
     if isinstance(place, Path):
         place = Path(os.path.abspath(place))  # workers may have another working directory
-    plan = make_plan(catalog, stored_block_steps(place))
+    bound = Bound(memory, max(client.nthreads().values()))
+    plan = make_plan(catalog, stored_block_steps(place), bound)
     todo = remaining(plan, prepare(plan, place))
     started = time.perf_counter()
     reports = execute(plan, place, todo, client, progress)
@@ -237,16 +242,21 @@ def _run_block(job: Job, block: Block) -> BlockReport:
     report = BlockReport(block.name, block.rasters, {}, {}, {})
     job.writer.mark(block, 0)
     for source in job.sources:
-        for name, (means, tally) in _read(source, block).items():
-            tally.require(source, name, block)
-            scale, offset = source.series.conversion(name)
-            value, valid = means.result(scale, offset, job.min_valid[name])
-            report.invalid_pixels[name] = tally.invalid_share
-            report.invalid_cells[name] = float(np.isnan(value).mean())
-            report.negative_pixels[name] = tally.negative
-            job.writer.write(block, name, value, valid)
+        _do_series(job, block, source, report)
     job.writer.mark(block, block.stamp)
     return report
+
+
+def _do_series(job: Job, block: Block, source: Source, report: BlockReport) -> None:
+    """Read, regrid and write a series' part of a block; nothing of it is held afterwards."""
+    for name, (means, tally) in _read(source, block).items():
+        tally.require(source, name, block)
+        scale, offset = source.series.conversion(name)
+        value, valid = means.result(scale, offset, job.min_valid[name])
+        report.invalid_pixels[name] = tally.invalid_share
+        report.invalid_cells[name] = float(np.isnan(value).mean())
+        report.negative_pixels[name] = tally.negative
+        job.writer.write(block, name, value, valid)
 
 
 def _read(source: Source, block: Block) -> dict[str, tuple[StepMeans, Tally]]:

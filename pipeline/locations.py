@@ -8,7 +8,9 @@ like. Listings are never kept, so that what others write is seen at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,6 +18,7 @@ from typing import Any, TypeAlias
 from pipeline.errors import InputError, RunError, refusals
 
 Location: TypeAlias = Path | str  # of a file or folder; the URL of something that is neither
+REQUESTS = 16  # at a time
 
 
 def located(text: str | os.PathLike[str]) -> Location:
@@ -81,8 +84,12 @@ def reaching(location: Location) -> Iterator[None]:
         ) from error
 
 
-def _is_refusal(error: Exception) -> bool:
+def _is_refusal(error: BaseException) -> bool:
     """Whether it is for the user to mend: anything but the service's or the network's failure."""
+    cause = error.__cause__ if isinstance(error, FileNotFoundError) else error
+    http = sys.modules.get("aiohttp")
+    if http and isinstance(cause, http.ClientError):  # fsspec calls all of them not found
+        return isinstance(cause, http.ClientResponseError) and cause.status < 500
     if isinstance(error, OSError):
         return isinstance(error, (FileNotFoundError, PermissionError))
     from botocore.exceptions import ConnectionError, HTTPClientError
@@ -111,6 +118,35 @@ def list_files(location: Location, pruned: Collection[str] = ()) -> Iterator[str
             yield name
 
 
+def lists(location: Location) -> bool:
+    """Whether what lies below a folder can be asked for; of a web server it cannot."""
+    return isinstance(location, Path) or not location.startswith(("http://", "https://"))
+
+
+def find_files(folder: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Those of some files that are there, and what the file system says of each, asking for one by
+    one.
+
+    Raises:
+        InputError, RunError: as `reaching`.
+    """
+    system, root = file_system(folder)
+
+    def ask(name: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = system.info(f"{root}/{name}")
+        except FileNotFoundError as error:
+            if _is_refusal(error):
+                return None
+            raise
+        return found
+
+    names = list(names)
+    with reaching(folder), ThreadPoolExecutor(REQUESTS) as threads:
+        answers = list(threads.map(ask, names))
+    return {name: about for name, about in zip(names, answers, strict=True) if about is not None}
+
+
 def list_versions(url: str) -> dict[str, dict[str, Any]]:
     """Files below a URL, by their paths in it, "" for the file that it is itself: what the file
     system says of each, such as `size` and `ETag`.
@@ -136,3 +172,29 @@ def read_files(location: Location, names: Iterable[str]) -> dict[str, bytes]:
     paths = {f"{root}/{name}": name for name in names}
     with reaching(location):
         return {paths[path]: content for path, content in system.cat(list(paths)).items()}
+
+
+def write_objects(url: str, files: Mapping[str, bytes]) -> None:
+    """Write objects below a URL, many at a time, each there whole or not at all.
+
+    Raises:
+        InputError, RunError: as `reaching`.
+    """
+    system, root = file_system(url)
+    with reaching(url):
+        system.pipe({f"{root}/{name}": content for name, content in files.items()})
+
+
+def remove_files(location: Location, names: Collection[str]) -> None:
+    """Remove files below a folder.
+
+    Raises:
+        InputError, RunError: as `reaching`.
+    """
+    if isinstance(location, Path):
+        for name in names:
+            (location / name).unlink()
+    elif names:
+        system, root = file_system(location)
+        with reaching(location):
+            system.rm([f"{root}/{name}" for name in names])

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,8 @@ import numpy as np
 from pipeline.catalog import Catalog
 from pipeline.errors import InputError
 from pipeline.grid import Grid
-from pipeline.locations import list_versions
+from pipeline.locations import find_files, list_versions, lists
+from pipeline.memory import Bound, Memory, cost_of, shared_by_threads
 from pipeline.rasters import RasterSeries, group_forcings, open_series
 from pipeline.rasters.files import ONLY
 from pipeline.rasters.layout import Location, Weights
@@ -33,10 +35,16 @@ from pipeline.watersheds import (
 )
 
 LOG = logging.getLogger(__name__)
-BLOCK_BYTES = 64 * 2**20  # raw float32 values of one series that a block holds in memory
 BLOCK_STEPS = 366  # longest block: a year of days is lost at most when a run is interrupted
 BLOCKS = 8  # blocks that a shorter period is cut into, for the workers to share
-VERSIONS = ("ETag", "LastModified", "mtime", "created")  # what file systems tell versions by
+VERSIONS = (
+    "ETag",
+    "LastModified",
+    "Last-Modified",
+    "mtime",
+    "created",
+)  # what file systems tell versions by
+ZARR = ("zarr.json", ".zmetadata", ".zgroup")  # where a Zarr store may begin, on a web server
 OUTSIDE_REPORT, OUTSIDE_REFUSE = 0.1, 0.5  # shares of a watershed that lie beyond the rasters
 
 
@@ -84,7 +92,7 @@ class Source:
     """A raster series, its weights on the region's grid, and its files.
 
     Attributes:
-        piece: intervals that are read at once; bounds the memory of a block, however long it is.
+        piece: intervals that are read at once.
         files, raw_bytes: their number and size.
         digest: SHA-256 of their names, sizes and times of change.
     """
@@ -108,6 +116,7 @@ class Plan:
         sources: the raster series, each a group of forcings in the same files.
         block_steps: steps in a block, and in a chunk of the store; the last may be shorter.
         blocks: in order of time.
+        memory: of a worker.
     """
 
     catalog: Catalog
@@ -116,6 +125,7 @@ class Plan:
     sources: tuple[Source, ...]
     block_steps: int
     blocks: tuple[Block, ...]
+    memory: Memory
 
     @property
     def steps(self) -> int:
@@ -139,31 +149,44 @@ class Plan:
         return len(self.forcings) * 4 * (2 * self.cells + clipped)
 
 
-def make_plan(catalog: Catalog, block_steps: int | None = None) -> Plan:
+def make_plan(
+    catalog: Catalog,
+    stored: int | None = None,
+    bound: Bound = Bound(),  # noqa: B008, frozen
+) -> Plan:
     """List the rasters, read one header of each series and the polygons, and cut the blocks.
 
     Args:
         catalog: what to read.
-        block_steps: steps in a block of the store that is there; the catalog's, or what
-            `_block_steps` finds, if left out.
+        stored: steps in a block of the store that is there; if left out they are the catalog's,
+            or what `_block_steps` finds.
+        bound: of a worker's memory.
 
     Raises:
-        InputError: as the modules that read them; a watershed more than half beyond the rasters.
+        InputError: as the modules that read them; a watershed more than half beyond the rasters; a
+            bound that one block does not fit into.
     """
     watersheds = read_watersheds(catalog)
     grid = region_grid(catalog, watersheds)
-    opened = []
+    sites = tuple(_site(watershed, grid) for watershed in watersheds)
+    clipped = sum(site.coverage.size for site in sites)
+    opened, costs = [], []
     for names in group_forcings(catalog):
         series = open_series(catalog, names)
-        opened.append((series, series.layout.weights(grid)))
+        weights = series.layout.weights(grid)
+        opened.append((series, weights))
+        costs.append(cost_of(series, weights, clipped))
+    memory = Memory(bound, tuple(costs), shared_by_threads([weights for _, weights in opened]))
     steps = len(catalog.period.times)
-    block_steps = min(block_steps or catalog.block_steps or _block_steps(steps, opened), steps)
-    blocks, sources = _blocks(catalog, opened, block_steps)
-    sites = tuple(_site(watershed, grid) for watershed in watersheds)
+    given = stored or catalog.block_steps
+    block_steps = min(given or _block_steps(steps, opened, memory), steps)
+    whose = ", as in the store" if stored else " (block_steps)" if given else ""
+    memory.require(block_steps, f"a block of {block_steps} steps{whose}")
+    blocks, sources = _blocks(catalog, opened, block_steps, memory.pieces(block_steps))
     for source in sources:
         for site in sites:
             _require_rasters(catalog, site, source)
-    return Plan(catalog, grid, sites, sources, block_steps, blocks)
+    return Plan(catalog, grid, sites, sources, block_steps, blocks, memory)
 
 
 def _site(watershed: Watershed, grid: Grid) -> Site:
@@ -186,33 +209,24 @@ def _require_rasters(catalog: Catalog, site: Site, source: Source) -> None:
         LOG.warning("%s", message)
 
 
-def _block_steps(steps: int, opened: list[tuple[RasterSeries, Weights]]) -> int:
-    """Steps in a block: few enough for memory and for `BLOCKS` blocks, the same on any machine.
+def _block_steps(steps: int, opened: list[tuple[RasterSeries, Weights]], memory: Memory) -> int:
+    """Steps in a block: few enough for memory and for `BLOCKS` blocks.
 
-    Whole chunks of the raw files, where those hold more than a block would, so that none is
-    decompressed twice.
+    Whole chunks of the raw files, where those hold more than a block would and there is room for
+    them, so that none is decompressed twice.
     """
-    widest = max(_raster_bytes(*one) for one in opened)
-    most = max(1, min(BLOCK_STEPS, BLOCK_BYTES // widest))
+    most = min(BLOCK_STEPS, memory.most_steps)
     length = math.ceil(steps / max(min(BLOCKS, steps), math.ceil(steps / most)))
-    chunk = max(math.ceil(series.layout.chunk_steps / series.per_step) for series, _ in opened)
-    return chunk * math.ceil(length / chunk)
-
-
-def _raster_bytes(series: RasterSeries, weights: Weights) -> int:
-    """Of the window of a raster, as it is in memory."""
-    return 4 * math.prod(weights.raw_shape) * len(series.names)
-
-
-def _piece(series: RasterSeries, weights: Weights) -> int:
-    """Intervals that are read at once: whole chunks of the raw files, where they fit."""
-    most = max(1, BLOCK_BYTES // _raster_bytes(series, weights))
-    chunk = series.layout.chunk_steps
-    return most - most % chunk if most > chunk else most
+    chunk = max(math.ceil(series.layout.chunk[0] / series.per_step) for series, _ in opened)
+    whole = chunk * math.ceil(length / chunk)
+    return whole if whole <= memory.most_steps else length
 
 
 def _blocks(
-    catalog: Catalog, opened: list[tuple[RasterSeries, Weights]], block_steps: int
+    catalog: Catalog,
+    opened: list[tuple[RasterSeries, Weights]],
+    block_steps: int,
+    pieces: Sequence[int],
 ) -> tuple[tuple[Block, ...], tuple[Source, ...]]:
     """Cut the period, and stamp each block and each series with what is known of their files."""
     times = catalog.period.times
@@ -242,12 +256,12 @@ def _blocks(
         Source(
             series=series,
             weights=weights,
-            piece=_piece(series, weights),
+            piece=piece,
             files=files.count,
             raw_bytes=round(files.sizes.sum()),
             digest=hashlib.sha256("\n".join(files.lines).encode()).hexdigest(),
         )
-        for (series, weights), files in zip(opened, listed, strict=True)
+        for (series, weights), files, piece in zip(opened, listed, pieces, strict=True)
     )
     return tuple(blocks), sources
 
@@ -292,10 +306,15 @@ def _versions(paths: list[Location], whole: bool) -> dict[Location, tuple[int, s
         return {path: _version(path) for path in paths}
     # one listing a folder: asking for each object would take as long as reading it
     urls = sorted(map(str, paths))
+    folders: dict[str, list[str]] = {}
+    for url in urls:
+        folder, _, name = url.rpartition("/")
+        folders.setdefault(folder, []).append(name)
     listed: dict[Location, tuple[int, str]] = {}
-    for folder in dict.fromkeys(url.rpartition("/")[0] for url in urls):
-        for name, about in list_versions(folder).items():
-            listed[f"{folder}/{name}"] = about["size"], _changed(about)
+    for folder, names in folders.items():
+        found = list_versions(folder) if lists(folder) else find_files(folder, names)
+        for name, about in found.items():
+            listed[f"{folder}/{name}"] = about["size"] or 0, _changed(about)
     if gone := [url for url in urls if url not in listed]:
         raise InputError(f"{gone[0]}: not there any more: expected a raster to stay in place")
     return listed
@@ -307,14 +326,14 @@ def _version(path: Location) -> tuple[int, str]:
         if isinstance(path, Path) and not path.is_dir():
             stat = path.stat()
             return stat.st_size, str(stat.st_mtime_ns)
-        found = list_versions(str(path))
+        found = list_versions(str(path)) if lists(path) else find_files(str(path), ZARR)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}: expected a raster to stay in place") from error
     if not found:
         raise InputError(f"{path}: holds no file: expected a raster to stay in place")
     lines = [f"{about['name']} {about['size']} {_changed(about)}" for about in found.values()]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    return sum(about["size"] for about in found.values()), digest
+    return sum(about["size"] or 0 for about in found.values()), digest
 
 
 def _changed(about: dict[str, Any]) -> str:

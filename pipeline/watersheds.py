@@ -225,7 +225,8 @@ def _sound(geometry: object, path: Path, site: str) -> Polygon | MultiPolygon:
         kind = type(geometry).__name__ if some else "nothing"
         raise InputError(f"{path}: {site}: geometry is {kind}: expected a polygon")
     west, south, east, north = geometry.bounds
-    if east - west > 180 or west < 180 < east or west < -180 < east:
+    turned = -360 <= west < east <= 360 and -90 <= south < north <= 90
+    if turned and (east - west > 180 or west < 180 < east or west < -180 < east):
         raise InputError(
             f"{path}: {site}: spans {_rounded(geometry.bounds)}, across the antimeridian: expected "
             "a watershed on one side of it"

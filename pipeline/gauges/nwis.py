@@ -58,7 +58,7 @@ def _rows(series: dict[str, Any]) -> Iterator[Row]:
     """Rows of one time series, all of its methods."""
     site = site_number(series["sourceInfo"]["siteCode"][0]["value"])
     for block in series["values"]:
-        method = block["method"][0]
+        method = (block["method"] or [{}])[0]  # there is none where there are no values
         name = f"{method.get('methodID', '')} {method.get('methodDescription', '')}".strip()
         for number, value in enumerate(block["value"], start=1):
             qualifiers = value.get("qualifiers", [])

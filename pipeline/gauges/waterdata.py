@@ -26,11 +26,17 @@ def read_waterdata(catalog: Catalog, path: Path) -> Iterator[Row]:
     """Rows of a feature collection: its values of discharge with the wanted statistic.
 
     Raises:
-        InputError: not such a collection, or units that contradict the catalog.
+        InputError: not such a collection, a page of a longer one, or units that contradict the
+            catalog.
     """
     answer = read_json(path, "features of the Water Data API")
     units: set[str] = set()
     try:
+        if any(link.get("rel") == "next" for link in answer.get("links") or []):
+            raise InputError(
+                f"{path}: one page of several, with a link to the next: expected the features of "
+                "all pages in one file, as `pipeline fetch` asks for them"
+            )
         for number, feature in enumerate(answer["features"], start=1):
             values = feature["properties"]
             statistic = values["statistic_id"] or ""

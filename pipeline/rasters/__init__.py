@@ -14,8 +14,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ MODULES = {  # imported when needed: xarray takes longer than a small run's read
     "zarr": "pipeline.rasters.datasets",
     "grib": "pipeline.rasters.grib",
 }
+LABELS_NEAR = timedelta(days=62)  # by which a file's own label may lie outside the period
 OF_THE_FILES = (  # keys that say how files are opened and which raster is whose
     "driver", "files", "inside", "group", "axes", "crs", "place_by", "step", "time", "times",
 )  # fmt: skip
@@ -150,7 +152,7 @@ def open_series(catalog: Catalog, names: Sequence[str]) -> RasterSeries:
     Raises:
         InputError: no raster in the period; rasters that overlap or are off the source's steps;
             more intervals without one than `max_missing_steps`; a first file that is not readable,
-            lacks a forcing or a place, or states another unit than the catalog.
+            lacks a forcing or a place, or states another unit or length of time than the catalog.
     """
     sources = tuple(catalog.forcings[name] for name in names)
     first = sources[0]
@@ -169,6 +171,7 @@ def open_series(catalog: Catalog, names: Sequence[str]) -> RasterSeries:
         intervals=intervals,
         present=present,
     )
+    _require_lengths(catalog, series)
     for name, source, units in zip(names, sources, series.layout.units, strict=True):
         _require_units(catalog, series, name, units)
         _require_few_holes(series, name, source.max_missing_steps)
@@ -190,7 +193,10 @@ def _files(
         by_name = first.times == "name" if first.times else template.dated
         if by_name or first.driver in ("geotiff", "gdal"):
             return intervals.named(template, key)
-        names = template.names()
+        near = pd.Timedelta(LABELS_NEAR)
+        names = template.names(
+            pd.date_range(catalog.period.start - near, catalog.period.end + near, freq="h")
+        )
         if not names:
             raise InputError(f"{key}: no file matches {template.where}: expected one")
         years = range(catalog.period.start.year - 1, catalog.period.end.year + 2)
@@ -216,10 +222,13 @@ def _require_readable(url: str, driver: str, key: str) -> None:
     if driver == "zarr":
         if "*" in url or TIME_FIELD.search(url):
             raise InputError(f"{key}: {url}: expected the URL of one Zarr store")
-    elif driver == "netcdf" or not url.startswith("s3://"):
+    elif driver == "netcdf":
+        if find_spec("h5netcdf") is None:
+            raise InputError(f"{key}: {url}: expected h5netcdf installed (dom-st[s3])")
+    elif not url.startswith("s3://"):
         raise InputError(
-            f"{key}: {url}: not read by the driver {driver}: expected a path; s3:// with geotiff, "
-            "gdal or grib; or any URL with zarr"
+            f"{key}: {url}: not read by the driver {driver}: expected a path or s3://; any other "
+            "URL with netcdf or zarr"
         )
 
 
@@ -240,6 +249,18 @@ def _require_units(catalog: Catalog, series: RasterSeries, name: str, units: str
             f"{where}, in steps of {in_words(step)}: expected {source.units!r}, as "
             f"forcings.{name}.units of {catalog.path} says"
         )
+
+
+def _require_lengths(catalog: Catalog, series: RasterSeries) -> None:
+    """Where the first file says how long its rasters last, each lasts a step of the source."""
+    step = series.intervals.step
+    for length in series.layout.lengths:
+        if abs(length - step) > step / 100:
+            raise InputError(
+                f"{series.layout.path}: rasters that stand for {in_words(length)}: expected "
+                f"{in_words(step)} (forcings.{series.names[0]}.step of {catalog.path}); sums since "
+                "the start of a forecast are not taken apart"
+            )
 
 
 def _require_few_holes(series: RasterSeries, name: str, allowed: int) -> None:

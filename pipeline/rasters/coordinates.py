@@ -36,6 +36,8 @@ NAMES = {
     "y": {"y", "lat", "latitude", "northing", "south_north", "rlat", "nlat", "yc"},
     "x": {"x", "lon", "longitude", "easting", "west_east", "rlon", "nlon", "xc"},
 }
+# What backends raise on files that are cut, damaged, or something else.
+UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, IndexError, AttributeError, TypeError)
 SINCE = re.compile(r"^\s*\w+\s+since\s", re.IGNORECASE)
 
 

@@ -12,15 +12,16 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 import zarr
+from netCDF4 import default_fillvals
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, refusals
+from pipeline.locations import file_system
 from pipeline.raster_source import RasterSource
 from pipeline.rasters.coordinates import (
-    SINCE,
+    UNREADABLE,
     Roles,
     common_roles,
     coordinates_of,
@@ -32,10 +33,10 @@ from pipeline.rasters.coordinates import (
 from pipeline.rasters.files import ONLY, Place
 from pipeline.rasters.layout import Layout, Location, column_parts, decode
 from pipeline.rasters.placement import place_pixels
+from pipeline.rasters.times import labels_of, lengths_of
 
 SAME_PLACE = 1e-3  # the files of one series agree to this share of a pixel
-# What backends raise on files that are cut, damaged, or something else.
-UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, IndexError, AttributeError, TypeError)
+FILLS = ("_FillValue", "missing_value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,9 @@ class DatasetLayout(Layout):
 # The NetCDF library must not be entered by two threads, not even with two files; xarray's own lock
 # leaves out what it does while a file is opened. Regridding goes on beside it.
 NETCDF = Lock()
+# How an object is read: in blocks of bytes around what is asked for, some of which are kept.
+BY_RANGE = {"cache_type": "blockcache", "block_size": 2**20, "cache_options": {"maxblocks": 16}}
+EXPECTED = {"netcdf": "HDF5 or NetCDF 4 (classic NetCDF is read from paths)", "zarr": "zarr"}
 
 
 @contextmanager
@@ -72,11 +76,16 @@ def _dataset(path: Location, source: RasterSource) -> xr.Dataset:
         if source.driver == "zarr":
             whole = zarr.open_group(str(path), mode="r").metadata.consolidated_metadata
             return xr.open_zarr(str(path), consolidated=whole is not None, **plain)
-        return xr.open_dataset(path, engine="netcdf4", cache=False, **plain)
+        if isinstance(path, Path):
+            return xr.open_dataset(path, engine="netcdf4", cache=False, **plain)
+        system, name = file_system(path)
+        file = system.open(name, "rb", **BY_RANGE)
+        return xr.open_dataset(file, engine="h5netcdf", phony_dims="access", cache=False, **plain)
     except refusals(*UNREADABLE) as error:
         group = f" with group {source.group!r}" if source.group else ""
+        kind = source.driver if isinstance(path, Path) else EXPECTED[source.driver]
         raise InputError(
-            f"{path}: not readable ({reason_of(error)}): expected {source.driver}{group}"
+            f"{path}: not readable ({reason_of(error)}): expected {kind}{group}"
         ) from error
 
 
@@ -102,7 +111,13 @@ def _layout(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSource]
         shape=(variable.sizes[roles.y], variable.sizes[roles.x]),
         placement=placement,
         units=tuple(str(dataset[source.variable].attrs.get("units", "")) for source in sources),
-        chunk_steps=int(chunks.get(roles.time, 1)) if roles.time else 1,
+        chunk=(
+            int(chunks.get(roles.time, 1)) if roles.time else 1,
+            int(chunks.get(roles.y, variable.sizes[roles.y])),
+            int(chunks.get(roles.x, variable.sizes[roles.x])),
+        ),
+        itemsize=variable.dtype.itemsize,
+        lengths=lengths_of(dataset, roles),
         corners=corners,
         pixel={
             name: float(abs(values.flat[-1] - values.flat[0]))
@@ -154,48 +169,7 @@ def read_times(path: Location, sources: Sequence[RasterSource]) -> list[datetime
     """
     with _opened(path, sources[0]) as dataset:
         roles = common_roles(path, dataset, sources)
-        name = _time_name(path, dataset, roles, sources[0])
-        try:
-            encoded = xr.Dataset({name: dataset.variables[name]})
-            values = np.atleast_1d(xr.decode_cf(encoded)[name].values)
-        except refusals(*UNREADABLE) as error:
-            raise InputError(
-                f"{path}: {name} is not understood ({reason_of(error)}): expected times after CF"
-            ) from error
-        return _datetimes(path, name, values)
-
-
-def _datetimes(path: Location, name: str, values: NDArray[Any]) -> list[datetime]:
-    """Whole seconds; other calendars' days count as days of that date."""
-    try:
-        if values.dtype == object:
-            values = np.array([value.isoformat() for value in values], "datetime64[us]")
-        times = pd.DatetimeIndex(values).round("s")
-    except (ValueError, AttributeError) as error:
-        raise InputError(
-            f"{path}: {name} is not understood ({reason_of(error)}): expected dates"
-        ) from error
-    if times.hasnans:
-        raise InputError(f"{path}: {name} has missing values: expected a time for each raster")
-    return [time.to_pydatetime() for time in times]
-
-
-def _time_name(path: Location, dataset: xr.Dataset, roles: Roles, source: RasterSource) -> str:
-    """Name of the variable that holds the times."""
-    if roles.time in dataset.variables:
-        return str(roles.time)
-    found = [
-        str(name)
-        for name, variable in dataset.variables.items()
-        if SINCE.match(str(variable.attrs.get("units", "")))
-        and variable.dims == ((roles.time,) if roles.time else ())
-    ]
-    if len(found) != 1:
-        raise InputError(
-            f"{path}: {len(found)} variables hold the times of {source.variable}: expected one, or "
-            "labels in the files' names (times: name)"
-        )
-    return found[0]
+        return labels_of(path, dataset, roles, sources[0])
 
 
 def read_block(
@@ -259,13 +233,16 @@ def _read_file(
                 raise InputError(
                     f"{path}: not readable ({reason_of(error)}): expected {source.variable}"
                 ) from error
-            raw, scale, offset, codes = _unpacked(raw, variable.attrs, source.missing)
+            outside = _outside(raw, variable.attrs)
+            raw, scale, offset, codes = _unpacked(raw, variable.attrs, source)
             if raw.dtype == np.float32 and (scale, offset) == (1.0, 0.0):
                 out = raw = np.ascontiguousarray(raw)
             else:
                 out = np.empty(raw.shape, np.float32)
             for one, packed in zip(out, raw, strict=True):  # each stays in the core's cache
                 decode(one, packed, scale, offset, codes)
+            if outside is not None:
+                out[outside] = np.nan
             decoded.append(out)
     return decoded
 
@@ -301,12 +278,12 @@ def _raw(
 
 
 def _unpacked(
-    raw: NDArray[Any], attributes: dict[Any, Any], missing: Sequence[float]
+    raw: NDArray[Any], attributes: dict[Any, Any], source: RasterSource
 ) -> tuple[NDArray[Any], float, float, list[float]]:
     """Packed numbers with their scale and offset, and the codes that mean missing, after CF."""
-    said = (attributes.get(key) for key in ("_FillValue", "missing_value"))
-    fills = [np.asarray(value).ravel() for value in said if value is not None]
-    codes = [number for fill in fills if fill.dtype.kind in "fiu" for number in fill]
+    codes = [code for key in FILLS for code in _numbers(attributes.get(key))]
+    if source.driver == "netcdf" and "_FillValue" not in attributes and raw.dtype.itemsize > 1:
+        codes.append(np.asarray(default_fillvals[raw.dtype.str[1:]], raw.dtype)[()])
     if str(attributes.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i":
         unsigned = np.dtype(f"u{raw.dtype.itemsize}")
         codes = [np.asarray(code).astype(raw.dtype).view(unsigned)[()] for code in codes]
@@ -314,4 +291,33 @@ def _unpacked(
     scale, offset = (
         float(attributes.get(key, plain)) for key, plain in (("scale_factor", 1), ("add_offset", 0))
     )
-    return raw, scale, offset, [*(code.item() for code in codes), *missing]
+    return raw, scale, offset, [*(float(code) for code in codes), *source.missing]
+
+
+def _numbers(value: Any) -> list[Any]:
+    """Of an attribute: one or several numbers, or the text of one."""
+    if value is None:
+        return []
+    found = np.ravel(value)
+    if found.dtype.kind in "fiu":
+        return list(found)
+    try:
+        return [float(text) for text in found]
+    except ValueError:  # a word
+        return []
+
+
+def _outside(raw: NDArray[Any], attributes: dict[Any, Any]) -> NDArray[np.bool_] | None:
+    """Where numbers lie outside of the range that the file calls valid, if it gives one for them as
+    they are packed."""
+    lowest = _numbers(attributes.get("valid_min"))
+    highest = _numbers(attributes.get("valid_max"))
+    both = _numbers(attributes.get("valid_range"))
+    if len(both) == 2:
+        lowest, highest = both[:1], both[1:]
+    outside = None
+    for limits, beyond in ((lowest, np.less), (highest, np.greater)):
+        if len(limits) == 1 and np.asarray(limits[0]).dtype.kind == raw.dtype.kind:
+            found = beyond(raw, limits[0])
+            outside = found if outside is None else outside | found
+    return outside

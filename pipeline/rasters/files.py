@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.locations import below, list_files
+from pipeline.locations import below, find_files, list_files, lists
 from pipeline.raster_source import TIME_FIELD
 from pipeline.rasters.layout import Location
 from pipeline.schema import Period
@@ -88,10 +88,14 @@ class Template:
         """The file of a time label; there is no * in the pattern."""
         return below(self.folder, label.strftime(self.pattern))
 
-    def names(self) -> dict[str, dict[str, int]]:
+    def names(self, labels: pd.DatetimeIndex) -> dict[str, dict[str, int]]:
         """Files that exist, by path below `folder`, and the numbers of their directives.
 
+        Args:
+            labels: of the files to ask for, where the folder cannot be listed.
+
         Raises:
+            InputError: a * where the folder cannot be listed.
             InputError, RunError: as `pipeline.locations.reaching`.
         """
         shape = wild = ""
@@ -107,22 +111,29 @@ class Template:
                 shape, wild = shape + rf"(\d{{{DIGITS[letter[1]]}}})", wild + "*"
                 groups.append(letter[1])
         found = {}
+        names: Iterable[str]
         if isinstance(self.folder, Path):
             names = glob.iglob(wild, root_dir=self.folder)
-        else:
+        elif lists(self.folder):
             names = list_files(self.folder)
+        elif "*" in self.pattern:
+            raise InputError(
+                f"{self.where}: a web server gives no list of files: expected no * in their names"
+            )
+        else:
+            names = find_files(self.folder, dict.fromkeys(labels.strftime(self.pattern)))
         for name in sorted(names):
             if match := re.fullmatch(shape, name):
                 found[name] = dict(zip(groups, map(int, match.groups()), strict=True))
         return found
 
-    def labels(self) -> dict[str, datetime]:
+    def labels(self, expected: pd.DatetimeIndex) -> dict[str, datetime]:
         """Files that exist and their labels, by path below `folder`.
 
         Raises:
-            InputError: a file whose label is not a date, or contradicts itself.
+            InputError: as `names`; a file whose label is not a date, or contradicts itself.
         """
-        return {name: self._label(name, number) for name, number in self.names().items()}
+        return {name: self._label(name, number) for name, number in self.names(expected).items()}
 
     def _label(self, name: str, number: dict[str, int]) -> datetime:
         clock = (number.get("H", 0), number.get("M", 0), number.get("S", 0))
@@ -221,7 +232,7 @@ class Intervals:
             raise InputError(
                 f"{key}: {template.pattern!r} holds no whole date: expected one made of {KNOWN}"
             )
-        labels = template.labels()
+        labels = template.labels(self.times - self.shift)
         paths = [below(template.folder, name) for name in labels]
         if not paths:
             raise InputError(

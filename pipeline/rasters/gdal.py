@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, Any, cast
@@ -19,6 +20,7 @@ import rasterio
 from numpy.typing import NDArray
 from pyproj import CRS as ProjCRS
 from rasterio.crs import CRS
+from rasterio.enums import Interleaving, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.session import DummySession
@@ -36,6 +38,7 @@ OPTIONS = {
     "geotiff": {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"},
     "grib": {"GRIB_NORMALIZE_UNITS": "NO"},  # kelvins stay kelvins, as the file says
 }
+CACHE = {"GDAL_CACHEMAX": 64}  # [MB] of decoded blocks, which GDAL keeps until a file is closed
 REMOTE = {  # what was read of an object is forgotten when it is closed: it may change
     "CPL_VSIL_CURL_NON_CACHED": "/vsis3/",
     "GDAL_HTTP_MAX_RETRY": "3",
@@ -58,11 +61,13 @@ class GdalLayout(Layout):
         transform: x of the first edge, width of a column, y of the first edge, height of a row, in
             units of the CRS; width and height are negative where the axis descends.
         bands: number of bands.
+        masked: whether they have a mask or alpha band.
     """
 
     crs: CRS | None
     transform: tuple[float, float, float, float]
     bands: int
+    masked: bool
 
 
 def environment(source: RasterSource) -> rasterio.Env:
@@ -77,7 +82,7 @@ def environment(source: RasterSource) -> rasterio.Env:
         "AWS_HTTPS": "NO" if scheme == "http" else "YES",
         "AWS_VIRTUAL_HOSTING": "FALSE",
     }
-    options = {**REMOTE, **(endpoint if url else {}), **OPTIONS.get(source.driver, {})}
+    options = {**CACHE, **REMOTE, **(endpoint if url else {}), **OPTIONS.get(source.driver, {})}
     return rasterio.Env(DummySession(), **options)
 
 
@@ -144,7 +149,11 @@ def read_layout(path: Location, sources: Sequence[RasterSource]) -> GdalLayout:
 
 
 def layout_of(
-    path: Location, file: DatasetReader, source: RasterSource, units: tuple[str, ...]
+    path: Location,
+    file: DatasetReader,
+    source: RasterSource,
+    units: tuple[str, ...],
+    lengths: tuple[timedelta, ...] = (),
 ) -> GdalLayout:
     """The layout of an opened raster.
 
@@ -152,15 +161,20 @@ def layout_of(
         InputError: as `read_layout`, but for bands.
     """
     transform = transform_of(path, file)
+    whole = source.driver == "grib"  # decoded in float64
+    together = file.count if file.interleaving == Interleaving.pixel else 1
     return GdalLayout(
         path=path,
         shape=file.shape,
         placement=_axes(path, file.crs, transform, file.shape, source),
         units=units,
-        chunk_steps=1,
+        chunk=(1, *(file.shape if whole else file.block_shapes[0])),
+        itemsize=8 if whole else np.dtype(file.dtypes[0]).itemsize * together,
         crs=file.crs,
         transform=transform,
         bands=file.count,
+        masked=not whole and any(MaskFlags.per_dataset in one for one in file.mask_flag_enums),
+        lengths=lengths,
     )
 
 
@@ -270,6 +284,8 @@ def read_block(
                 raw = read_bands(file, bands, windows)
                 for out, values, source in zip(block[:, step], raw, sources, strict=True):
                     write_band(out, values, file, source.band, source)
+                    if layout.masked:
+                        out[_mask(file, source.band, windows) == 0] = np.nan
     return block
 
 
@@ -286,6 +302,11 @@ def read_bands(file: DatasetReader, bands: list[int], windows: list[Window]) -> 
     """The file's numbers, (bands, rows, columns)."""
     pieces = [file.read(bands, window=piece) for piece in windows]
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=2)
+
+
+def _mask(file: DatasetReader, band: int, windows: list[Window]) -> NDArray[np.uint8]:
+    """What the file's own mask or alpha band says of a band, 0 where missing: (rows, columns)."""
+    return np.concatenate([file.read_masks(band, window=piece) for piece in windows], axis=1)
 
 
 def write_band(

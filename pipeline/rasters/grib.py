@@ -6,7 +6,7 @@ A message's label is its validity time, the end of what it accumulates.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 import numpy as np
@@ -27,6 +27,11 @@ from pipeline.rasters.gdal import (
     write_band,
 )
 from pipeline.rasters.layout import Layout, Location
+
+HOUR = timedelta(hours=1)
+UNITS = {  # of time, code table 4.4
+    0: HOUR / 60, 1: HOUR, 2: 24 * HOUR, 10: 3 * HOUR, 11: 6 * HOUR, 12: 12 * HOUR, 13: HOUR / 3600,
+}  # fmt: skip
 
 
 def _messages(path: Location, file: DatasetReader, source: RasterSource) -> dict[datetime, int]:
@@ -57,6 +62,15 @@ def _messages(path: Location, file: DatasetReader, source: RasterSource) -> dict
     return found
 
 
+def _length(tags: dict[str, str]) -> timedelta | None:
+    """Of the interval that a message of edition 2 is a sum or mean over, if it says that: its
+    product definition template is 4.8 then, whose numbers 26 and 27 are the unit and the length."""
+    values = tags.get("GRIB_PDS_TEMPLATE_ASSEMBLED_VALUES", "").split()
+    if tags.get("GRIB_PDS_PDTN") != "8" or len(values) < 27 or int(values[25]) not in UNITS:
+        return None
+    return int(values[26]) * UNITS[int(values[25])]
+
+
 def _labels(
     path: Location, file: DatasetReader, sources: Sequence[RasterSource]
 ) -> tuple[list[datetime], list[dict[datetime, int]]]:
@@ -75,7 +89,9 @@ def read_layout(path: Location, sources: Sequence[RasterSource]) -> GdalLayout:
         _, bands = _labels(path, file, sources)
         tags = [file.tags(next(iter(found.values()))) for found in bands]
         units = tuple(about.get("GRIB_UNIT", "").strip("[]-") for about in tags)
-        return layout_of(path, file, sources[0], units)
+        numbers = [number for found in bands for number in found.values()]
+        lengths = {length for number in numbers if (length := _length(file.tags(number)))}
+        return layout_of(path, file, sources[0], units, tuple(sorted(lengths)))
 
 
 def read_times(path: Location, sources: Sequence[RasterSource]) -> list[datetime]:

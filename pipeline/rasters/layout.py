@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
@@ -85,14 +86,19 @@ class Layout:
         shape: (rows, columns).
         placement: where the pixels lie.
         units: what the file says of each forcing's unit; empty where it says nothing.
-        chunk_steps: steps of a file that are compressed together, so that one costs all to read.
+        chunk: (steps, rows, columns) that are compressed together, so that one costs all to read.
+        itemsize: bytes of a pixel in the file, of all bands that come with it.
+        lengths: of time that the file says its rasters stand for, each once; none where it says
+            nothing.
     """
 
     path: Location
     shape: tuple[int, int]
     placement: Axes | Curvilinear
     units: tuple[str, ...]
-    chunk_steps: int
+    chunk: tuple[int, int, int]
+    itemsize: int
+    lengths: tuple[timedelta, ...] = field(default=(), kw_only=True)
 
     def weights(self, grid: Grid) -> Weights:
         """The pixels' shares in the cells of `grid`.
@@ -149,14 +155,18 @@ def decode(
     offset: float,
     codes: list[float],
 ) -> None:
-    """Write the file's numbers to `out` of the same shape: scaled, NaN where one of `codes`.
+    """Write the file's numbers to `out` of the same shape: scaled, NaN where infinite or one of
+    `codes`.
 
     `out` may be `raw` where there is nothing to scale.
     """
-    if (scale, offset) != (1.0, 0.0):
-        out[...] = raw * scale + offset
-    elif not np.may_share_memory(out, raw):
-        out[...] = raw
+    with np.errstate(over="ignore", invalid="ignore"):  # of codes
+        if (scale, offset) != (1.0, 0.0):
+            out[...] = raw * scale + offset
+        elif not np.may_share_memory(out, raw):
+            out[...] = raw
     for code in codes:
         if code == code:  # NaN is NaN already
             np.copyto(out, np.nan, where=raw == code)
+    if raw.dtype.kind == "f":
+        np.copyto(out, np.nan, where=np.isinf(out))

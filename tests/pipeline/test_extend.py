@@ -168,7 +168,7 @@ def test_interrupted_at_any_file_it_is_unread_and_then_the_same(
     world: World, client: Client, monkeypatch: pytest.MonkeyPatch
 ):
     write(world, client, "2020-01-09T00:00:00")
-    short, replace = world.folder / "short.zarr", extend._replace
+    short, replace = world.folder / "short.zarr", extend._replace_file
     shutil.copytree(world.store, short)
     expected = in_one_go(world, client)
     files: list[Path] = []
@@ -182,7 +182,7 @@ def test_interrupted_at_any_file_it_is_unread_and_then_the_same(
             files.append(path)
             replace(path, content)
 
-        monkeypatch.setattr(extend, "_replace", stop)
+        monkeypatch.setattr(extend, "_replace_file", stop)
 
     stop_at(10**6)
     run(load_catalog(world.catalog), world.store, client)
@@ -216,7 +216,7 @@ def test_interrupted_it_may_be_extended_further(
         raise Interrupted
 
     with monkeypatch.context() as patch:
-        patch.setattr(extend, "_replace", stop)
+        patch.setattr(extend, "_replace_file", stop)
         with pytest.raises(Interrupted):
             run(load_catalog(world.catalog), world.store, client)
     set_end(world, WHOLE)

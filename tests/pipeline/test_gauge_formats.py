@@ -193,6 +193,14 @@ def test_one_instant_in_two_offsets(tmp_path: Path) -> None:
         read_answer(tmp_path, answer(("", differ)))
 
 
+@pytest.mark.parametrize("method", [[], [{"methodID": 1}]])
+def test_an_answer_without_values_is_no_record(tmp_path: Path, method: list[Any]) -> None:
+    nothing = answer(("", []))
+    nothing["value"]["timeSeries"][0]["values"] = [{"value": [], "method": method}]
+    with pytest.raises(InputError, match=r"answer.json: holds nothing: expected a record"):
+        read_answer(tmp_path, nothing)
+
+
 def test_broken_answers(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"answer.json: not JSON .*: expected an answer"):
         read_answer(tmp_path, "<!DOCTYPE html><html>Service unavailable</html>")
@@ -356,6 +364,15 @@ def test_recorded_answers_of_the_water_data_api(domst_data: Path, tmp_path: Path
         InputError, match=r"malformed .KeyError.'features'..: expected features of the Wat"
     ):
         read_gauges(make_catalog(tmp_path, **instants | {"files": str(path)}), ["06904500"])
+
+
+def test_a_page_of_the_water_data_api_is_no_record(tmp_path: Path) -> None:
+    next_page = {"rel": "next", "href": "https://api.waterdata.usgs.gov/ogcapi/v0/?cursor=2"}
+    answer = {"type": "FeatureCollection", "features": [], "links": [{"rel": "self"}, next_page]}
+    (tmp_path / "answer.json").write_text(json.dumps(answer))
+    settings = {"format": "waterdata", "files": "answer.json"} | INSTANTS
+    with pytest.raises(InputError, match=r"answer.json: one page of several.*: expected the feat"):
+        read_gauges(make_catalog(tmp_path, **settings), [SITE])
 
 
 def test_qualifiers_of_the_water_data_api(tmp_path: Path) -> None:

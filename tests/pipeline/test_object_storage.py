@@ -3,14 +3,18 @@ folder, resumed wherever the connection was cut, and one line for whatever is re
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import re
 import subprocess
 import sys
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -101,6 +105,61 @@ def post(url: str, body: bytes = b"") -> None:
         assert answer.status == 200
 
 
+class Web:
+    """A web server that gives the files that it was told of, by range, and no list of them."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.ranges = 0
+        self.fails = False
+        answers = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                content = answers.files.get(self.path)
+                if answers.fails or content is None:
+                    self.send_error(503 if answers.fails else 404)
+                    return
+                asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+                part = content
+                if asked:
+                    answers.ranges += 1
+                    first, last = int(asked[1]), min(int(asked[2]), len(content) - 1)
+                    part = content[first : last + 1]
+                    self.send_response(206)
+                    self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+                else:
+                    self.send_response(200)
+                self.send_header("Content-Length", str(len(part)))
+                self.send_header("Accept-Ranges", "bytes")
+                self.send_header("ETag", hashlib.sha256(content).hexdigest())
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(part)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/raw"
+
+    def serve(self, path: Path) -> None:
+        self.files[f"/raw/{path.name}"] = path.read_bytes()
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    made = Web()
+    thread = Thread(target=made.server.serve_forever)
+    thread.start()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+    thread.join()
+
+
 @pytest.fixture
 def remote(world: World, s3: s3fs.S3FileSystem) -> World:
     """The hand-made world, its rasters on S3 as well."""
@@ -161,17 +220,6 @@ def test_rasters_and_store_on_s3_make_the_same_store(
     assert "raw files are not compared" not in checked.output
 
 
-def test_a_store_on_s3_does_not_grow(remote: World, s3: s3fs.S3FileSystem, client: Client):
-    period = {"step": "day", "start": "2020-01-01T00:00:00"}
-    remote.edit(period={**period, "end": "2020-01-07T00:00:00"})
-    run(load_catalog(remote.catalog), STORE, client)
-    before = objects(s3, STORE)
-    remote.edit(period={**period, "end": "2020-01-13T00:00:00"})
-    with pytest.raises(InputError, match=f"{STORE}: holds 6 steps of the catalog's 12: expected"):
-        run(load_catalog(remote.catalog), STORE, client)
-    assert objects(s3, STORE) == before
-
-
 class Cut:
     """A connection that ends for good after so many changes of the bucket."""
 
@@ -215,6 +263,47 @@ def test_cut_off_anywhere_and_resumed_it_is_the_same_store(
         found = objects(s3, STORE)
         assert found.keys() == whole.keys(), after
         assert all(found[key] == whole[key] for key in found if key != "zarr.json"), after
+
+
+def set_end(world: World, end: str) -> None:
+    world.edit(period={"step": "day", "start": "2020-01-01", "end": end})
+
+
+def test_a_store_on_s3_grows(
+    remote: World, s3: s3fs.S3FileSystem, client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    """Only the new blocks are done; cut off anywhere it is not read, and then grown to its end."""
+    describe(remote)
+    set_end(remote, "2020-01-07")
+    run(load_catalog(remote.catalog), STORE, client)
+    short = objects(s3, STORE)
+    set_end(remote, "2020-01-13")
+    assert "2 of 4 tasks" in remote.command("plan", remote.catalog, "--store", STORE).output
+    cut = Cut(monkeypatch)
+    cut.left = 1000
+    whole = f"s3://{BUCKET}/out/whole.zarr"
+    run(load_catalog(remote.catalog), whole, client)
+    expected = objects(s3, whole)
+    cut.made = 0
+    report = run(load_catalog(remote.catalog), STORE, client)
+    changes = cut.made
+    assert {block.name for block in report.blocks} == {"2020-01-07", "2020-01-10"}
+    xr.testing.assert_identical(open_region(STORE).load(), open_region(whole).load())
+    for after in (1, 3, changes // 2, changes - 1):
+        cut.left = 1000
+        s3.rm(STORE, recursive=True)
+        s3.pipe({f"{STORE}/{key}": content for key, content in short.items()})
+        cut.left = after
+        with pytest.raises(RunError, match="the same command goes on"):
+            run(load_catalog(remote.catalog), STORE, client)
+        cut.left = 1000
+        with pytest.raises(InputError, match=r"was interrupted|are not done"):
+            open_region(STORE)
+        run(load_catalog(remote.catalog), STORE, client)
+        found = objects(s3, STORE)
+        assert found.keys() == expected.keys(), after
+        for key in found.keys() - {"zarr.json"}:  # which has the time of creation
+            assert found[key] == expected[key], (after, key)
 
 
 def test_a_changed_object_is_noticed(remote: World, s3: s3fs.S3FileSystem, client: Client, caplog):
@@ -264,6 +353,83 @@ def test_zarr_below_a_root_that_is_a_url(remote: World, s3: s3fs.S3FileSystem, c
     require_one_line(remote.run(), 2, f"s3://{BUCKET}/raw/discharge.csv", "expected a path")
 
 
+def write_netcdf(world: World) -> list[Path]:
+    """The world's rain, six days a file, packed and in chunks."""
+    edge = (np.arange(12) + 0.5) / 24
+    data = xr.Dataset(
+        {"rain": (("time", "lat", "lon"), world.rain, {"units": "mm"})},
+        {
+            "time": np.datetime64("2020-01-01", "ns") + np.arange(12) * np.timedelta64(1, "D"),
+            "lat": ("lat", 42.5 - edge, {"units": "degrees_north"}),
+            "lon": ("lon", -93.0 + edge, {"units": "degrees_east"}),
+        },
+    )
+    packed = {"dtype": "int16", "scale_factor": 0.01, "_FillValue": -1, "chunksizes": (1, 5, 5)}
+    paths = []
+    for first in (0, 6):
+        paths.append(world.folder / f"rain_2020010{first + 1}.nc")
+        data.isel(time=slice(first, first + 6)).to_netcdf(paths[-1], encoding={"rain": packed})
+    return paths
+
+
+NETCDF = {"driver": "netcdf", "variable": "rain", "times": "file"}
+
+
+def test_netcdf_on_s3(remote: World, s3: s3fs.S3FileSystem, client: Client):
+    for path in write_netcdf(remote):
+        s3.put(str(path), f"{BUCKET}/raw/")
+    describe(remote, **NETCDF, files="rain_{time:%Y%m%d}.nc")
+    assert remote.run().exit_code == 0
+    local = contents(remote.store)
+    describe(remote, **NETCDF, files=f"s3://{BUCKET}/raw/rain_{{time:%Y%m%d}}.nc")
+    report = run(load_catalog(remote.catalog), STORE, client)
+    assert report.files == 12
+    found = objects(s3, STORE)
+    assert found.keys() == local.keys()
+    for key in found.keys() - set(filter(of_the_run, found)):
+        assert found[key] == local[key], key
+    checked = remote.command("check", STORE)
+    assert checked.exit_code == 0, checked.output
+    assert "raw files are not compared" not in checked.output
+
+
+def test_netcdf_of_a_web_server(remote: World, web: Web, client: Client, caplog):
+    """It is asked for the files of the period one by one, and for their windows by range."""
+    paths = write_netcdf(remote)
+    for path in paths:
+        web.serve(path)
+    describe(remote, **NETCDF, files="rain_{time:%Y%m%d}.nc")
+    run(load_catalog(remote.catalog), remote.store, client)
+    describe(remote, **NETCDF, files=f"{web.url}/rain_{{time:%Y%m%d}}.nc")
+    store = remote.folder / "web.zarr"
+    run(load_catalog(remote.catalog), store, client)
+    xr.testing.assert_identical(open_region(store).load(), open_region(remote.store).load())
+    assert web.ranges
+    assert run(load_catalog(remote.catalog), store, client).blocks == []
+    with xr.open_dataset(paths[1]) as old:
+        changed = (old.load() + 1).drop_encoding()
+    changed.rain.attrs["units"] = "mm"
+    changed.to_netcdf(paths[1])
+    web.serve(paths[1])
+    with caplog.at_level(logging.WARNING):
+        report = run(load_catalog(remote.catalog), store, client)
+    assert {block.name for block in report.blocks} == {"2020-01-07", "2020-01-10"}
+    assert "2 of 4 blocks have changed" in caplog.text
+    web.files.clear()
+    require_one_line(
+        remote.command("run", remote.catalog, "--store", store), 2, "no file matches", web.url
+    )
+    web.fails = True
+    require_one_line(
+        remote.command("run", remote.catalog, "--store", store), 1, "not reached", web.url
+    )
+
+
+def test_a_web_server_that_does_not_answer(remote: World):
+    describe(remote, **NETCDF, files="http://127.0.0.1:9/rain_{time:%Y%m%d}.nc")
+    require_one_line(remote.run(), 1, "http://127.0.0.1:9", "not reached")
+
+
 def test_a_zipped_raster_on_s3(remote: World, s3: s3fs.S3FileSystem):
     for day in range(12):
         packed = remote.folder / f"rain_202001{day + 1:02d}.zip"
@@ -299,9 +465,15 @@ REFUSED: dict[str, tuple[Callable[[World], None], tuple[str, ...]]] = {
         lambda world: describe(world, files=RASTERS.replace("rain_", "snow_")),
         ("snow_", "expected one every 1 day"),
     ),
-    "netcdf": (
+    "classic NetCDF": (
         lambda world: describe(world, driver="netcdf", variable="rain"),
-        ("not read by the driver netcdf", "expected a path"),
+        ("s3://domst/raw/rain_20200101.tif", "expected HDF5 or NetCDF 4", "classic"),
+    ),
+    "a list of a web server": (
+        lambda world: describe(
+            world, driver="netcdf", variable="rain", files="http://127.0.0.1:9/rain_*.nc"
+        ),
+        ("http://127.0.0.1:9/rain_*.nc", "expected no *"),
     ),
     "another service": (
         lambda world: describe(world, files=RASTERS.replace("s3:", "memory:")),

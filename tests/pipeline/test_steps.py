@@ -13,8 +13,7 @@ import pytest
 import xarray as xr
 import yaml
 
-from pipeline import plan as plans
-from pipeline import steps
+from pipeline import memory, steps
 from pipeline.catalog import load_catalog
 from pipeline.plan import make_plan
 from pipeline.rasters import datasets
@@ -262,7 +261,7 @@ def test_a_block_is_read_in_pieces_that_fit_into_memory(
         folder = tmp_path / name
         folder.mkdir()
         world = make_world(folder)
-        monkeypatch.setattr(plans, "BLOCK_BYTES", limit)
+        monkeypatch.setattr(memory, "PIECE", limit)
         source = {"variable": "rain", "units": "mm", "step": "1h"}
         data = dataset(1, rain=(rain, "mm"))
         describe(world, data, precipitation=source)

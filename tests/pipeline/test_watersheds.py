@@ -330,6 +330,12 @@ def test_across_the_antimeridian(tmp_path: Path, polygon: shapely.Geometry) -> N
         read_watersheds(make_catalog(tmp_path))
 
 
+def test_metres_that_are_called_degrees(tmp_path: Path) -> None:
+    write(tmp_path, box(-9295000, 4205000, -9270000, 4230000))
+    with pytest.raises(InputError, match=r"spans .*: expected degrees within -180\.\.180"):
+        read_watersheds(make_catalog(tmp_path))
+
+
 @pytest.mark.parametrize("west", [179.5, -180.0])
 def test_beside_the_antimeridian(tmp_path: Path, west: float) -> None:
     polygon = box(west, 51, west + 0.5, 51.5)

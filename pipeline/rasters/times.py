@@ -1,0 +1,90 @@
+"""The times of a dataset's rasters: their labels, and how long the file says that each lasts."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError, refusals
+from pipeline.raster_source import RasterSource
+from pipeline.rasters.coordinates import SINCE, UNREADABLE, Roles, reason_of
+from pipeline.rasters.layout import Location
+
+
+def labels_of(
+    path: Location, dataset: xr.Dataset, roles: Roles, source: RasterSource
+) -> list[datetime]:
+    """Labels of the rasters by the file's own time axis, naive UTC, in the file's order.
+
+    Raises:
+        InputError: the file has no time, or not after CF.
+    """
+    name = _time_name(path, dataset, roles, source)
+    variable = dataset.variables[name]
+    units = str(variable.attrs.get("units", ""))
+    if variable.dtype.kind in "fiu" and not SINCE.match(units):
+        raise InputError(f"{path}: {name} in {units!r}: expected times after CF, as 'hours since'")
+    try:
+        values = np.atleast_1d(xr.decode_cf(xr.Dataset({name: variable}))[name].values)
+    except refusals(*UNREADABLE) as error:
+        raise InputError(
+            f"{path}: {name} is not understood ({reason_of(error)}): expected times after CF"
+        ) from error
+    return _datetimes(path, name, values)
+
+
+def lengths_of(dataset: xr.Dataset, roles: Roles) -> tuple[timedelta, ...]:
+    """Lengths of the rasters' intervals by the bounds of the file's time axis, each once; none
+    where it has none that are understood."""
+    time = dataset.variables.get(roles.time) if roles.time else None
+    bounds = str(time.attrs.get("bounds", "")) if time is not None else ""
+    if time is None or bounds not in dataset.variables:
+        return ()
+    variable = dataset.variables[bounds]
+    if variable.shape != (time.size, 2):
+        return ()
+    both = xr.Dataset({str(roles.time): time, bounds: variable})
+    try:
+        values = xr.decode_cf(both, decode_coords=False)[bounds].values
+        lengths = pd.to_timedelta(np.ravel(values[:, 1] - values[:, 0])).round("min")
+    except refusals(*UNREADABLE):
+        return ()
+    return tuple(length.to_pytimedelta() for length in lengths.unique() if length > timedelta(0))
+
+
+def _datetimes(path: Location, name: str, values: NDArray[Any]) -> list[datetime]:
+    """Whole seconds; other calendars' days count as days of that date."""
+    try:
+        if values.dtype == object:
+            values = np.array([value.isoformat() for value in values], "datetime64[us]")
+        times = pd.DatetimeIndex(values).round("s")
+    except (ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path}: {name} is not understood ({reason_of(error)}): expected dates"
+        ) from error
+    if times.hasnans:
+        raise InputError(f"{path}: {name} has missing values: expected a time for each raster")
+    return [time.to_pydatetime() for time in times]
+
+
+def _time_name(path: Location, dataset: xr.Dataset, roles: Roles, source: RasterSource) -> str:
+    """Name of the variable that holds the times."""
+    if roles.time in dataset.variables:
+        return str(roles.time)
+    found = [
+        str(name)
+        for name, variable in dataset.variables.items()
+        if SINCE.match(str(variable.attrs.get("units", "")))
+        and variable.dims == ((roles.time,) if roles.time else ())
+    ]
+    if len(found) != 1:
+        raise InputError(
+            f"{path}: {len(found)} variables hold the times of {source.variable}: expected one, or "
+            "labels in the files' names (times: name)"
+        )
+    return found[0]
