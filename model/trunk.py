@@ -105,7 +105,7 @@ class TrunkTrainer:
             trainer = self.trainers[i]
             loss = trainer.losses(*trainer.draw(self.update)).sum() / len(some)
             loss.backward()
-            mean += float(loss)
+            mean += loss.item()
         torch.nn.utils.clip_grad_norm_(self.named.values(), settings.clip)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.update, settings) * group["times"]

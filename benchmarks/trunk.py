@@ -1,0 +1,115 @@
+"""Heads that start from a shared trunk beside heads of their own, on whole and on short records.
+
+    python -m benchmarks.trunk [--sample DIR] [--folder DIR] [--json FILE]
+
+All 23 heads of the sample world, four times: `--trunk own` and `--trunk shared`, with the whole
+record and with a copy of the store in which discharge before the last two training years is
+missing. Split, inputs and floors are those of `python -m model.train`. What was trained before in
+the folder is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+import zarr
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.altered import altered
+from model.dataset import Split, survey_store
+from model.run import Run
+from model.settings import TRUNKS, Settings
+from model.train import train
+from pipeline.catalog import load_catalog
+from pipeline.cluster import make_client
+from pipeline.errors import exit_codes
+from pipeline.graph import run as run_pipeline
+from pipeline.sample import make_sample
+
+SHORT_YEARS = 2
+
+
+def shortened(store: Path, target: Path, years: int) -> Path:
+    """A copy of the store whose discharge begins `years` years before the validation year."""
+    survey = survey_store(str(store))
+    train_end = Split.by_water_year(survey.dates).train.stop
+    a_year = pd.Timedelta(days=365.25) / (survey.times[1] - survey.times[0])
+    first = train_end - round(years * a_year)
+
+    def forget(group: zarr.Group) -> None:
+        for name in ("discharge", "runoff"):
+            array = group[name]
+            assert isinstance(array, zarr.Array)
+            array[:first] = np.nan
+
+    return altered(store, target, forget)
+
+
+def measure(sample: Path, folder: Path) -> dict[str, Any]:
+    """metrics.json of the four runs."""
+    store, console = sample / "store.zarr", Console(quiet=True)
+    with make_client() as client:
+        run_pipeline(load_catalog(make_sample(sample)), store, client)
+    short = folder / "short.zarr"
+    if not short.exists():
+        shortened(store, short, SHORT_YEARS)
+    report: dict[str, Any] = {}
+    with make_client(processes=True) as client:
+        for record, place in (("whole record", store), (f"{SHORT_YEARS} years", short)):
+            for trunk, changes in TRUNKS.items():
+                run = Run(folder / f"{place.stem}-{trunk}")
+                metrics = run.finished() or train(
+                    str(place), run, Settings(**changes), client, console
+                )
+                report[f"{record}, trunk {trunk}"] = metrics
+                print(f"{record}, {trunk}: median NSE {metrics['median_nse']:.3f}", flush=True)
+    return report
+
+
+def show(report: dict[str, Any]) -> None:
+    """A row a run, then the heads for which the trunk is no gain."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("record, trunk", "median NSE", "mean", "worst", "below ridge", "fit s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, metrics in report.items():
+        scores = [head["nse"] for head in metrics["heads"]]
+        table.add_row(
+            name,
+            f"{np.median(scores):.3f}",
+            f"{np.mean(scores):.3f}",
+            f"{min(scores):.3f}",
+            str(sum(head["nse"] < head["ridge_nse"] for head in metrics["heads"])),
+            f"{metrics['seconds']['fit']:.0f}",
+        )
+    Console().print(table)
+    names = list(report)
+    for own, shared in zip(names[::2], names[1::2], strict=True):
+        pairs = zip(report[own]["heads"], report[shared]["heads"], strict=True)
+        lost = [a["site_no"] for a, b in pairs if b["nse"] < a["nse"]]
+        print(f"{own.split(',')[0]}: worse with the trunk: {', '.join(lost) or 'none'}")
+
+
+def main(
+    sample: Annotated[Path, typer.Option(help="where the sample is, or will be")] = Path(
+        "build/sample"
+    ),
+    folder: Annotated[Path, typer.Option(help="for the runs")] = Path("build/bench/trunk"),
+    json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
+) -> None:
+    """Compare heads of their own with heads on a shared trunk."""
+    with exit_codes():
+        report = measure(sample, folder)
+        show(report)
+        if json_file:
+            json_file.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)
