@@ -117,7 +117,7 @@ def test_a_killed_run_goes_on_to_the_same_weights_on_fewer_workers(
             time.sleep(0.02)
         os.killpg(child.pid, signal.SIGKILL)
     assert not (run / "metrics.json").exists()
-    resumed = train(*arguments, "--cluster", "cpu", "--workers", "1", "--updates", "30")
+    resumed = train("--resume", "--run", str(run), "--cluster", "cpu", "--workers", "1")
     assert resumed.returncode == 0, resumed.stderr
     for path in sorted((finished / "checkpoints").glob("*.safetensors")):
         assert (run / "checkpoints" / path.name).read_bytes() == path.read_bytes(), path.name
@@ -131,6 +131,9 @@ def test_a_killed_run_goes_on_to_the_same_weights_on_fewer_workers(
         (("STORE", "--scheduler", "nonsense://here"), "nonsense://here"),
         (("STORE", "--cluster", "cuda"), "cuda"),
         (("STORE", "--scheduler-file", "no.json"), "no.json"),
+        (("--resume",), "run.yaml"),
+        (("--resume", "--seed", "3"), "seed"),
+        (("STORE", "--resume"), "store"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -143,6 +146,19 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert not run.exists()
+
+
+def test_heads_on_a_shared_trunk(tiny_store: Path, tmp_path: Path) -> None:
+    done = train(str(tiny_store), "--run", str(tmp_path / "run"), *QUICK, "--trunk", "shared")
+    assert done.returncode == 0, done.stderr
+    assert "on a shared trunk" in done.stdout
+    run = yaml.safe_load((tmp_path / "run/run.yaml").read_text())
+    assert (run["settings"]["trunk"], run["settings"]["updates"]) == ("shared", 30)
+    assert (tmp_path / "run/checkpoints/trunk.safetensors").exists()
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    first_head = next(i for i, line in enumerate(lines) if line["site_no"] != "trunk")
+    assert all(line["site_no"] == "trunk" for line in lines[:first_head])
+    assert lines[first_head - 1]["update"] == run["settings"]["trunk_updates"]
 
 
 def test_a_run_directory_of_other_settings_is_refused(finished: Path, tiny_store: Path) -> None:
