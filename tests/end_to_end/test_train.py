@@ -174,5 +174,6 @@ def test_a_run_directory_that_cannot_be_written_is_one_line(
     (tmp_path / "file").write_text("in the way")
     done = train(str(tiny_store), "--run", str(tmp_path / "file" / "run"), *QUICK)
     assert done.returncode == 1, done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    ours = [line for line in done.stderr.splitlines() if "distributed" not in line]
+    assert len(ours) == 1, done.stderr  # Dask may say that its workers are slow to end
     assert "file" in done.stderr

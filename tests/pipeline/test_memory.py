@@ -84,7 +84,7 @@ def least(plan: Plan, steps: int) -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
 def test_a_worker_keeps_to_its_bound(fields: Path, tmp_path: Path):
-    """And would not, if it read as much at once as it does otherwise."""
+    """And takes clearly less than it would otherwise, for the same store."""
     bound, peaks, stores = 650 * MIB, {}, []
     for memory in (None, bound):
         store = tmp_path / f"{memory}.zarr"
@@ -92,7 +92,8 @@ def test_a_worker_keeps_to_its_bound(fields: Path, tmp_path: Path):
             run(load_catalog(fields), store, client, memory=memory)
             peaks[memory] = max(client.run(peak).values())
         stores.append(contents(store))
-    assert peaks[bound] <= bound < peaks[None], peaks
+    assert peaks[bound] <= bound, peaks
+    assert peaks[bound] < 0.9 * peaks[None], peaks
     assert stores[0] == stores[1]
 
 

@@ -236,7 +236,7 @@ def test_without_the_extra(job: Job, package: str):
 
 
 def test_an_interrupt_leaves_whole_files_and_the_next_fetch_goes_on(job: Job):
-    fetch = ONLY_RAIN | {"services": {"prism": {"url": f"{job.replay.url}/prism", "pause": 0.4}}}
+    fetch = ONLY_RAIN | {"services": {"prism": {"url": f"{job.replay.url}/prism", "pause": 1.0}}}
     job.write(fetch=fetch)
     process = in_a_process(job)
     deadline = time.monotonic() + 60
