@@ -131,7 +131,7 @@ def xarray_regrid_lazily(data: xr.DataArray, skipna: bool) -> xr.DataArray:
     from xarray_regrid.methods import conservative
 
     # with it, where another package brought it, weights are far slower
-    conservative.sparse = None  # type: ignore[attr-defined]
+    vars(conservative)["sparse"] = None
     target = xr.Dataset(coords={"latitude": GRID.y[::-1], "longitude": GRID.x})
     result = data.regrid.conservative(target, latitude_coord="latitude", skipna=skipna)
     return result.transpose("time", "latitude", "longitude").sel(latitude=GRID.y)
