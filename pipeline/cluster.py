@@ -18,6 +18,8 @@ from typing import Literal
 
 import dask
 from distributed import Client, LocalCluster
+from distributed.comm.addressing import parse_address
+from distributed.comm.registry import get_backend
 from distributed.deploy.cluster import Cluster
 
 from pipeline.errors import InputError, RunError
@@ -107,6 +109,7 @@ def _address(scheduler: str | None, scheduler_file: Path | None) -> str | None:
 def _connected(address: str) -> Iterator[Client]:
     """A client of a running scheduler that has a worker."""
     try:
+        get_backend(parse_address(address)[0])  # before there is half a client
         client = Client(address, timeout=ANSWER_SECONDS)
     except (ValueError, TypeError) as error:  # TypeError: tls:// without certificates
         raise InputError(f"scheduler {address}: {error}: expected tcp://host:port") from error

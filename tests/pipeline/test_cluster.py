@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -15,6 +17,13 @@ from distributed import LocalCluster
 from pipeline import cluster
 from pipeline.cluster import dashboard_address, make_client
 from pipeline.errors import InputError, RunError
+
+
+@pytest.fixture(autouse=True)
+def no_client_is_left() -> Iterator[None]:
+    """A client that could not connect stays Dask's default one until it is collected."""
+    yield
+    gc.collect()
 
 
 def where() -> tuple[int, str]:
