@@ -237,6 +237,11 @@ def load_head(
         for name in names
     }
     depth = fields[PRECIPITATION][split.train] @ share
+    if not depth.any():
+        raise InputError(
+            f"{store}: watershed {site_no}: no rain before {dates[split.train.stop].date()}: "
+            "expected some to train on"
+        )
     latitude = np.broadcast_to(shed["y"].values[:, None], inside.shape)[inside]
     demand = evaporation_demand(
         fields,
@@ -394,9 +399,6 @@ def make_sheds(heads: Sequence[HeadData], device: torch.device) -> Watersheds:
     def of_cells(arrays: Sequence[np.ndarray]) -> torch.Tensor:
         return stacked(arrays, (cells,), 0, device)
 
-    def image(arrays: Sequence[np.ndarray], fill: int) -> torch.Tensor:
-        return stacked(arrays, (rows, columns), fill, device)
-
     empty = cells - 1
     places = [
         np.where(head.inside, np.cumsum(head.inside).reshape(head.inside.shape) - 1, empty)
@@ -406,8 +408,7 @@ def make_sheds(heads: Sequence[HeadData], device: torch.device) -> Watersheds:
         share=of_cells([head.share for head in heads]),
         coverage=of_cells([head.coverage for head in heads]),
         distance=of_cells([head.distance for head in heads]),
-        cell=image(places, empty),
-        window=image([np.ones(head.inside.shape, np.float32) for head in heads], 0),
+        cell=stacked(places, (rows, columns), empty, device),
         rain_scale=torch.tensor([head.rain_scale for head in heads], device=device),
         runoff_scale=torch.tensor([head.runoff_scale for head in heads], device=device),
         runoff_mean=torch.tensor([head.runoff_mean for head in heads], device=device),
@@ -460,7 +461,7 @@ def make_pack(heads: Sequence[HeadData], spinup: int, device: torch.device) -> P
         usual = filling[head.split.train]
         mean, spread = usual.mean((0, 2))[:, None], usual.std((0, 2))[:, None]
         filling -= mean
-        filling /= spread
+        filling /= np.maximum(spread, 1e-6)
         fill(waters[:, 0, : head.share.size], rain)
         fill(waters[:, 1:, : head.share.size], excess)
         fill(own[:, others : -len(CELL_MEMORY_DAYS)], filling)

@@ -47,7 +47,6 @@ class Watersheds:
     coverage (H, N): share of the cell inside the watershed.
     distance (H, N): flow distance [m].
     cell (H, Y, X): which cell lies at a place of the window; N - 1, an empty one, where none does.
-    window (H, Y, X): 1 in the head's own window, 0 in the padding.
     rain_scale, runoff_scale (H,): standard deviations over the training years [mm per step].
     runoff_mean (H,): mean over the training years [mm per step].
     attributes (H, A): what tells one watershed from another.
@@ -60,7 +59,6 @@ class Watersheds:
     coverage: Tensor
     distance: Tensor
     cell: Tensor
-    window: Tensor
     rain_scale: Tensor
     runoff_scale: Tensor
     runoff_mean: Tensor

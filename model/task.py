@@ -26,6 +26,12 @@ from model.trunk import fit_trunk, load_trunk
 from pipeline.units import discharge_of
 
 
+def load(store: str, site_no: str, settings: Settings) -> HeadData:
+    """A watershed as the settings of a run want it; errors as of `load_head`."""
+    years = settings.validation_years, settings.test_years
+    return load_head(store, site_no, *years, region=settings.region)
+
+
 def train_trunk(
     store: str, sites: list[str], settings: Settings, folder: str, topic: str, device: str
 ) -> str:
@@ -38,16 +44,7 @@ def train_trunk(
     torch.set_num_threads(1)
     worker = get_worker()
     try:
-        heads = [
-            load_head(
-                store,
-                site,
-                settings.validation_years,
-                settings.test_years,
-                region=settings.region,
-            )
-            for site in sites
-        ]
+        heads = [load(store, site, settings) for site in sites]
         report: Report = lambda line: worker.log_event(topic, line)  # noqa: E731
         target = torch.device(device)
         return str(fit_trunk(heads, settings, target, Run(Path(folder)).checkpoints, report))
@@ -96,16 +93,7 @@ def train_pack(
         failures: list[str] = []
         for sites in by_update.values():
             began = time.monotonic()
-            heads = {
-                site: load_head(
-                    store,
-                    site,
-                    settings.validation_years,
-                    settings.test_years,
-                    region=settings.region,
-                )
-                for site in sites
-            }
+            heads = {site: load(store, site, settings) for site in sites}
             report: Report = lambda line: worker.log_event(topic, line)  # noqa: E731
             target = torch.device(device)
             scores = []
