@@ -19,8 +19,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.dataset import HeadData, Pack, make_pack
+from model.dataset import HeadData
 from model.network import PATCH, DomST
+from model.pack import Pack, make_pack
 from model.settings import Settings
 from pipeline.errors import InputError
 

@@ -21,9 +21,10 @@ from torch import Tensor
 
 from model import checkpoint
 from model.capture import Captured
-from model.dataset import HeadData, Pack, make_pack, make_sheds
+from model.dataset import HeadData
 from model.metrics import nse
 from model.network import DRY, DomST
+from model.pack import Pack, make_pack, make_sheds
 from model.settings import Settings
 
 PHYSICAL = ("log_velocity", "log_dispersion", "log_efficiency")

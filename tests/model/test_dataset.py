@@ -1,23 +1,18 @@
-"""The border between the store and tensors: splits, holes, spin-up, padding."""
+"""The border between the store and arrays: splits, pairing, holes."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import xarray as xr
 import zarr
 
-from model.dataset import HeadData, Split, load_head, make_pack, survey_store
+from model.dataset import Split, load_head, survey_store
 from pipeline.errors import InputError
-
-Make = Callable[..., HeadData]
-CPU = torch.device("cpu")
 
 
 def days(first: str, last: str) -> pd.DatetimeIndex:
@@ -61,18 +56,6 @@ def test_impossible_years_are_refused(validation: list[int], test: list[int], me
         Split.by_water_year(days("2010-10-01", "2018-09-30"), validation, test)
 
 
-def test_spinup_is_the_end_of_the_first_year(make_head: Make) -> None:
-    head = make_head("01")
-    pack = make_pack([head], 100, CPU)
-    rain = pack.water[0, :, 0, :-1].numpy()
-    np.testing.assert_array_equal(rain[:100], head.forcing[265:365, 0])
-    np.testing.assert_array_equal(rain[100:], head.forcing[:, 0])
-    assert (pack.water[0, ..., -1] == 0).all(), "the last cell is empty"
-    assert pack.runoff[0, :100].isnan().all()
-    # the season runs on from the spin-up into the record
-    assert (pack.basin[0, :, :2].diff(dim=0).norm(dim=1) < 0.04).all()
-
-
 def test_forcings_are_those_of_the_step_in_which_discharge_was_last_measured(
     tiny_store: Path, tmp_path: Path
 ) -> None:
@@ -91,11 +74,6 @@ def test_forcings_are_those_of_the_step_in_which_discharge_was_last_measured(
     np.testing.assert_array_equal(shifted.discharge, level.discharge[:-1])
     np.testing.assert_array_equal(shifted.times, level.times[:-1])
     assert shifted.split.test.sum() == level.split.test.sum() - 1, "the last step has no next one"
-
-
-def test_packs_refuse_heads_of_different_times(make_head: Make) -> None:
-    with pytest.raises(InputError, match="differ in time"):
-        make_pack([make_head("01"), make_head("02", years=5)], 10, CPU)
 
 
 def test_a_watershed_of_the_store_becomes_a_head(tiny_store: Path) -> None:

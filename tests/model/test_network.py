@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.dataset import HeadData, make_pack
+from model.dataset import HeadData
 from model.fit import new_network
 from model.network import PATCH, DomST, HeadLSTM, antecedent_wetness, season_of
+from model.pack import make_pack
 from model.settings import Precision, Settings
 
 Make = Callable[..., HeadData]
