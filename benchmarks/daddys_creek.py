@@ -27,7 +27,7 @@ from rich.table import Table
 from model.dataset import Split, survey_store
 from model.metrics import kge, nse
 from model.run import Run
-from model.settings import Settings
+from model.settings import REFIT, Settings
 from model.train import train
 from pipeline.catalog import load_catalog
 from pipeline.cluster import make_client
@@ -38,6 +38,7 @@ CATALOG = Path(__file__).resolve().parents[1] / "catalogs/daddys_creek.yaml"
 HISTORY = "past discharge"
 VARIANTS: dict[str, dict[str, Any]] = {
     "Dom-ST": {},
+    "refit": REFIT,
     "no contribution": {"contribution": False},
     "no CNN": {"cnn": False},
     HISTORY: {"history": True},

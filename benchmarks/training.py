@@ -148,21 +148,32 @@ def show(report: dict[str, Any]) -> None:
     parallel = report["one"]["seconds"]["total"] / many["seconds"]["total"]
     hours = report["one"]["seconds"]["total"] / 3600
     table = Table(title=f"{len(many['heads'])} heads; time to the same validation NSE")
-    for heading in ("approach", "hours", "speedup", "validation NSE"):
+    for heading in ("approach", "T_seq, h", "T_IDP, h", "speedup", "valid. NSE"):
         table.add_column(heading, justify="right")
     usual = sum(c["seconds"]["usual, on the region's map"] for c in compared)
     rows = {
-        "singlehead+p": (usual, "singlehead+p"),
-        "singlehead": (sum(c["singlehead_seconds"] for c in compared), "singlehead"),
-        "multihead, one worker": (ours, "ours"),
-        f"multihead, {report['workers']} workers": (ours / parallel, "ours"),
+        "singlehead": (sum(c["singlehead_seconds"] for c in compared), None, "singlehead"),
+        "singlehead+p": (usual, None, "singlehead+p"),
+        "multihead": (ours, ours / parallel, "ours"),
     }
-    for name, (seconds, curve) in rows.items():
+    for name, (alone, together, curve) in rows.items():
         score = np.median([c["best"][curve] for c in compared])
         table.add_row(
-            name, f"{hours * seconds / ours:.3f}", f"{usual / seconds:.1f}", f"{score:.3f}"
+            name,
+            f"{hours * alone / ours:.3f}",
+            f"{hours * together / ours:.3f}" if together else "",
+            f"{usual / (together or alone):.1f}",
+            f"{score:.3f}",
         )
     Console().print(table)
+    heads = many["heads"]
+    better = [
+        f"{sum(head['nse'] > head[f'{floor}_nse'] for head in heads)} better than {floor}"
+        for floor in ("persistence", "ridge")
+    ]
+    print(f"T_seq: one worker; T_IDP: {report['workers']}; speedup over singlehead+p, of T_IDP")
+    print(f"where there is one. multihead: median test NSE of {len(heads)} heads ", end="")
+    print(f"{many['median_nse']:.3f}, {', '.join(better)}")
     split = Table(title="the same, one step at a time")
     for heading in ("step", "times faster"):
         split.add_column(heading, justify="right")

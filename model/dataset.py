@@ -39,6 +39,11 @@ class Split:
     validation: np.ndarray  # (T,) bool
     test: np.ndarray  # (T,) bool
 
+    @property
+    def known(self) -> slice:
+        """Training and validation: all before the first test year that a refit may learn from."""
+        return slice(0, int(np.flatnonzero(self.validation)[-1]) + 1)
+
     @classmethod
     def by_water_year(
         cls, dates: pd.DatetimeIndex, validation: Sequence[int] = (), test: Sequence[int] = ()

@@ -89,12 +89,16 @@ def new_network(heads: Sequence[HeadData], settings: Settings) -> DomST:
 
 
 def learning_rate(update: int, settings: Settings) -> float:
-    """Linear rise over the first share `rise` of the updates, then a cosine to 2 %."""
-    rise = max(1, round(settings.rise * settings.updates))
+    """Linear rise over the first share `rise` of the updates, then a cosine to 2 %; the refit's
+    updates do the same again, at their own rate."""
+    updates, rate = settings.updates, settings.learning_rate
+    if update >= updates:
+        update, updates, rate = update - updates, settings.refit, rate * settings.refit_rate
+    rise = max(1, round(settings.rise * updates))
     if update < rise:
-        return settings.learning_rate * (update + 1) / rise
-    done = (update - rise) / max(1, settings.updates - rise)
-    return settings.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+        return rate * (update + 1) / rise
+    done = (update - rise) / max(1, updates - rise)
+    return rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 def runoff_loss(simulated: Tensor, observed: Tensor, scale: Tensor, sqrt_weight: float) -> Tensor:
@@ -126,6 +130,7 @@ class Trainer:
     def __init__(self, heads: Sequence[HeadData], settings: Settings, device: torch.device) -> None:
         self.heads, self.settings = heads, settings
         self.pack: Pack = make_pack(heads, settings.warmup, device)
+        self.length = min(settings.stretch, heads[0].split.train.stop)  # steps with loss
         network = new_network(heads, settings)
         self.network = DomST(self.pack.sheds, len(heads[0].channels) - 1, settings).to(device)
         self.network.load_state_dict(network.state_dict())
@@ -169,6 +174,11 @@ class Trainer:
         """A copy of `tensors`."""
         return {name: value.detach().clone() for name, value in self.tensors().items()}
 
+    def taught(self, update: int) -> int:
+        """Steps of the record that an update learns from."""
+        split = self.heads[0].split
+        return (split.train if update < self.settings.updates else split.known).stop
+
     def draw(self, update: int) -> tuple[Tensor, Tensor]:
         """Stretches and dropout of an update, drawn on the CPU from each head's own seed.
 
@@ -177,8 +187,7 @@ class Trainer:
             (H, B, 1, M) dropout masks; in pinned memory for a GPU.
         """
         settings, spinup = self.settings, self.pack.spinup
-        record = self.heads[0].split.train.stop
-        length = min(settings.stretch, record)
+        record, length = self.taught(update), self.length
         starts, masks = [], []
         for head in self.heads:
             seed = head_seed(settings.seed, head.site_no, update)
@@ -199,8 +208,7 @@ class Trainer:
         """Losses (H,) of a draw."""
         settings, pack = self.settings, self.pack
         starts, keep = (x.to(pack.runoff.device, non_blocking=True) for x in (starts, keep))
-        length = min(settings.stretch, self.heads[0].split.train.stop)
-        offsets = torch.arange(-settings.warmup, length, device=starts.device)
+        offsets = torch.arange(-settings.warmup, self.length, device=starts.device)
         steps = starts[..., None] + offsets  # (H, B, W + L)
         head = torch.arange(len(starts), device=starts.device)[:, None, None]
         inputs, routed = self.encode(steps)
@@ -223,6 +231,8 @@ class Trainer:
         """One gradient step of every head; returns the losses (H,)."""
         settings, device = self.settings, self.pack.runoff.device
         drawn = self.ahead or self.draw(self.update)
+        if self.update == settings.updates:
+            self.captured = None  # of the training years alone
         if settings.capture and device.type == "cuda" and self.captured is None:
             self.captured = Captured(self.gradients, drawn, device)
         losses = (self.captured or self.gradients)(*drawn)
@@ -241,13 +251,13 @@ class Trainer:
     def encode(self, steps: Tensor) -> tuple[Tensor, ...]:
         """What the network's `encode` says of stretches of steps (H, B, L).
 
-        Either all training steps are encoded and the stretches gathered, or the stretches are cut
+        Either all steps that teach are encoded and the stretches gathered, or the stretches are cut
         out, each behind the steps that the contribution block looks back at, and encoded alone:
         whichever is fewer steps. The usual form of the training, `windows`, always cuts.
         """
         pack, reach = self.pack, self.network.reach
         head = torch.arange(len(steps), device=steps.device)[:, None, None]
-        end = pack.spinup + self.heads[0].split.train.stop
+        end = pack.spinup + self.taught(self.update)
         if not self.settings.windows and steps.shape[1] * (reach + steps.shape[2]) >= end:
             return tuple(x[head, steps] for x in self.network.encode(*pack.forcings(end)))
         before = steps[..., :1] + torch.arange(-reach, 0, device=steps.device)
@@ -338,7 +348,8 @@ class Trainer:
         """Validation NSE of the averaged weights, which heads keep unless they got worse.
 
         The later weights are the better ones in years that were not seen, and one validation year
-        is a noisy judge: what is within `tolerance` of the head's highest score is kept.
+        is a noisy judge: what is within `tolerance` of the head's highest score is kept. In a refit
+        these years teach and judge no more: the score stays, and what is finite is kept.
         """
         runoff = self.simulate(self.average)
         scores = []
@@ -347,6 +358,8 @@ class Trainer:
             simulated = runoff[i, held].astype(np.float64)
             sound = np.isfinite(simulated).all()
             score = nse(simulated, head.runoff[held].astype(np.float64)) if sound else math.nan
+            if sound and self.update > self.settings.updates:
+                score = float(self.kept_nse[i])
             scores.append(score)
             if sound:
                 self.best_nse[i] = max(score, float(self.best_nse[i]))
@@ -368,9 +381,9 @@ def fit_pack(
     """Train a pack, taking up what an earlier call left in `folder`: heads that it trained to the
     end are not trained again.
 
-    A head ends with the last update, or when `patience` validations in a row were not kept;
-    the pack goes on with the others. One whose loss is not finite goes back to its last checkpoint
-    and on at a lower rate, and is given up after some restarts.
+    A head ends with the last update, or when `patience` validations in a row were not kept, and is
+    not refitted then; the pack goes on with the others. One whose loss is not finite goes back to
+    its last checkpoint and on at a lower rate, and is given up after some restarts.
 
     Args:
         heads: of one store; one head on a CPU, many on a GPU.
@@ -397,14 +410,15 @@ def fit_pack(
     patience = settings.patience * settings.evaluate_every
     while True:
         losses = trainer.step()
-        if trainer.update % settings.evaluate_every and trainer.update < settings.updates:
+        ends = settings.updates, settings.all_updates
+        if trainer.update % settings.evaluate_every and trainer.update not in ends:
             continue
         wild = (~losses.isfinite()).nonzero().flatten().tolist()
         trainer.restart(wild)
         scores = trainer.validate()
         seconds = time.monotonic() - began
         ended: list[Fitted | Diverged] = []
-        going, last = [], trainer.update >= settings.updates
+        going, last = [], trainer.update >= settings.all_updates
         for i, (head, loss) in enumerate(zip(trainer.heads, losses.tolist(), strict=True)):
             line = {"site_no": head.site_no, "update": trainer.update, "loss": loss}
             report({**line, "validation_nse": scores[i], "seconds": seconds})

@@ -35,6 +35,10 @@ TRUNKS: dict[Trunk, dict[str, Any]] = {
 }
 
 
+# After validation a head goes on for a while on its years too: weights to be used, not compared.
+REFIT: dict[str, Any] = {"refit": 100}
+
+
 class Settings(BaseModel):
     """Defaults were chosen on validation years alone; `docs/model.md` says how."""
 
@@ -68,6 +72,8 @@ class Settings(BaseModel):
     evaluate_every: int = Field(default=25, ge=1, description="updates between validations")
     tolerance: float = Field(default=0.1, ge=0, description="validation NSE below the best to keep")
     patience: int = Field(default=4, ge=1, description="validations in a row not kept, at most")
+    refit: int = Field(default=0, ge=0, description="updates after these, on validation years too")
+    refit_rate: float = Field(default=0.6, gt=0, description="times the learning rate, of those")
 
     # what watersheds learn together before each has its own head
     trunk: Trunk = Field(default="own", description="whether heads start from a common trunk")
@@ -86,6 +92,11 @@ class Settings(BaseModel):
     test_years: tuple[int, ...] = Field(default=(), description="water years; see Split")
 
     @property
+    def all_updates(self) -> int:
+        """Gradient steps of a head, those of the refit among them."""
+        return self.updates + self.refit
+
+    @property
     def title(self) -> str:
         """The variant, and what of it is switched off."""
         off = [
@@ -95,4 +106,5 @@ class Settings(BaseModel):
         ]
         common = ["on a shared trunk"] if self.trunk == "shared" else []
         history = ["with past discharge"] if self.history else []
-        return " ".join([self.variant, " and ".join(off + common + history)]).strip()
+        refit = ["refitted with the validation years"] if self.refit else []
+        return " ".join([self.variant, " and ".join(off + common + history + refit)]).strip()

@@ -22,7 +22,7 @@ from model.placement import CostModel, pack_heads
 from model.report import write_report
 from model.run import Run
 from model.screen import Progress, skill_table
-from model.settings import TRUNKS, VARIANTS, Settings, Trunk, Variant
+from model.settings import REFIT, TRUNKS, VARIANTS, Settings, Trunk, Variant
 from model.task import train_pack, train_trunk
 from model.trunk import trunk_sites
 from pipeline.cluster import Kind, dashboard_address, make_client
@@ -96,7 +96,7 @@ def _work(
     rows = {site: row for row, site in enumerate(survey.pixels)}
     scores: list[dict[str, Any]] = []
     failures: list[str] = []
-    with Progress(console, rows, settings.updates) as progress:
+    with Progress(console, rows, settings.all_updates) as progress:
 
         def heard(event: tuple[float, dict[str, Any]]) -> None:
             line = event[1]
@@ -251,6 +251,10 @@ def main(
     trunk: Annotated[
         Trunk, typer.Option(help="Start heads from a trunk that all watersheds teach.")
     ] = "own",
+    refit: Annotated[
+        bool,
+        typer.Option("--refit", help="Once validated, go on on the validation years too."),
+    ] = False,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with the run in --run as its run.yaml says."),
@@ -275,7 +279,8 @@ def main(
                 "variant": variant,
             }
             counted = {"updates": updates} if updates else {}
-            settings = Settings(**(chosen | VARIANTS[variant] | TRUNKS[trunk] | counted))
+            again = REFIT if refit else {}
+            settings = Settings(**(chosen | VARIANTS[variant] | TRUNKS[trunk] | counted | again))
             place = located(store) if store else make_sample_store(console)
             where = str(place.resolve() if isinstance(place, Path) else place)
             folder = run or RUNS / (Path(where).parent.name if store is None else Path(where).stem)

@@ -58,10 +58,12 @@ def test_training_learns_a_linear_reservoir(make_head: Make, tmp_path: Path) -> 
     )
 
 
-@pytest.mark.parametrize("stop_after", [1, 2])
+@pytest.mark.parametrize("stop_after", [1, 2, 4])
 def test_a_resumed_training_is_the_uninterrupted_one(
     make_head: Make, tmp_path: Path, stop_after: int
 ) -> None:
+    settings = QUICK.model_copy(update={"refit": 20})
+
     class Killed(Exception):
         pass
 
@@ -69,13 +71,40 @@ def test_a_resumed_training_is_the_uninterrupted_one(
         if line["update"] > 10 * stop_after:
             raise Killed
 
-    (whole,) = train([make_head("01")], QUICK, tmp_path / "whole")
+    (whole,) = train([make_head("01")], settings, tmp_path / "whole")
     with pytest.raises(Killed):
-        train([make_head("01")], QUICK, tmp_path / "cut", die)
+        train([make_head("01")], settings, tmp_path / "cut", die)
     assert checkpoint.updates_done(tmp_path / "cut", "01") == 10 * stop_after
-    (resumed,) = train([make_head("01")], QUICK, tmp_path / "cut")
+    (resumed,) = train([make_head("01")], settings, tmp_path / "cut")
     assert resumed.checkpoint.read_bytes() == whole.checkpoint.read_bytes()
     assert sorted(p.name for p in (tmp_path / "cut").iterdir()) == ["01.safetensors"]
+
+
+def test_a_refit_learns_from_the_validation_years_and_from_no_test_year(
+    make_head: Make, tmp_path: Path
+) -> None:
+    head = make_head("01")
+    refit = QUICK.model_copy(update={"refit": 20})
+
+    def with_more(years: np.ndarray) -> HeadData:
+        return dataclasses.replace(head, runoff=np.where(years, 3 * head.runoff, head.runoff))
+
+    def weights(name: str, of: HeadData, settings: Settings) -> tuple[Fitted, bytes]:
+        (fitted,) = train([of], settings, tmp_path / name)
+        tensors = load_file(fitted.checkpoint)
+        return fitted, b"".join(tensors[key].numpy().tobytes() for key in sorted(tensors))
+
+    plain, before = weights("plain", head, QUICK)
+    longer, after = weights("refit", head, refit)
+    assert (plain.kept_update, longer.kept_update, longer.updates) == (30, 50, 50)
+    assert longer.validation_nse == plain.validation_nse, "judged before these years taught"
+    assert after != before
+    test, validation = head.split.test, head.split.validation
+    assert weights("test", with_more(test), refit)[1] == after
+    patient = {"tolerance": 1e9}  # whatever the altered year says of them, weights are kept
+    once, twice = (one.model_copy(update=patient) for one in (QUICK, refit))
+    assert weights("other", with_more(validation), once)[1] == before
+    assert weights("taught", with_more(validation), twice)[1] != after
 
 
 def test_a_head_trained_alone_is_the_same_head_trained_in_a_pack(
