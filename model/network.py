@@ -34,6 +34,7 @@ CELL_MEMORY_DAYS = (10.0, 60.0)  # of the wetness of a cell
 CELL_STATES = len(CAPACITIES) + len(CELL_MEMORY_DAYS)
 BASIN_MEMORY_DAYS = (5.0, 20.0, 60.0, 180.0)  # of the wetness of the basin
 SEASON = 2  # sine and cosine of the day of the year
+PAST = 3  # runoff of the step before, its root, and whether it was observed
 
 
 @dataclass(frozen=True)
@@ -252,6 +253,7 @@ class DomST(nn.Module):
         inputs += settings.image_features if settings.cnn else 0
         self.told = settings.trunk == "shared"  # what watershed it is
         inputs += sheds.attributes.shape[1] if self.told else 0
+        inputs += PAST if settings.history else 0
         self.precision: Precision = settings.precision
         self.lstm = HeadLSTM(heads, inputs, settings.hidden, settings.precision)
         outputs = (3 if settings.contribution else 1) + (2 if settings.history else 0)
@@ -310,19 +312,25 @@ class DomST(nn.Module):
         each is trained for itself and their mean is the answer. Without the contribution block
         only the direct one is left.
 
-        With `history` each readout is there twice: as it is, and corrected by learned shares of
-        its own error one step before, where runoff was observed then, and of that error's change.
+        With `history` the LSTM also sees the runoff of the step before, and each readout is there
+        twice: as it is, and corrected by learned shares of its own error one step before, where
+        runoff was observed then, and of that error's change.
 
         Args:
             inputs, routed: (H, B, L, I) and (H, B, L), gathered from what `encode` returned.
             past: (H, B, L) runoff of the step before [mm per step], NaN where missing.
             keep: (H, B, 1, M) dropout mask, already scaled.
         """
+        scale = self.sheds.runoff_scale[:, None, None]
+        if self.history:
+            seen = past.isfinite()
+            known = torch.where(seen, past.clamp(min=0), 0.0) / scale
+            root = (known + DRY / scale).sqrt()
+            inputs = torch.cat([inputs, torch.stack([known, root, seen.to(known)], -1)], -1)
         state = self.lstm(inputs)
         if keep is not None:
             state = state * keep
         out = self.output(state)
-        scale = self.sheds.runoff_scale[:, None, None]
         readouts = [F.softplus(out[..., 0])]
         if self.contribution is not None:
             fast = 2 * torch.sigmoid(out[..., 1]) * routed / scale
