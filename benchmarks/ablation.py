@@ -143,9 +143,8 @@ def measure(sample: Path, folder: Path, seeds: int) -> dict[str, dict[str, Any]]
 
 def show(report: dict[str, dict[str, Any]]) -> None:
     """A row a way, then the block's gain beside the deck's."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    years = [f"creek {year}" for year in TEST_YEARS]
-    for heading in ("", "sample mean", "median", "worst", *years, "creek mean"):
+    table = Table(title="sample; Daddys Creek", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("", "mean", "median", "worst", *map(str, TEST_YEARS), "mean"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, found in report.items():
         scores = list(found["sample"].values())
