@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import xarray as xr
@@ -54,6 +55,10 @@ NETCDF = Lock()
 # How an object is read: in blocks of bytes around what is asked for, some of which are kept.
 BY_RANGE = {"cache_type": "blockcache", "block_size": 2**20, "cache_options": {"maxblocks": 16}}
 EXPECTED = {"netcdf": "HDF5 or NetCDF 4 (classic NetCDF is read from paths)", "zarr": "zarr"}
+
+
+# The store that each series, by its layout, has open in this process.
+_STORES: WeakKeyDictionary[DatasetLayout, tuple[Location, xr.Dataset]] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -161,6 +166,27 @@ def _require_same(
             )
 
 
+@contextmanager
+def _opened_alike(
+    path: Location, layout: DatasetLayout, sources: Sequence[RasterSource]
+) -> Iterator[xr.Dataset]:
+    """Open a file or store that is like the series' first.
+
+    A Zarr store stays open for the next block: to open it and to look it over takes many requests,
+    and longer than to regrid what is read of it.
+    """
+    kept = _STORES.get(layout)
+    if kept is not None and kept[0] == path:
+        yield kept[1]
+        return
+    with _opened(path, sources[0]) as dataset:
+        roles = common_roles(path, dataset, sources)
+        _require_same(path, roles, dataset, layout, sources)
+        if sources[0].driver == "zarr":  # closing it does nothing
+            _STORES[layout] = path, dataset
+        yield dataset
+
+
 def read_times(path: Location, sources: Sequence[RasterSource]) -> list[datetime]:
     """Labels of the file's rasters by its own time axis, naive UTC, in the file's order.
 
@@ -222,9 +248,7 @@ def _read_file(
 ) -> list[NDArray[np.float32]]:
     """The rasters at some positions of a file: for each source float32 (rasters, rows, columns)."""
     decoded = []
-    with _opened(path, sources[0]) as dataset:
-        roles = common_roles(path, dataset, sources)
-        _require_same(path, roles, dataset, layout, sources)
+    with _opened_alike(path, layout, sources) as dataset:
         for source in sources:
             variable = dataset.variables[source.variable]
             try:

@@ -171,6 +171,29 @@ def test_zarr_is_read_like_netcdf(tmp_path: Path, plain, zarr_format: int):
     )
 
 
+def test_a_zarr_store_is_opened_once_for_all_blocks_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    degrees().to_zarr(tmp_path / "rain.zarr", zarr_format=3, consolidated=False)
+    series = series_of(tmp_path, driver="zarr", files="rain.zarr")
+    opened, window = [], (slice(0, 12), slice(0, 10))
+    open_zarr = xr.open_zarr
+
+    def counted(*args: Any, **kwargs: Any) -> xr.Dataset:
+        opened.append(args)
+        return open_zarr(*args, **kwargs)
+
+    monkeypatch.setattr(xr, "open_zarr", counted)
+    read = np.concatenate([series.read(n, n + 1, window)["precipitation"] for n in range(4)])
+    np.testing.assert_array_equal(read, RAIN)
+    assert len(opened) == 1
+    # the next run looks the store over again
+    halved = (degrees() / 2).assign(rain=lambda d: d.rain.assign_attrs(units="mm"))
+    halved.to_zarr(tmp_path / "rain.zarr", zarr_format=3, consolidated=False, mode="w")
+    again = series_of(tmp_path, driver="zarr", files="rain.zarr")
+    np.testing.assert_array_equal(again.read(0, 4, window)["precipitation"], RAIN / 2)
+
+
 def test_consolidated_zarr_in_memory(tmp_path: Path, plain):
     degrees().to_zarr("memory://test/rain.zarr", zarr_format=3, consolidated=False)
     series = series_of(tmp_path, driver="zarr", files="memory://test/rain.zarr")
