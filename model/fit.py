@@ -408,9 +408,9 @@ def fit_pack(
         trainer.start([start(head.site_no) for head in left])
     checkpoint.load_progress(trainer, folder)
     patience = settings.patience * settings.evaluate_every
+    ends = settings.updates, settings.all_updates
     while True:
         losses = trainer.step()
-        ends = settings.updates, settings.all_updates
         if trainer.update % settings.evaluate_every and trainer.update not in ends:
             continue
         wild = (~losses.isfinite()).nonzero().flatten().tolist()

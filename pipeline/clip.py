@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from pipeline.grid import CELLS_PER_DEGREE, STEPS_ROUND, Grid, zone_area
 from pipeline.regrid import SLIVER
 
-BEND = 3e-8  # of a mean cell's area: how far a side's chords may be from its parabolas
+BEND = 1e-8  # of the square over a parabola's chord: how far its straight pieces may be from it
+TINY = 1e-12  # of a mean cell's area, likewise, however short the chord is
 WIDEST = STEPS_ROUND / 4  # cells: a pixel that spans more longitude than this is at a pole
 
 Floats = NDArray[np.float64]
@@ -119,14 +120,25 @@ def _add_side(
     shift: float,
     sign: float,
 ) -> None:
-    """Cut a side's parabolas into straight pieces, few where it hardly bends."""
+    """Add a side's parabolas: whole where they stay in a cell, else cut into straight pieces."""
     for k in range(0, u.size - 1, 2):
         u0, s0 = _near(u[k], reference) + shift, s[k]
         u1, s1 = _near(u[k + 2], reference) + shift, s[k + 2]
         um = _near(u[k + 1], reference) + shift - 0.5 * (u0 + u1)
         sm = s[k + 1] - 0.5 * (s0 + s1)
-        bend = abs((u1 - u0) * sm - (s1 - s0) * um) * (2 / 3)
-        pieces = max(1, int(np.ceil(np.sqrt(bend / BEND))))
+        bend = ((s1 - s0) * um - (u1 - u0) * sm) * (2 / 3)  # area between chord and parabola
+        uc, sc = 0.5 * (u0 + u1) + 2 * um, 0.5 * (s0 + s1) + 2 * sm  # where its tangents meet
+        pieces = 0
+        column = int(np.floor(min(u0, u1, uc)))
+        if max(u0, u1, uc) <= column + 1:
+            for row in range(box[0], box[1]):
+                if edges[row] <= min(s0, s1, sc) and max(s0, s1, sc) <= edges[row + 1]:
+                    pieces = 1
+                    if box[2] <= column < box[3]:
+                        area[row, column] += sign * bend
+        if pieces == 0:
+            chord = (u1 - u0) ** 2 + (s1 - s0) ** 2
+            pieces = max(1, int(np.ceil(np.sqrt(abs(bend) / max(BEND * chord, TINY)))))
         last = (u0, s0)
         for piece in range(1, pieces):
             t = piece / pieces

@@ -24,7 +24,7 @@ from pipeline.grid import Grid
 from pipeline.regrid import Window, require_axis
 from pipeline.sides import Sides, curvilinear_sides, projected_sides
 
-ALGORITHM = 1  # part of the cache's key: to be raised whenever the weights come out differently
+ALGORITHM = 2  # part of the cache's key: to be raised whenever the weights come out differently
 BAND = 2**18  # pixels whose overlaps are computed at a time
 OVERLAPPING = 1e-3  # share of a cell that pixels may cover twice: the rounding of a seam
 

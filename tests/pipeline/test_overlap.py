@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import shapely
 import xarray as xr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pyproj import CRS, Proj, Transformer
 
@@ -330,6 +330,14 @@ def worlds(draw) -> tuple[np.ndarray, np.ndarray, CRS, np.ndarray]:
 
 
 @given(worlds())
+@example(  # sides that bend by less than a chord's tolerance, but by more of so small a pixel
+    (
+        np.array([514.84196904, 513.08806279, 511.33415654]),
+        np.array([-32.08586467, -33.83977092]),
+        DAYMET,
+        np.ones((3, 1, 2), np.float32),
+    )
+)
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
