@@ -34,35 +34,30 @@ class Bands:
     """A banded matrix of shares: cell n takes `weight[n, k]` of its extent from pixel start[n] + k.
 
     Attributes:
-        start, stop: int64 (cells,), the range of pixels below each cell, counted in the window;
-            equal where no pixel lies below the cell.
-        weight: float64 (cells, widest range), zero beyond `stop - start`. Each row sums to the
-            covered share of the cell, so to 1 where the pixels cover it.
-        size: number of pixels in the window.
+        start: int64 (cells,), counted in the window.
+        weight: float64 (cells, widest range), zero for pixels beside a cell's own range. Each row
+            sums to the covered share of the cell, so to 1 where the pixels cover it.
+        size: number of pixels in the window, at least the widest range from each start.
     """
 
     start: NDArray[np.int64]
-    stop: NDArray[np.int64]
     weight: NDArray[np.float64]
     size: int
 
     def __post_init__(self) -> None:
-        length = self.stop - self.start
-        assert self.weight.shape == (self.start.size, max(1, int(length.max(initial=0))))
-        assert (length >= 0).all()
+        cells, widest = self.weight.shape
+        assert self.start.shape == (cells,)
+        assert widest > 0
         assert (self.start >= 0).all()
-        assert (self.stop <= self.size).all()
+        assert (self.start + widest <= self.size).all()
         assert (self.weight >= 0).all()  # false for NaN
         assert (self.weight.sum(axis=1) <= 1 + 1e-9).all()
-        assert not self.weight[np.arange(self.weight.shape[1]) >= length[:, None]].any()
 
     def dense(self) -> NDArray[np.float64]:
         """The matrix in full, shape (cells, pixels)."""
         matrix = np.zeros((self.start.size, self.size))
-        for row, start, stop, weight in zip(
-            matrix, self.start, self.stop, self.weight, strict=True
-        ):
-            row[start:stop] = weight[: stop - start]
+        for row, start, weight in zip(matrix, self.start, self.weight, strict=True):
+            row[start : start + weight.size] = weight
         return matrix
 
 
@@ -120,8 +115,8 @@ class SeparableWeights:
         rows, columns = self.rows, self.columns
         _apply(
             np.ascontiguousarray(raw),
-            *(rows.start, rows.stop, rows.weight),
-            *(columns.start, columns.stop, columns.weight),
+            *(rows.start, rows.weight),
+            *(columns.start, columns.weight),
             *(value, valid),
         )
         return value, valid
@@ -226,13 +221,14 @@ def _bands(at: NDArray[np.int64], share: NDArray[np.float64]) -> tuple[int, Band
     """Bands from the pixel numbers and shares of each cell, both shape (cells, k)."""
     taken = share > 0
     origin, end = int(at[taken].min()), int(at[taken].max()) + 1
-    some = taken.any(axis=1)
-    start = np.where(some, np.where(taken, at, end).min(axis=1), origin) - origin
-    stop = np.where(some, np.where(taken, at, origin - 1).max(axis=1) + 1, origin) - origin
-    weight = np.zeros((at.shape[0], int((stop - start).max())))
+    first = np.where(taken, at, end).min(axis=1)
+    last = np.where(taken, at, origin - 1).max(axis=1)
+    widest = int((last - first).max()) + 1
+    start = np.minimum(first, end - widest) - origin
+    weight = np.zeros((at.shape[0], widest))
     cell, k = np.nonzero(taken)
     weight[cell, at[cell, k] - origin - start[cell]] = share[cell, k]
-    return origin, Bands(start.astype(np.int64), stop.astype(np.int64), weight, end - origin)
+    return origin, Bands(start.astype(np.int64), weight, end - origin)
 
 
 # Read-only in the signature takes both kinds of array: Dask may hand over either.
@@ -240,20 +236,25 @@ _INDEX = types.Array(int64, 1, "C", readonly=True)
 _SHARE = types.Array(float64, 2, "C", readonly=True)
 _RAW = types.Array(float32, 3, "C", readonly=True)
 _OUT = types.Array(float32, 3, "C")
-_SIGNATURE = void(_RAW, _INDEX, _INDEX, _SHARE, _INDEX, _INDEX, _SHARE, _OUT, _OUT)
+_SIGNATURE = void(_RAW, _INDEX, _SHARE, _INDEX, _SHARE, _OUT, _OUT)
 
 
 # The signature is given, so a process compiles, or reads from the cache, when it imports this
 # module and not in its first task. `contract` allows fused multiply-add and nothing else. Sums are
-# in float64, which is free: the pass over the pixels waits for memory.
-@njit(_SIGNATURE, nogil=True, cache=True, fastmath={"contract"})
+# in float64. Loops over neighbours in memory run on several at once, so divisions have their own;
+# unsigned numbers spare a test for negative ones.
+@njit(
+    _SIGNATURE,
+    nogil=True,
+    cache=True,
+    fastmath={"contract"},
+    error_model="numpy",  # 0 / 0 is NaN, and no exception
+)
 def _apply(
     raw: NDArray[np.float32],
     row_start: NDArray[np.int64],
-    row_stop: NDArray[np.int64],
     row_share: NDArray[np.float64],
     column_start: NDArray[np.int64],
-    column_stop: NDArray[np.int64],
     column_share: NDArray[np.float64],
     value: NDArray[np.float32],
     valid: NDArray[np.float32],
@@ -261,23 +262,31 @@ def _apply(
     width = raw.shape[2]
     amount = np.empty(width)  # sum of share * p over a row of cells, for each column of pixels
     share = np.empty(width)  # sum of share where p is valid, likewise
+    column = column_start.astype(np.uint32)
+    total, covered = np.empty(column.size), np.empty(column.size)  # of each cell in the row
     for t in range(raw.shape[0]):
         for i in range(row_start.size):
-            amount[:] = 0.0
-            share[:] = 0.0
-            for r in range(row_start[i], row_stop[i]):
-                w = row_share[i, r - row_start[i]]
-                pixels = raw[t, r]
-                for c in range(width):
-                    p = pixels[c]
-                    ok = p == p  # false for NaN
-                    amount[c] += w * p if ok else 0.0
-                    share[c] += w if ok else 0.0
-            for j in range(column_start.size):
-                total, covered = 0.0, 0.0
-                for c in range(column_start[j], column_stop[j]):
-                    w = column_share[j, c - column_start[j]]
-                    total += w * amount[c]
-                    covered += w * share[c]
-                valid[t, i, j] = covered
-                value[t, i, j] = total / covered if covered > 0.0 else np.nan
+            w, pixels = row_share[i, 0], raw[t, row_start[i]]
+            for c in range(width):
+                p = pixels[c]
+                ok = p == p  # false for NaN
+                amount[c] = w * p if ok else 0.0
+                share[c] = w if ok else 0.0
+            for r in range(1, row_share.shape[1]):
+                w, pixels = row_share[i, r], raw[t, row_start[i] + r]
+                if w > 0.0:
+                    for c in range(width):
+                        p = pixels[c]
+                        ok = p == p
+                        amount[c] += w * p if ok else 0.0
+                        share[c] += w if ok else 0.0
+            for j in range(column.size):
+                a, s = 0.0, 0.0
+                for k in range(column_share.shape[1]):
+                    w, c = column_share[j, k], column[j] + np.uint32(k)
+                    a += w * amount[c]
+                    s += w * share[c]
+                total[j], covered[j] = a, s
+            for j in range(column.size):
+                valid[t, i, j] = covered[j]
+                value[t, i, j] = total[j] / covered[j]
