@@ -14,6 +14,8 @@ import numpy as np
 from numba import float32, float64, int32, njit, types, void
 from numpy.typing import NDArray
 
+from pipeline.regrid import FINITE
+
 STEPS = 16  # a cache line of float32
 TILE = 4096  # overlaps in a tile, at most, unless a single cell has more: 256 KiB of pixels
 
@@ -86,7 +88,7 @@ def cell_means(
     """Write value and valid fraction of each cell, float32 (steps, cells).
 
     Args:
-        raw: float32 (steps, pixels), NaN where missing.
+        raw: float32 (steps, pixels), NaN or infinite where missing.
         start, weight: the sparse matrix, overlaps `start[i]` to `start[i + 1]` being cell i's.
         cells, pixels, source, local: its `Tiles`.
         value, valid: filled here.
@@ -113,19 +115,21 @@ def cell_means(
                     jc, jd = np.uint32(local[k + 2]), np.uint32(local[k + 3])
                     for t in range(STEPS):
                         a, b, c, d = near[ja, t], near[jb, t], near[jc, t], near[jd, t]
-                        # p == p is false for NaN
-                        amount[t] += ((wa * a if a == a else 0.0) + (wb * b if b == b else 0.0)) + (
-                            (wc * c if c == c else 0.0) + (wd * d if d == d else 0.0)
+                        va, vb = abs(a) <= FINITE, abs(b) <= FINITE  # false for NaN
+                        vc, vd = abs(c) <= FINITE, abs(d) <= FINITE
+                        amount[t] += ((wa * a if va else 0.0) + (wb * b if vb else 0.0)) + (
+                            (wc * c if vc else 0.0) + (wd * d if vd else 0.0)
                         )
-                        share[t] += ((wa if a == a else 0.0) + (wb if b == b else 0.0)) + (
-                            (wc if c == c else 0.0) + (wd if d == d else 0.0)
+                        share[t] += ((wa if va else 0.0) + (wb if vb else 0.0)) + (
+                            (wc if vc else 0.0) + (wd if vd else 0.0)
                         )
                 for k in range(rest, end):
                     w, j = weight[k], np.uint32(local[k])
                     for t in range(STEPS):
                         p = near[j, t]
-                        amount[t] += w * p if p == p else 0.0
-                        share[t] += w if p == p else 0.0
+                        ok = abs(p) <= FINITE
+                        amount[t] += w * p if ok else 0.0
+                        share[t] += w if ok else 0.0
                 for t in range(steps):
                     valid[first + t, cell] = share[t]
                     value[first + t, cell] = amount[t] / share[t]

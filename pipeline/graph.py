@@ -263,7 +263,7 @@ def _read(source: Source, block: Block) -> dict[str, tuple[StepMeans, Tally]]:
     """Read and regrid a series' rasters of a block, a piece at a time; by forcing."""
     series, weights = source.series, source.weights
     first, stop = block.start * series.per_step, block.stop * series.per_step
-    steps, shape = block.stop - block.start, weights.coverage.shape
+    steps, shape = block.stop - block.start, weights.shape
     done = {name: (StepMeans(steps, series.per_step, shape), Tally()) for name in series.names}
     for start in range(first, stop, source.piece):
         raw = series.read(start, min(start + source.piece, stop), weights.window)

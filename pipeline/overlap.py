@@ -81,7 +81,7 @@ class OverlapWeights:
         Steps are taken 16 at a time, so blocks of a multiple of 16 cost the least.
 
         Args:
-            raw: float32 (steps, rows, columns), the raster's `window`; NaN is missing.
+            raw: float32 (steps, rows, columns), the raster's `window`; NaN and infinite is missing.
 
         Returns:
             value: float32 (steps, ny, nx), mean over the valid part of each cell, in raw's units;

@@ -130,7 +130,7 @@ def _raw(catalog: Catalog, series: RasterSeries, name: str, interval: int) -> np
         step = series.intervals.step
         factor = source.conversion(source.units, step, step)[0]
         raw = np.where(raw < 0, np.where(raw * factor >= -NOISE, 0.0, np.nan), raw)
-    return raw
+    return np.where(np.isfinite(raw), raw, np.nan)
 
 
 def _read(path: Location, source: RasterSource) -> np.ndarray:

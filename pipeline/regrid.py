@@ -26,6 +26,8 @@ from pipeline.grid import Grid, zone_area
 SLIVER = 1e-7
 ROUND = 360.0  # degrees of longitude around the globe
 
+FINITE = np.finfo(np.float32).max  # a number that is beyond it, or NaN, is no value
+
 Window = tuple[slice, slice]
 
 
@@ -101,7 +103,7 @@ class SeparableWeights:
         One thread, without the interpreter's lock: call it from several threads, one block each.
 
         Args:
-            raw: float32 (steps, rows, columns), the raster's `window`; NaN is missing.
+            raw: float32 (steps, rows, columns), the raster's `window`; NaN and infinite is missing.
 
         Returns:
             value: float32 (steps, ny, nx), mean over the valid part of each cell, in raw's units;
@@ -269,7 +271,7 @@ def _apply(
             w, pixels = row_share[i, 0], raw[t, row_start[i]]
             for c in range(width):
                 p = pixels[c]
-                ok = p == p  # false for NaN
+                ok = abs(p) <= FINITE  # false for NaN
                 amount[c] = w * p if ok else 0.0
                 share[c] = w if ok else 0.0
             for r in range(1, row_share.shape[1]):
@@ -277,7 +279,7 @@ def _apply(
                 if w > 0.0:
                     for c in range(width):
                         p = pixels[c]
-                        ok = p == p
+                        ok = abs(p) <= FINITE
                         amount[c] += w * p if ok else 0.0
                         share[c] += w if ok else 0.0
             for j in range(column.size):

@@ -13,15 +13,16 @@ it would give at the same rate, and its valid fraction says how much of it that 
 from __future__ import annotations
 
 import numpy as np
+from numba import float32, int64, njit, types
 from numpy.typing import NDArray
 
 from pipeline.catalog import PRECIPITATION
 from pipeline.errors import InputError
 from pipeline.plan import Block, Source
 from pipeline.rasters import RasterSeries
+from pipeline.regrid import FINITE
 
 NOISE = 0.01  # [mm] in an interval: precipitation that is less below zero is none, in bad packing
-AT_ONCE = 2**16  # pixels that stay in a core's cache while they are counted
 
 
 class StepMeans:
@@ -85,20 +86,18 @@ class Tally:
 
         No less than -`NOISE` mm in an interval it is zero, below that missing.
         """
+        assert raw.flags.c_contiguous  # else `reshape` copied
         interval = series.intervals.step
         source = series.sources[series.names.index(name)]
         factor, _ = source.conversion(source.units, interval, interval)
-        assert raw.flags.c_contiguous  # else `flat` were a copy
-        flat = raw.reshape(-1)
-        for start in range(0, flat.size, AT_ONCE):
-            one = flat[start : start + AT_ONCE]
-            if name == PRECIPITATION:
+        for one in raw.reshape(len(raw), -1):
+            valid, negative = _count(one)
+            if negative and name == PRECIPITATION:
                 below = one < 0
-                found = int(np.count_nonzero(below))
-                if found:
-                    one[below] = np.where(one[below] * factor >= -NOISE, 0, np.nan)
-                    self.negative += found
-            self.invalid += int(np.count_nonzero(np.isnan(one)))
+                one[below] = np.where(one[below] * factor >= -NOISE, 0, np.nan)
+                valid, _ = _count(one)
+                self.negative += negative
+            self.invalid += one.size - valid
         self.pixels += raw.size
 
     @property
@@ -125,3 +124,14 @@ class Tally:
                     f"({found / self.pixels:.2%}) of the block from {block.name} {what}: expected "
                     f"at most {limit:.2%} (forcings.{name}.{key}){hint}"
                 )
+
+
+@njit(types.UniTuple(int64, 2)(types.Array(float32, 1, "C")), nogil=True, cache=True)
+def _count(pixels: NDArray[np.float32]) -> tuple[int, int]:
+    """How many are finite, and how many of these below zero, in one pass."""
+    finite = negative = 0
+    for k in range(pixels.size):  # runs on several at once, as a loop over `pixels` does not
+        p = pixels[k]
+        finite += abs(p) <= FINITE
+        negative += -FINITE <= p < 0
+    return finite, negative

@@ -130,7 +130,8 @@ class RasterSeries:
 
         Returns:
             For each name float32 (stop - start, rows, columns), in the source's units; NaN where
-            the pixel is nodata or a missing code, or the interval has no raster.
+            the pixel is nodata or a missing code, or the interval has no raster. What is infinite
+            in the file stays so here, and is missing too.
 
         Raises:
             InputError: a file is not readable, or differs from the series' first.

@@ -155,8 +155,7 @@ def decode(
     offset: float,
     codes: list[float],
 ) -> None:
-    """Write the file's numbers to `out` of the same shape: scaled, NaN where infinite or one of
-    `codes`.
+    """Write the file's numbers to `out` of the same shape: scaled, NaN where one of `codes`.
 
     `out` may be `raw` where there is nothing to scale.
     """
@@ -168,5 +167,3 @@ def decode(
     for code in codes:
         if code == code:  # NaN is NaN already
             np.copyto(out, np.nan, where=raw == code)
-    if raw.dtype.kind == "f":
-        np.copyto(out, np.nan, where=np.isinf(out))

@@ -4,6 +4,7 @@ Expected numbers are worked out by hand or by loops over cells, intervals and pi
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import xarray as xr
 import yaml
 
-from pipeline import memory, steps
+from pipeline import memory
 from pipeline.catalog import load_catalog
 from pipeline.plan import make_plan
 from pipeline.rasters import datasets
@@ -203,11 +204,7 @@ def test_the_day_begins_where_the_period_does(world: World):
 
 
 @pytest.mark.parametrize("order", [("time", "lat", "lon"), ("lon", "lat", "time")])
-@pytest.mark.parametrize("at_once", [steps.AT_ONCE, 7])
-def test_negative_rain_is_zero_or_missing_and_counted(
-    world: World, order: tuple[str, ...], at_once: int, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(steps, "AT_ONCE", at_once)
+def test_negative_rain_is_zero_or_missing_and_counted(world: World, order: tuple[str, ...]):
     rain = np.ones((DAYS, 12, 12))
     rain[4, :2] = -0.009  # noise of packing
     rain[5, 2:4, :4] = -0.5
@@ -242,6 +239,26 @@ def test_too_many_bad_pixels_fail_the_block(world: World):
     describe(world, None, precipitation=source | {"missing": [-3]})
     last = world.command("run", world.catalog, "--store", world.folder / "last.zarr")
     assert last.exit_code == 0, last.output
+
+
+def test_infinite_pixels_have_no_value(world: World):
+    rain = np.ones((DAYS, 12, 12), np.float32)
+    rain[4] = -np.inf
+    rain[5, :, :5] = np.inf
+    describe(
+        world,
+        dataset(24, rain=(rain, "mm")),
+        precipitation={"variable": "rain", "units": "mm", "max_negative": 0.0, "max_invalid": 0.0},
+    )
+    pixels = 3 * 12 * 10  # a block's, over the region
+    failed(world, f"{12 * 10 + 12 * 5} of {pixels} pixels (50.00%)", "have no value")
+    shutil.rmtree(world.store)
+    describe(world, None, precipitation={"variable": "rain", "units": "mm", "max_invalid": 0.5})
+    region = region_of(world)
+    assert region.precipitation[4].isnull().all()
+    np.testing.assert_array_equal(region.valid_fraction[4], 0)
+    assert 0 < region.precipitation[5].isnull().sum() < region.precipitation[5].size
+    np.testing.assert_allclose(region.precipitation.max(), 1)
 
 
 def test_a_block_is_read_in_pieces_that_fit_into_memory(
