@@ -93,12 +93,17 @@ def versions() -> dict[str, str]:
 
 
 def in_blocks(threads: int, block: Regrid) -> Regrid:
-    """A method called from threads on blocks of steps."""
+    """A method called from threads on blocks of steps, which put their results into one array."""
 
     def regrid(raw: Field) -> Field:
-        blocks = [raw[start : start + CHUNK] for start in range(0, len(raw), CHUNK)]
+        value = np.empty((len(raw), *GRID.shape), np.float32)
+
+        def one(start: int) -> None:
+            value[start : start + CHUNK] = block(raw[start : start + CHUNK])
+
         with ThreadPoolExecutor(threads) as pool:
-            return np.concatenate(list(pool.map(block, blocks)))
+            list(pool.map(one, range(0, len(raw), CHUNK)))
+        return value
 
     return regrid
 
