@@ -214,28 +214,17 @@ def load_head(
     names = [str(n) for n, v in shed.data_vars.items() if v.dims == ("time", "y", "x")]
     names.sort(key=lambda name: (name != PRECIPITATION, name))
     runoff = shed["runoff"].values.astype(np.float32)
-    observed = runoff[split.train][np.isfinite(runoff[split.train])]
-    if observed.size < 2 or observed.std() == 0:
-        raise InputError(
-            f"{store}: watershed {site_no}: {observed.size} discharge values before "
-            f"{dates[split.train.stop].date()}: expected a record that varies to train on"
-        )
-    held = runoff[split.validation]
-    if np.unique(held[np.isfinite(held)]).size < 2:
-        raise InputError(
-            f"{store}: watershed {site_no}: {int(np.isfinite(held).sum())} discharge values in the "
-            "validation years: expected a record that varies to pick the weights on"
-        )
+    where = f"{store}: watershed {site_no}"
+    began = dates[split.train.stop].date()
+    observed = _varied(runoff[split.train], where, f"before {began}", "train on")
+    _varied(runoff[split.validation], where, "in the validation years", "pick the weights on")
     fields = {
         name: _filled(shed[name].values[:, inside], name, share, split.train, site_no)
         for name in names
     }
     depth = fields[PRECIPITATION][split.train] @ share
     if not depth.any():
-        raise InputError(
-            f"{store}: watershed {site_no}: no rain before {dates[split.train.stop].date()}: "
-            "expected some to train on"
-        )
+        raise InputError(f"{where}: no rain before {began}: expected some to train on")
     latitude = np.broadcast_to(shed["y"].values[:, None], inside.shape)[inside]
     demand = evaporation_demand(
         fields,
@@ -244,12 +233,16 @@ def load_head(
         step / pd.Timedelta(days=1),
         1 - float(observed.mean()) / float(depth.mean()),
     )
-    layers, standard = [], {}
+    standard = {
+        name: _moments(values[split.train] @ share)
+        for name, values in fields.items()
+        if name != PRECIPITATION
+    }
+    layers = []
     for name, values in fields.items():
-        if name != PRECIPITATION:
-            mean = values[split.train] @ share
-            standard[name] = float(mean.mean()), float(mean.std() or 1.0)
-            values = (values - standard[name][0]) / standard[name][1]
+        if name in standard:
+            mean, deviation = standard[name]
+            values = (values - mean) / deviation
         layers.append(values.astype(np.float32))
     # A discharge whose interval ends in the middle of the next step is paired with that step's
     # forcings: some of their rain is in it.
@@ -287,6 +280,26 @@ def load_head(
         runoff_mean=float(observed.mean()),
         standard=standard,
     )
+
+
+def _varied(runoff: np.ndarray, where: str, when: str, use: str) -> np.ndarray:
+    """The values that are there.
+
+    Raises:
+        InputError: fewer than two of them, or all the same.
+    """
+    observed = runoff[np.isfinite(runoff)]
+    if np.unique(observed).size < 2:
+        raise InputError(
+            f"{where}: {observed.size} discharge values {when}: expected a record that varies to "
+            f"{use}"
+        )
+    return observed
+
+
+def _moments(series: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation, 1 where nothing varies."""
+    return float(series.mean()), float(series.std() or 1.0)
 
 
 def attributes_of(
