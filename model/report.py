@@ -20,14 +20,14 @@ LOWEST_NSE = -0.5  # the chart's axis ends here; what is worse is drawn on its e
 COLUMNS = {
     "cells": ("cells", "{:.0f}"),
     "nse": ("NSE", "{:.3f}"),
+    "persistence_nse": ("persistence NSE", "{:.3f}"),
+    "climatology_nse": ("climatology NSE", "{:.3f}"),
+    "ridge_nse": ("ridge NSE", "{:.3f}"),
     "kge": ("KGE", "{:.3f}"),
     "pbias": ("PBIAS %", "{:+.1f}"),
     "fhv": ("FHV %", "{:+.1f}"),
     "peak_timing": ("peak lag, steps", "{:.1f}"),
     "rmse": ("RMSE m³ s⁻¹", "{:.3g}"),
-    "persistence_nse": ("persistence NSE", "{:.3f}"),
-    "climatology_nse": ("climatology NSE", "{:.3f}"),
-    "ridge_nse": ("ridge NSE", "{:.3f}"),
     "velocity": ("velocity m s⁻¹", "{:.2f}"),
     "n_test": ("test steps", "{:.0f}"),
 }
@@ -41,6 +41,7 @@ h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top:
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #e5e5e5;
          white-space: nowrap; }
+th { white-space: normal; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; }
 tr.loses td { background: #fdf1e7; } tr.median td { font-weight: 700; }
 img { max-width: 100%; height: auto; }
