@@ -23,6 +23,7 @@ from pipeline.errors import InputError
 from pipeline.grid import Grid
 from pipeline.regrid import Window, require_axis
 from pipeline.sides import Sides, curvilinear_sides, projected_sides
+from pipeline.transpose import SIDE
 
 ALGORITHM = 2  # part of the cache's key: to be raised whenever the weights come out differently
 BAND = 2**18  # pixels whose overlaps are computed at a time
@@ -93,18 +94,21 @@ class OverlapWeights:
         assert raw.dtype == np.float32, raw.dtype
         value = np.empty((steps, *self.shape), np.float32)
         valid = np.empty_like(value)
+        pixels = np.ascontiguousarray(raw).reshape(steps, -1)
+        if pixels.shape[1] < SIDE:
+            pixels = np.pad(pixels, ((0, 0), (0, SIDE - pixels.shape[1])))
         tiles = self._tiles
         cell_means(
-            np.ascontiguousarray(raw).reshape(steps, -1),
-            *(self.start, self.weight),
-            *(tiles.cells, tiles.pixels, tiles.source, tiles.local),
+            *(pixels, self.start, self.weight),
+            *(tiles.cells, tiles.lines, tiles.source, tiles.local),
             *(value.reshape(steps, -1), valid.reshape(steps, -1)),
         )
         return value, valid
 
     @cached_property
     def _tiles(self) -> Tiles:
-        return cut_tiles(self.start, self.pixel)
+        height, width = self.raw_shape
+        return cut_tiles(self.start, self.pixel, max(SIDE, height * width))
 
 
 def projected_weights(x_edges: Floats, y_edges: Floats, crs: CRS, grid: Grid) -> OverlapWeights:

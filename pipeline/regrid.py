@@ -127,9 +127,13 @@ class SeparableWeights:
         rows, columns = self.rows, self.columns
         _apply(
             np.ascontiguousarray(raw),
-            *(rows.start, rows.weight),
-            *(columns.start, columns.weight, columns.paired),
-            *(value, valid),
+            rows.start,
+            rows.weight,
+            columns.start,
+            columns.weight,
+            columns.paired,
+            value,
+            valid,
         )
         return value, valid
 

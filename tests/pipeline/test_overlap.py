@@ -398,6 +398,18 @@ def test_the_order_of_pixels_does_not_matter(flip_y: int, flip_x: int):
         np.testing.assert_allclose(found, one, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("pixels", [1, 3, 4, 5])
+def test_rasters_of_few_pixels(pixels: int):
+    grid = Grid(west=-93 * 12, north=42 * 12, nx=4, ny=4)
+    x_edges = np.linspace(-93.01, -92.6, pixels + 1)
+    y_edges = np.linspace(42.02, 41.6, pixels + 1)
+    weights = projected_weights(x_edges, y_edges, CRS("EPSG:4326"), grid)
+    raw = rain((18, *weights.raw_shape), 0.2)
+    expected = separable_weights(x_edges, y_edges, grid).apply(raw)
+    for found, one in zip(weights.apply(raw), expected, strict=True):
+        np.testing.assert_allclose(found, one, rtol=2e-5, atol=1e-6)
+
+
 def test_bands_and_tiles_are_only_ways_of_working(monkeypatch, own_cache):
     x_edges, y_edges = around(DAYMET, IOWA, 5.0, 6.0)
     weights = projected_weights(x_edges, y_edges, DAYMET, IOWA)

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from pipeline.catalog import load_catalog
 from pipeline.errors import InputError
 from pipeline.grid import Grid
 from pipeline.rasters import open_series
-from pipeline.regrid import SeparableWeights, separable_weights
+from pipeline.regrid import Bands, SeparableWeights, separable_weights
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 # PROJ's cylindrical equal-area plane of the ellipsoid: parallels and meridians are straight, so a
@@ -97,6 +98,26 @@ def test_matches_brute_force_overlap(name: str, missing: float):
     weights = separable_weights(x_edges, y_edges, grid)
     value, valid = weights.apply(windowed(raw, weights))
     check_against(area, raw, grid, value, valid)
+
+
+@pytest.mark.parametrize("first", [-85.25, -85.2416, -85.2291])
+@pytest.mark.parametrize("turn", [1, -1])
+def test_cells_two_pixels_wide_come_out_as_by_the_general_loop(first: float, turn: int):
+    x_edges, y_edges = axis(first, 1 / 24, 40)[::turn], axis(36.25, -1 / 24, 36)
+    weights = separable_weights(x_edges, y_edges, Grid(west=-85 * 12, north=36 * 12, nx=12, ny=12))
+    columns = weights.columns
+    assert (columns.paired.shape == (4, 12)) == (turn == 1)
+    padded = np.pad(columns.weight, ((0, 0), (0, 3)))
+    room = max(0, int(columns.start.max()) + padded.shape[1] - columns.size)
+    general = replace(
+        weights,
+        window=(weights.window[0], slice(0, columns.size + room)),
+        columns=Bands(columns.start, padded, columns.size + room),
+    )
+    assert general.columns.paired.size == 0
+    raw = rain((3, *weights.raw_shape), 0.3)
+    wider = np.pad(raw, ((0, 0), (0, 0), (0, room)))
+    np.testing.assert_array_equal(weights.apply(raw), general.apply(wider))
 
 
 @pytest.mark.parametrize(
