@@ -39,6 +39,7 @@ from pipeline.store import (
     stale,
     stored_block_steps,
     sweep,
+    unmark,
     writing,
 )
 from pipeline.template import root_attributes, write_template
@@ -162,6 +163,7 @@ def prepare(plan: Plan, store: Location) -> zarr.Group:
             "%s: raw files of %d of %d blocks have changed, the first %s: they are done again",
             store, len(changed), len(plan.blocks), changed[0].name,
         )  # fmt: skip
+        unmark(store, root, changed)
     forcings = attributes["provenance"]["forcings"]
     provenance = attributes_of(root)["provenance"]
     if provenance["forcings"] != forcings:
@@ -240,10 +242,9 @@ def run_block(job: Job, block: Block) -> BlockReport:
 
 def _run_block(job: Job, block: Block) -> BlockReport:
     report = BlockReport(block.name, block.rasters, {}, {}, {})
-    job.writer.mark(block, 0)
     for source in job.sources:
         _do_series(job, block, source, report)
-    job.writer.mark(block, block.stamp)
+    job.writer.mark(block)
     return report
 
 

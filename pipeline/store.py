@@ -249,6 +249,18 @@ def remaining(plan: Plan, root: zarr.Group) -> list[Block]:
     return [block for block in plan.blocks if marks[block.index] != block.stamp]
 
 
+def unmark(path: Location, root: zarr.Group, blocks: list[Block]) -> None:
+    """Take away the done-marks of blocks that are going to be done again.
+
+    Raises:
+        RunError: the disk is full or read-only.
+    """
+    marks = array_of(root, PROGRESS)
+    with writing(path):
+        for block in blocks:
+            marks[block.index] = np.uint64(0)
+
+
 def stale(blocks: list[Block], root: zarr.Group) -> list[Block]:
     """Those of `blocks` that are done, but from other files than there are now."""
     marks = read_marks(root)
@@ -378,14 +390,14 @@ class BlockWriter:
             self._arrays[name] = array_of(self.root, name)
         return self._arrays[name]
 
-    def mark(self, block: Block, stamp: int) -> None:
-        """Set a block's done-mark, 0 to take it away.
+    def mark(self, block: Block) -> None:
+        """Mark a block as done.
 
         Raises:
             RunError: the disk is full or read-only.
         """
         with writing(self.path):
-            self._array(PROGRESS)[block.index] = np.uint64(stamp)
+            self._array(PROGRESS)[block.index] = np.uint64(block.stamp)
 
 
 def valid_fraction_name(forcing: str) -> str:
