@@ -193,6 +193,9 @@ class Catalog(Strict):
     watersheds: Watersheds
     terrain: Terrain | None = None
     block_steps: int | None = Field(default=None, ge=1, description="steps in a block of work")
+    versions: Literal["time", "content"] = Field(
+        default="time", description="what tells that a raw raster has changed"
+    )
     fetch: Fetch | None = None
 
     _path: Path = PrivateAttr(default=Path("."))
@@ -218,6 +221,12 @@ class Catalog(Strict):
             if source.step and step % source.step:
                 raise ValueError(
                     f"forcings.{name}.step: {source.step} does not divide the period's {step}"
+                )
+            own = source.step or STEP[self.period.step]
+            if source.totals and (source.totals % own or timedelta(days=1) % source.totals):
+                raise ValueError(
+                    f"forcings.{name}.totals: {source.totals}: expected a whole number of steps of "
+                    f"{own} that divides a day"
                 )
             if name in TAKEN or name.endswith("valid_fraction"):
                 raise ValueError(f"forcings.{name}: expected a name that the store does not use")

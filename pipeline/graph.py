@@ -43,6 +43,7 @@ from pipeline.store import (
     writing,
 )
 from pipeline.template import root_attributes, write_template
+from pipeline.totals import Totals
 
 LOG = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]  # rasters done, rasters to do
@@ -266,10 +267,16 @@ def _read(source: Source, block: Block) -> dict[str, tuple[StepMeans, Tally]]:
     first, stop = block.start * series.per_step, block.stop * series.per_step
     steps, shape = block.stop - block.start, weights.shape
     done = {name: (StepMeans(steps, series.per_step, shape), Tally()) for name in series.names}
+    totals = {name: Totals(found) for name, found in series.stretches.items()}
+    before = int(first > 0 and any(not found[first] for found in series.stretches.values()))
     for start in range(first, stop, source.piece):
-        raw = series.read(start, min(start + source.piece, stop), weights.window)
+        begin = start - before if start == first else start  # the raster before is for totals alone
+        raw = series.read(begin, min(start + source.piece, stop), weights.window)
         for name, pixels in raw.items():
+            if name in totals:
+                totals[name].take_apart(begin, pixels)
+            mine = pixels[start - begin :]
             means, tally = done[name]
-            tally.add(series, name, pixels)
-            means.add(start - first, *weights.apply(pixels))
+            tally.add(series, name, mine)
+            means.add(start - first, *weights.apply(mine))
     return done

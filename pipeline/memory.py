@@ -85,12 +85,15 @@ def cost_of(series: RasterSeries, weights: Weights, clipped: int) -> Cost:
     layout, driver = series.layout, series.sources[0].driver
     windows = zip(weights.raw_shape, layout.chunk[1:], layout.shape, strict=True)
     touched = math.prod(min(need // of + 2, math.ceil(n / of)) for need, of, n in windows)
+    kept = (
+        2 * 4 * pixels * len(series.stretches)
+    )  # where totals run on: of pieces and blocks before
     held = min(touched, AT_ONCE.get(driver, touched)) * math.prod(layout.chunk) * layout.itemsize
     return Cost(
         step=cells * (forcings * (8 if single else 16) + WRITTEN + (0 if single else SUMMED))
         + clipped * 8,
         interval=pixels * (4 * forcings + NATIVE) + cells * REGRIDDED,
-        read=held + CACHED.get(driver, 0),
+        read=held + CACHED.get(driver, 0) + kept,
         raw=pixels * 4 * forcings,
         chunk=layout.chunk[0],
         per_step=series.per_step,

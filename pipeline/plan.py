@@ -14,18 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pipeline.catalog import Catalog
 from pipeline.errors import InputError
 from pipeline.grid import Grid
-from pipeline.locations import find_files, list_versions, lists
 from pipeline.memory import Bound, Memory, cost_of, shared_by_threads
 from pipeline.rasters import RasterSeries, group_forcings, open_series
 from pipeline.rasters.files import ONLY
-from pipeline.rasters.layout import Location, Weights
+from pipeline.rasters.layout import Weights
+from pipeline.versions import versions_of
 from pipeline.watersheds import (
     Watershed,
     coverage,
@@ -37,14 +36,6 @@ from pipeline.watersheds import (
 LOG = logging.getLogger(__name__)
 BLOCK_STEPS = 366  # longest block: a year of days is lost at most when a run is interrupted
 BLOCKS = 8  # blocks that a shorter period is cut into, for the workers to share
-VERSIONS = (
-    "ETag",
-    "LastModified",
-    "Last-Modified",
-    "mtime",
-    "created",
-)  # what file systems tell versions by
-ZARR = ("zarr.json", ".zmetadata", ".zgroup")  # where a Zarr store may begin, on a web server
 OUTSIDE_REPORT, OUTSIDE_REFUSE = 0.1, 0.5  # shares of a watershed that lie beyond the rasters
 
 
@@ -58,7 +49,7 @@ class Block:
         name: start of the first step, as a date (with the hour if the steps are hours).
         rasters: to be read: files, or parts of files that hold several.
         raw_bytes: their size.
-        stamp: 64-bit digest of the files' names, sizes and times of change; never 0.
+        stamp: 64-bit digest of the files' names, sizes and times of change, or checksums; never 0.
     """
 
     index: int
@@ -230,7 +221,8 @@ def _blocks(
 ) -> tuple[tuple[Block, ...], tuple[Source, ...]]:
     """Cut the period, and stamp each block and each series with what is known of their files."""
     times = catalog.period.times
-    listed = [_describe_files(series) for series, _ in opened]
+    by_content = catalog.versions == "content"
+    listed = [_describe_files(series, by_content) for series, _ in opened]
     form = "%Y-%m-%d" if catalog.period.step == "day" else "%Y-%m-%dT%H"
     blocks = []
     for index, start in enumerate(range(0, len(times), block_steps)):
@@ -268,11 +260,11 @@ def _blocks(
 
 @dataclass(frozen=True, eq=False)
 class FileList:
-    """What is known of a series' files without opening them.
+    """What is known of a series' files without looking at their rasters.
 
     Attributes:
-        lines: for each interval the name, size and time of change of its raster's file, and the
-            raster's position where it has one; empty without a raster.
+        lines: for each interval the name and version of its raster's file, and the raster's
+            position where it has one; empty without a raster.
         sizes: float64 (intervals,), bytes of the file, in equal parts for its rasters here.
         count: number of files.
     """
@@ -282,60 +274,15 @@ class FileList:
     count: int
 
 
-def _describe_files(series: RasterSeries) -> FileList:
+def _describe_files(series: RasterSeries, by_content: bool) -> FileList:
     rasters = np.flatnonzero(series.present).tolist()
     places = [series.files.place(interval) for interval in rasters]
     held = Counter(path for path, _ in places)
-    stats = _versions(list(held), whole=series.sources[0].driver == "zarr")
+    versions = versions_of(list(held), series.sources[0].driver == "zarr", by_content)
     lines, sizes = [""] * series.present.size, np.zeros(series.present.size)
     for interval, (path, position) in zip(rasters, places, strict=True):
-        size, changed = stats[path]
+        size, version = versions[path]
         at = "" if position == ONLY else f" {position}"
-        lines[interval] = f"{Path(path).name} {size} {changed}{at}"
+        lines[interval] = f"{Path(path).name} {size} {version}{at}"
         sizes[interval] = size / held[path]
     return FileList(lines, sizes, len(held))
-
-
-def _versions(paths: list[Location], whole: bool) -> dict[Location, tuple[int, str]]:
-    """Size and what tells one version from another, of files that were listed a moment ago.
-
-    Args:
-        whole: each is a folder or URL, which a Zarr store is: those of all files in it.
-    """
-    if whole or isinstance(paths[0], Path):
-        return {path: _version(path) for path in paths}
-    # one listing a folder: asking for each object would take as long as reading it
-    urls = sorted(map(str, paths))
-    folders: dict[str, list[str]] = {}
-    for url in urls:
-        folder, _, name = url.rpartition("/")
-        folders.setdefault(folder, []).append(name)
-    listed: dict[Location, tuple[int, str]] = {}
-    for folder, names in folders.items():
-        found = list_versions(folder) if lists(folder) else find_files(folder, names)
-        for name, about in found.items():
-            listed[f"{folder}/{name}"] = about["size"] or 0, _changed(about)
-    if gone := [url for url in urls if url not in listed]:
-        raise InputError(f"{gone[0]}: not there any more: expected a raster to stay in place")
-    return listed
-
-
-def _version(path: Location) -> tuple[int, str]:
-    """Of a file, or of all files in a folder or below a URL together."""
-    try:
-        if isinstance(path, Path) and not path.is_dir():
-            stat = path.stat()
-            return stat.st_size, str(stat.st_mtime_ns)
-        found = list_versions(str(path)) if lists(path) else find_files(str(path), ZARR)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}: expected a raster to stay in place") from error
-    if not found:
-        raise InputError(f"{path}: holds no file: expected a raster to stay in place")
-    lines = [f"{about['name']} {about['size']} {_changed(about)}" for about in found.values()]
-    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    return sum(about["size"] or 0 for about in found.values()), digest
-
-
-def _changed(about: dict[str, Any]) -> str:
-    """What a file system says of an object that tells its versions apart."""
-    return str([about[key] for key in VERSIONS if key in about])

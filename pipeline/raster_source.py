@@ -63,6 +63,9 @@ class RasterSource(Strict):
     times: Literal["name", "file"] | None = Field(
         default=None, description="where labels stand; in the name if that has a whole date"
     )
+    totals: Duration | None = Field(
+        default=None, description="numbers are totals that begin anew this often from 00:00 UTC"
+    )
     over_time: Literal["sum", "mean"] | None = Field(default=None, description="in a step")
     min_valid: float = Field(default=0.5, gt=0, le=1, description="least valid share of a cell")
     max_missing_steps: int = Field(default=0, ge=0, description="rasters that may be missing")
@@ -89,6 +92,10 @@ class RasterSource(Strict):
         kind = FORCING_UNITS[self.units].kind
         if (kind, self.over_time) in (("state", "sum"), ("rate", "mean")):
             raise ValueError(f"over_time: {self.over_time} makes no sense of units {self.units!r}")
+        if self.totals and not (kind == "amount" and self.sums):
+            raise ValueError(
+                f"totals of units {self.units!r}: expected an amount, summed over time"
+            )
         return self
 
     def sets(self, key: str) -> bool:

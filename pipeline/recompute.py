@@ -120,17 +120,27 @@ def _compare(root: zarr.Group, catalog: Catalog, name: str, chosen: np.ndarray) 
 def _raw(catalog: Catalog, series: RasterSeries, name: str, interval: int) -> np.ndarray:
     """A whole raster as float64 with NaN, in the source's units, (rows, columns)."""
     source = catalog.forcings[name]
-    if source.driver == "geotiff":
-        raw = _read(series.files.place(interval)[0], source)
-    else:
-        rows, columns = series.layout.shape
-        whole = slice(0, rows), slice(0, columns)
-        raw = series.read(interval, interval + 1, whole)[name][0].astype(np.float64)
+    raw = _as_published(source, series, name, interval)
+    if source.totals:
+        time = series.intervals.times[interval]
+        if (time - time.normalize()) % source.totals:  # not the first of its stretch
+            known = interval > 0 and series.present[interval - 1]
+            raw -= _as_published(source, series, name, interval - 1) if known else np.nan
     if name == PRECIPITATION:
         step = series.intervals.step
         factor = source.conversion(source.units, step, step)[0]
         raw = np.where(raw < 0, np.where(raw * factor >= -NOISE, 0.0, np.nan), raw)
     return np.where(np.isfinite(raw), raw, np.nan)
+
+
+def _as_published(
+    source: RasterSource, series: RasterSeries, name: str, interval: int
+) -> np.ndarray:
+    if source.driver == "geotiff":
+        return _read(series.files.place(interval)[0], source)
+    rows, columns = series.layout.shape
+    whole = slice(0, rows), slice(0, columns)
+    return series.read(interval, interval + 1, whole)[name][0].astype(np.float64)
 
 
 def _read(path: Location, source: RasterSource) -> np.ndarray:

@@ -24,6 +24,7 @@ from zarr.codecs import ZstdCodec
 from zarr.storage import MemoryStore
 
 from pipeline import conventions as cf
+from pipeline.digest import sha256
 from pipeline.errors import InputError
 from pipeline.gauges import MAX_GAP, MIN_VALID, on_steps, read_gauges, shift_seconds
 from pipeline.grid import CELLS_PER_DEGREE, Grid
@@ -113,8 +114,7 @@ def _digest(files: Sequence[Path]) -> str:
     total = hashlib.sha256()
     for path in files:
         try:
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
+            content = sha256(path)
         except OSError as error:
             raise InputError(
                 f"{path}: not readable ({error.strerror}): expected a file that the catalog names"

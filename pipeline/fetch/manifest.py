@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.digest import sha256
 from pipeline.errors import RunError
 
 MANIFEST = "manifest.jsonl"
@@ -74,12 +75,6 @@ class Manifest:
 
     def _key(self, path: Path) -> str:
         return Path(os.path.relpath(path, self.folder)).as_posix()
-
-
-def sha256(path: Path) -> str:
-    """Of a file's content, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -26,9 +26,9 @@ from dataretrieval.nldi import NldiConfiguration
 from dataretrieval.waterdata import WaterdataConfiguration
 
 from pipeline.catalog import Catalog, Columns
+from pipeline.digest import sha256
 from pipeline.errors import InputError, RunError
 from pipeline.fetch.files import Item
-from pipeline.fetch.manifest import sha256
 from pipeline.fetch.services import Service
 from pipeline.gauges import site_number
 from pipeline.units import AREA_M2

@@ -31,6 +31,7 @@ from pipeline.raster_source import TIME_FIELD, RasterSource
 from pipeline.rasters.files import Files, Intervals, Named, Template, in_words
 from pipeline.rasters.layout import Layout, Location
 from pipeline.schema import STEP, Period
+from pipeline.totals import begins
 from pipeline.units import FORCING_UNITS, forcing_unit
 
 __all__ = ["RasterSeries", "group_forcings", "open_series"]
@@ -109,6 +110,16 @@ class RasterSeries:
         return self.intervals.times[~self.present]
 
     @property
+    def stretches(self) -> dict[str, NDArray[np.bool_]]:
+        """Of the forcings whose numbers are totals that run on: bool (intervals,), whether an
+        interval is the first of a stretch."""
+        return {
+            name: begins(self.intervals.times, source.totals)
+            for name, source in zip(self.names, self.sources, strict=True)
+            if source.totals
+        }
+
+    @property
     def paths(self) -> list[Location]:
         """The file of each raster, aligned with `times`."""
         return [self.files.place(k)[0] for k in np.flatnonzero(self.present).tolist()]
@@ -173,6 +184,7 @@ def open_series(catalog: Catalog, names: Sequence[str]) -> RasterSeries:
         present=present,
     )
     _require_lengths(catalog, series)
+    _require_whole_stretches(catalog, series)
     for name, source, units in zip(names, sources, series.layout.units, strict=True):
         _require_units(catalog, series, name, units)
         _require_few_holes(series, name, source.max_missing_steps)
@@ -253,15 +265,28 @@ def _require_units(catalog: Catalog, series: RasterSeries, name: str, units: str
 
 
 def _require_lengths(catalog: Catalog, series: RasterSeries) -> None:
-    """Where the first file says how long its rasters last, each lasts a step of the source."""
+    """Where the first file says how long its rasters last, each lasts a step of the source; of
+    totals that run on, several."""
     step = series.intervals.step
+    stretch = max([source.totals or step for source in series.sources])
     for length in series.layout.lengths:
-        if abs(length - step) > step / 100:
+        steps = min(max(1, round(length / step)), stretch // step)
+        if abs(length - steps * step) > step / 100:
             raise InputError(
                 f"{series.layout.path}: rasters that stand for {in_words(length)}: expected "
-                f"{in_words(step)} (forcings.{series.names[0]}.step of {catalog.path}); sums since "
-                "the start of a forecast are not taken apart"
+                f"{in_words(step)} (forcings.{series.names[0]}.step of {catalog.path}), or sums "
+                "since the start of a stretch of several (totals)"
             )
+
+
+def _require_whole_stretches(catalog: Catalog, series: RasterSeries) -> None:
+    """Where totals run on, intervals start at whole steps from 00:00 UTC, as stretches do."""
+    times, step = series.intervals.times, series.intervals.step
+    if series.stretches and not begins(times, step).all():
+        raise InputError(
+            f"{catalog.path}: forcings.{series.names[0]}: rasters that start at {times[0]:%H:%M} "
+            f"UTC: expected whole steps of {in_words(step)} from 00:00 UTC with totals"
+        )
 
 
 def _require_few_holes(series: RasterSeries, name: str, allowed: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -125,6 +126,25 @@ def test_a_changed_raster_is_noticed(stored: World, client: Client, caplog):
     fresh = stored.folder / "fresh.zarr"
     run(load_catalog(stored.catalog), fresh, client)
     assert contents(fresh) == contents(stored.store)
+
+
+def test_versions_by_content(world: World, client: Client, caplog):
+    """A touched file is what it was; one that was changed behind its size and time is not."""
+    world.edit(versions="content")
+    run(load_catalog(world.catalog), world.store, client)
+    for number in range(len(world.rain)):
+        os.utime(world.raster(number), (1, 1))
+    assert not run(load_catalog(world.catalog), world.store, client).blocks
+    path = world.raster(7)
+    size = path.stat().st_size
+    write_raster(path, world.rain[7] + 100)
+    os.utime(path, (1, 1))
+    assert path.stat().st_size == size
+    with caplog.at_level(logging.WARNING):
+        report = run(load_catalog(world.catalog), world.store, client)
+    assert [block.name for block in report.blocks] == ["2020-01-07"]
+    assert "1 of 4 blocks have changed, the first 2020-01-07" in caplog.text
+    assert float(open_region(world.store).precipitation[7].min()) > 99
 
 
 def test_a_block_reports_what_was_invalid(world: World, client: Client):

@@ -318,6 +318,18 @@ def test_a_changed_object_is_noticed(remote: World, s3: s3fs.S3FileSystem, clien
     assert float(open_region(STORE).precipitation[7].min()) > 99
 
 
+def test_versions_of_objects_by_content(remote: World, s3: s3fs.S3FileSystem, client: Client):
+    describe(remote)
+    remote.edit(versions="content")
+    run(load_catalog(remote.catalog), STORE, client)
+    s3.put(str(remote.raster(3)), f"{BUCKET}/raw/")  # the same, later
+    assert not run(load_catalog(remote.catalog), STORE, client).blocks
+    write_raster(remote.raster(7), remote.rain[7] + 100)
+    s3.put(str(remote.raster(7)), f"{BUCKET}/raw/")
+    report = run(load_catalog(remote.catalog), STORE, client)
+    assert [block.name for block in report.blocks] == ["2020-01-07"]
+
+
 def test_damage_is_found(remote: World, s3: s3fs.S3FileSystem, client: Client):
     describe(remote)
     run(load_catalog(remote.catalog), STORE, client)
