@@ -74,6 +74,7 @@ def make_head(
         discharge=runoff * area / 1e3 / steps.total_seconds(),
         runoff=runoff,
         split=split,
+        snow=False,
         rain_scale=float(depth.std()),
         runoff_scale=float(observed.std()),
         runoff_mean=float(observed.mean()),

@@ -10,14 +10,15 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from model.soil import evaporation_demand
+from model.snow import melted, snow_counts
+from model.soil import TEMPERATURE, evaporation_demand
 from pipeline.catalog import PRECIPITATION
 from pipeline.errors import InputError
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # a store is read with more packages than training on what wa
 
 log = logging.getLogger(__name__)
 DAY_SECONDS = 86_400.0
+DAYS_IN_YEAR = 365
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ class HeadData:
     inside (Y, X) bool: the N cells of the map that count, row by row: those that touch the
         watershed, or all of them on the region's map.
     channels (C,): names, precipitation first.
-    forcing (T, C, N) float32: rain [mm per step], the others standardised.
+    forcing (T, C, N) float32: rain [mm per step], the others standardised. Rain is the water that
+        reaches the ground, melt included, where `snow` counts.
     demand (T, N) float32: potential evaporation [mm per step].
     attributes (A,) float32: what tells one watershed from another, see `attributes_of`.
     coverage, share (N,): share of the cell inside, share of the watershed's area.
@@ -176,6 +179,7 @@ class HeadData:
     discharge: np.ndarray
     runoff: np.ndarray
     split: Split
+    snow: bool
     rain_scale: float
     runoff_scale: float
     runoff_mean: float
@@ -222,6 +226,25 @@ def load_head(
         name: _filled(shed[name].values[:, inside], name, share, split.train, site_no)
         for name in names
     }
+    # A discharge whose interval ends in the middle of the next step is paired with that step's
+    # forcings: some of their rain is in it.
+    shift = float(shed.attrs["discharge_shift_s"])
+    ahead = int(shift > 0)
+    paired, forced = slice(0, len(times) - ahead), slice(ahead, None)
+    discharge = shed["discharge"].values[paired].astype(np.float64)
+    held = Split(split.train, split.validation[paired], split.test[paired])
+    step_days = step / pd.Timedelta(days=1)
+    thawed = _thawed(fields, step_days)
+    snow = snow_counts(
+        (fields[PRECIPITATION] @ share)[forced],
+        (thawed @ share)[forced],
+        discharge,
+        dates[paired].to_numpy(),
+        np.arange(discharge.size) < split.train.stop,
+        held.validation,
+    )
+    if snow:
+        fields[PRECIPITATION] = thawed
     depth = fields[PRECIPITATION][split.train] @ share
     if not depth.any():
         raise InputError(f"{where}: no rain before {began}: expected some to train on")
@@ -230,7 +253,7 @@ def load_head(
         fields,
         latitude,
         dates.day_of_year.to_numpy(),
-        step / pd.Timedelta(days=1),
+        step_days,
         1 - float(observed.mean()) / float(depth.mean()),
     )
     standard = {
@@ -244,11 +267,6 @@ def load_head(
             mean, deviation = standard[name]
             values = (values - mean) / deviation
         layers.append(values.astype(np.float32))
-    # A discharge whose interval ends in the middle of the next step is paired with that step's
-    # forcings: some of their rain is in it.
-    shift = float(shed.attrs["discharge_shift_s"])
-    ahead = int(shift > 0)
-    paired, forced = slice(0, len(times) - ahead), slice(ahead, None)
     return HeadData(
         site_no=site_no,
         name=str(shed.attrs["name"]),
@@ -272,9 +290,10 @@ def load_head(
         coverage=coverage.astype(np.float32),
         share=share,
         distance=np.nan_to_num(shed["flow_distance"].values[inside]).astype(np.float32),
-        discharge=shed["discharge"].values[paired].astype(np.float64),
+        discharge=discharge,
         runoff=runoff[paired],
-        split=Split(split.train, split.validation[paired], split.test[paired]),
+        split=held,
+        snow=snow,
         rain_scale=float(depth.std()) or 1.0,
         runoff_scale=float(observed.std()),
         runoff_mean=float(observed.mean()),
@@ -295,6 +314,14 @@ def _varied(runoff: np.ndarray, where: str, when: str, use: str) -> np.ndarray:
             f"{use}"
         )
     return observed
+
+
+def _thawed(fields: Mapping[str, np.ndarray], step_days: float) -> np.ndarray:
+    """Water that reaches the ground, (T, N); the precipitation itself without temperatures."""
+    rain = fields[PRECIPITATION]
+    if TEMPERATURE not in fields:
+        return rain
+    return melted(rain, fields[TEMPERATURE], step_days, round(DAYS_IN_YEAR / step_days))
 
 
 def _moments(series: np.ndarray) -> tuple[float, float]:

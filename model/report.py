@@ -92,6 +92,8 @@ def page(metrics: dict[str, Any]) -> str:
     """The report as HTML; pictures are linked by relative paths."""
     heads = metrics["heads"]
     seconds = metrics["seconds"]
+    sees = "Heads and ridge see" if metrics["history"] else "Heads and ridge do not see"
+    snow = sum(head["snow"] for head in heads)
     note = '<p class="note">synthetic data</p>' if metrics["synthetic"] else ""
     gallery = "\n".join(
         f'<p><img src="hydrographs/{escape(head["site_no"])}.png" loading="lazy" '
@@ -111,7 +113,8 @@ def page(metrics: dict[str, Any]) -> str:
 <p><img src="skill.png" alt="NSE of every head and of the floors"></p>
 <p>Persistence repeats the discharge of the step before, climatology the usual discharge of the
 day of the year; ridge is a regression on lagged rain and its products with wetness and season.
-Heads see no discharge. Shaded rows lose to climatology or ridge.</p>
+{sees} past discharge. Snow that lies and melts counts in {snow} of {len(heads)} watersheds.
+Shaded rows lose to climatology or ridge.</p>
 <div class="wide">{table(heads)}</div>
 <h2>Hydrographs of the test years</h2>
 {gallery}

@@ -157,6 +157,7 @@ def finish_head(
         "kept_update": fitted.kept_update,
         "updates": fitted.updates,
         "cells": head.share.size,
+        "snow": head.snow,
         "seconds": fitted.seconds,
     }
     test = head.split.test

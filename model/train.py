@@ -160,6 +160,7 @@ def summary(
         busy[score.pop("worker")] += score.pop("busy")
     return {
         "variant": settings.title,
+        "history": settings.history,
         "title": survey.title,
         "synthetic": survey.synthetic,
         "cluster": {"workers": workers, "gpus": gpus},
