@@ -215,17 +215,12 @@ def load_head(
     coverage = shed["coverage"].values[inside]
     cells = coverage * shed["cell_area"].values[inside]
     share = (cells / cells.sum()).astype(np.float32)
-    names = [str(n) for n, v in shed.data_vars.items() if v.dims == ("time", "y", "x")]
-    names.sort(key=lambda name: (name != PRECIPITATION, name))
     runoff = shed["runoff"].values.astype(np.float32)
     where = f"{store}: watershed {site_no}"
     began = dates[split.train.stop].date()
     observed = _varied(runoff[split.train], where, f"before {began}", "train on")
     _varied(runoff[split.validation], where, "in the validation years", "pick the weights on")
-    fields = {
-        name: _filled(shed[name].values[:, inside], name, share, split.train, site_no)
-        for name in names
-    }
+    fields = _fields(shed, inside, share, split.train, site_no)
     # A discharge whose interval ends in the middle of the next step is paired with that step's
     # forcings: some of their rain is in it.
     shift = float(shed.attrs["discharge_shift_s"])
@@ -256,17 +251,7 @@ def load_head(
         step_days,
         1 - float(observed.mean()) / float(depth.mean()),
     )
-    standard = {
-        name: _moments(values[split.train] @ share)
-        for name, values in fields.items()
-        if name != PRECIPITATION
-    }
-    layers = []
-    for name, values in fields.items():
-        if name in standard:
-            mean, deviation = standard[name]
-            values = (values - mean) / deviation
-        layers.append(values.astype(np.float32))
+    standard = _moments(fields, share, split.train)
     return HeadData(
         site_no=site_no,
         name=str(shed.attrs["name"]),
@@ -277,8 +262,8 @@ def load_head(
         times=times[paired],
         dates=dates[paired],
         inside=inside,
-        channels=tuple(names),
-        forcing=np.stack(layers, axis=1)[forced],
+        channels=tuple(fields),
+        forcing=_scaled(fields, standard)[forced],
         demand=demand[forced],
         attributes=attributes_of(
             area=float(shed.attrs["drainage_area_m2"]),
@@ -324,9 +309,26 @@ def _thawed(fields: Mapping[str, np.ndarray], step_days: float) -> np.ndarray:
     return melted(rain, fields[TEMPERATURE], step_days, round(DAYS_IN_YEAR / step_days))
 
 
-def _moments(series: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation, 1 where nothing varies."""
-    return float(series.mean()), float(series.std() or 1.0)
+def _moments(
+    fields: Mapping[str, np.ndarray], share: np.ndarray, train: slice
+) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation (1 where nothing varies) of the basin means of the forcings
+    besides rain, over the training years."""
+    basin = {name: field[train] @ share for name, field in fields.items() if name != PRECIPITATION}
+    return {name: (float(one.mean()), float(one.std() or 1.0)) for name, one in basin.items()}
+
+
+def _scaled(
+    fields: Mapping[str, np.ndarray], standard: Mapping[str, tuple[float, float]]
+) -> np.ndarray:
+    """All forcings, (T, C, N) float32: rain as it is, the others standardised."""
+    layers = []
+    for name, values in fields.items():
+        if name in standard:
+            mean, deviation = standard[name]
+            values = (values - mean) / deviation
+        layers.append(values.astype(np.float32))
+    return np.stack(layers, axis=1)
 
 
 def attributes_of(
@@ -365,6 +367,17 @@ def _on_region(store: str, shed: xr.Dataset) -> xr.Dataset:
         compat="override",
         join="exact",
     ).assign_attrs(shed.attrs)
+
+
+def _fields(
+    shed: xr.Dataset, inside: np.ndarray, share: np.ndarray, train: slice, site_no: str
+) -> dict[str, np.ndarray]:
+    """The forcings on the cells inside, (T, N) each and without holes, precipitation first."""
+    names = [str(n) for n, v in shed.data_vars.items() if v.dims == ("time", "y", "x")]
+    names.sort(key=lambda name: (name != PRECIPITATION, name))
+    return {
+        name: _filled(shed[name].values[:, inside], name, share, train, site_no) for name in names
+    }
 
 
 def _filled(
