@@ -61,6 +61,7 @@ def write_store(head: HeadData, path: Path) -> None:
             "name": head.name,
             "drainage_area_m2": head.area,
             "discharge_shift_s": 0.0,
+            "slope": 3e-3,
             "synthetic": True,
         },
     )

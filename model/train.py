@@ -295,8 +295,9 @@ def main(
                 scheduler,
                 scheduler_file,
                 cluster=cluster,
-                processes=True,
+                processes=len(survey.pixels) > 1,  # which take seconds to start
                 workers=workers or (1 if settings.windows else None),  # baselines are sequential
+                at_most=len(survey.pixels),
             ) as client:
                 console.print(f"dashboard: {dashboard_address(client)}", soft_wrap=True)
                 metrics = train(where, target, settings, client, console)

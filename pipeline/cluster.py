@@ -45,6 +45,7 @@ def make_client(
     cluster: Kind = "cpu",
     processes: bool = False,
     workers: int | None = None,
+    at_most: int | None = None,
     threads_per_worker: int | None = None,
 ) -> Iterator[Client]:
     """A Dask client, closed at the end together with the workers that were started for it.
@@ -58,6 +59,7 @@ def make_client(
         processes: workers are processes, else threads of this process ("cpu" only).
         workers: how many processes or GPUs, or threads without processes; all cores or GPUs if left
             out.
+        at_most: of all cores no more than this, where `workers` is left out.
         threads_per_worker: with processes; 1 if left out.
 
     Raises:
@@ -74,7 +76,9 @@ def make_client(
         with _connected(address) as client:
             yield client
         return
-    with _started(cluster, processes, workers, threads_per_worker) as own, Client(own) as client:
+    cuda = cluster == "cuda" or (cluster == "auto" and _has_cuda())
+    count = workers if cuda or workers else min(cores(), at_most or cores())
+    with _started(cuda, processes, count, threads_per_worker) as own, Client(own) as client:
         yield client
 
 
@@ -129,15 +133,15 @@ def _connected(address: str) -> Iterator[Client]:
 
 @contextmanager
 def _started(
-    kind: Kind, processes: bool, workers: int | None, threads_per_worker: int | None
+    cuda: bool, processes: bool, workers: int | None, threads_per_worker: int | None
 ) -> Iterator[Cluster]:
     """Workers on this machine."""
-    if kind == "cuda" or (kind == "auto" and _has_cuda()):
+    if cuda:
         own = _cuda(workers)
     elif processes:
         with dask.config.set(KEEP_MEMORY):
             own = LocalCluster(
-                n_workers=workers or cores(),
+                n_workers=workers,
                 threads_per_worker=threads_per_worker or 1,
                 host=LOOPBACK,
                 dashboard_address=_free_dashboard(),
@@ -145,7 +149,7 @@ def _started(
     else:
         own = LocalCluster(
             n_workers=1,
-            threads_per_worker=workers or cores(),
+            threads_per_worker=workers,
             processes=False,
             dashboard_address=_free_dashboard(),
             worker_dashboard_address=f"{LOOPBACK}:0",

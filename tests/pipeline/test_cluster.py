@@ -127,3 +127,10 @@ def test_auto_says_that_a_gpu_is_not_used(monkeypatch: pytest.MonkeyPatch, caplo
     with make_client(cluster="auto", workers=1) as client:
         assert client.submit(sum, [1, 2]).result() == 3
     assert "dom-st[cuda]" in caplog.text
+
+
+def test_no_more_workers_than_there_is_work():
+    with make_client(at_most=1) as client:
+        assert sum(client.nthreads().values()) == 1
+    with make_client(workers=2, at_most=1) as client:
+        assert sum(client.nthreads().values()) == 2
