@@ -236,7 +236,7 @@ def test_without_the_extra(job: Job, package: str):
 
 
 def test_an_interrupt_leaves_whole_files_and_the_next_fetch_goes_on(job: Job):
-    fetch = ONLY_RAIN | {"services": {"prism": {"url": f"{job.replay.url}/prism", "pause": 1.0}}}
+    fetch = ONLY_RAIN | {"services": {"prism": {"url": f"{job.replay.url}/prism", "pause": 5.0}}}
     job.write(fetch=fetch)
     process = in_a_process(job)
     deadline = time.monotonic() + 60
@@ -251,6 +251,7 @@ def test_an_interrupt_leaves_whole_files_and_the_next_fetch_goes_on(job: Job):
     assert 0 < len(there) < DAYS
     assert not [name for name in job.files() if "partial" in name]
     asked = len(job.replay.asked)
+    job.write(fetch=ONLY_RAIN)
     assert job.fetch().exit_code == 0
     assert len(job.replay.asked) == asked + DAYS - len(there)
     assert job.files().items() >= there.items()
