@@ -238,7 +238,8 @@ def test_without_the_extra(job: Job, package: str):
 def test_an_interrupt_leaves_whole_files_and_the_next_fetch_goes_on(job: Job):
     fetch = ONLY_RAIN | {"services": {"prism": {"url": f"{job.replay.url}/prism", "pause": 5.0}}}
     job.write(fetch=fetch)
-    process = in_a_process(job)
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    process = in_a_process(job, heard)  # also where tests run in a shell's background
     deadline = time.monotonic() + 60
     while job.replay.count("prism") < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
