@@ -35,7 +35,7 @@ def client() -> Iterator[Client]:
 
 
 def amounts() -> np.ndarray:
-    """Of each hour [mm], a pixel missing throughout and another in one hour."""
+    """Of each hour [mm], a pixel missing throughout."""
     rain = np.random.default_rng(3).gamma(0.5, 2.0, (len(HOURS), ROWS, COLUMNS))
     rain[:, 3, 4] = np.nan
     return rain
