@@ -263,7 +263,7 @@ class Trainer:
         before = steps[..., :1] + torch.arange(-reach, 0, device=steps.device)
         cut = torch.cat([before, steps], -1)
         together = cut.shape[1]
-        if not cut.is_cuda:
+        if cut.device.type == "cpu":
             together = max(1, TOGETHER // (pack.water[0, 0].numel() * cut.shape[2]))
         parts = []
         for some in cut.split(together, 1):

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.contribution import Contribution
+from model.recurrence import Recurrence
 from model.settings import Precision, Settings
 from model.soil import CAPACITIES
 
@@ -129,22 +130,27 @@ class HeadLSTM(nn.Module):
         self.bias.data[:, hidden : 2 * hidden] = 1.0  # the forget gate starts open
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.stepped(x) if x.is_cuda and len(x) >= BATCHED_HEADS else self.fused(x)
+        together = x.device.type != "cpu" and len(x) >= BATCHED_HEADS
+        return self.stepped(x) if together else self.fused(x)
 
     def stepped(self, x: Tensor) -> Tensor:
         """All heads at once, a step at a time; the recurrence in the precision of `x`."""
+        steps_first = x.permute(0, 2, 1, 3)
         with products(self.precision, x.device):
-            fed = torch.baddbmm(self.bias[:, None], x.flatten(1, 2), self.input_weight.mT)
-        fed = fed.to(x.dtype).view(*x.shape[:3], -1)
-        weight = self.hidden_weight.mT
-        hidden = cell = x.new_zeros(*x.shape[:2], weight.shape[1])
-        outputs = []
-        for step in fed.unbind(2):
-            enter, forget, new, leave = torch.baddbmm(step, hidden, weight).chunk(4, -1)
-            cell = forget.sigmoid() * cell + enter.sigmoid() * new.tanh()
-            hidden = leave.sigmoid() * cell.tanh()
-            outputs.append(hidden)
-        return torch.stack(outputs, 2)
+            fed = torch.baddbmm(
+                self.ordered(self.bias)[:, None],
+                steps_first.flatten(1, 2),
+                self.ordered(self.input_weight).mT,
+            )
+        fed = fed.to(x.dtype).view(*steps_first.shape[:3], -1).transpose(0, 1).contiguous()
+        hidden = Recurrence.apply(fed, self.ordered(self.hidden_weight).mT)
+        return hidden.permute(1, 2, 0, 3)
+
+    @staticmethod
+    def ordered(gates: Tensor) -> Tensor:
+        """Gates in the order of `Recurrence`, from that of PyTorch, (H, 4 M, ...)."""
+        enter, forget, new, leave = gates.chunk(4, 1)
+        return torch.cat([leave, enter, forget, new], 1)
 
     def fused(self, x: Tensor) -> Tensor:
         """Head after head, each in the device's own kernel (cuDNN's knows no bf16)."""
