@@ -30,6 +30,7 @@ from pipeline.errors import InputError, refusals
 from pipeline.locations import file_system
 from pipeline.raster_source import RasterSource
 from pipeline.rasters.files import Place
+from pipeline.rasters.grib_grid import HEAD, grib_grid
 from pipeline.rasters.layout import Axes, Layout, Location, column_parts, decode
 from pipeline.rasters.placement import catalog_crs
 
@@ -49,6 +50,7 @@ KINDS = {  # GDAL's driver, where it is known, and what was expected
     "grib": ("GRIB", "GRIB messages"),
     "gdal": (None, "a raster that GDAL reads"),
 }
+UNEVEN = ("netCDF", "HDF5", "HDF5Image", "Zarr")  # of drivers that others here read better
 SAME_PLACE = 1e-3  # corners of the rasters of one series agree to this share of a pixel
 
 
@@ -112,17 +114,37 @@ def gdal_name(path: Location, source: RasterSource) -> str:
     name = str(path).replace("s3://", "/vsis3/", 1) if remote else str(path)
     if source.inside is None:
         return name
+    with _archive(path) as archive:
+        return f"/vsizip/{name}/{_member(path, archive, source.inside)}"
+
+
+@contextmanager
+def _archive(path: Location) -> Iterator[zipfile.ZipFile]:
     try:
         with _binary(path) as file, zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
+            yield archive
     except refusals(zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not readable ({error}): expected a zip file") from error
-    found = [name for name in names if fnmatch(name, source.inside)]
+
+
+def _member(path: Location, archive: zipfile.ZipFile, pattern: str) -> str:
+    """The one file of an archive that a pattern means."""
+    names = archive.namelist()
+    found = [name for name in names if fnmatch(name, pattern)]
     if len(found) != 1:
         raise InputError(
-            f"{path}: {len(found)} of its {len(names)} files match {source.inside!r}: expected one"
+            f"{path}: {len(found)} of its {len(names)} files match {pattern!r}: expected one"
         )
-    return f"/vsizip/{name}/{found[0]}"
+    return found[0]
+
+
+def _head(path: Location, source: RasterSource, size: int) -> bytes:
+    """The first bytes of what `gdal_name` names."""
+    if source.inside is None:
+        with _binary(path) as file:
+            return file.read(size)
+    with _archive(path) as archive, archive.open(_member(path, archive, source.inside)) as file:
+        return file.read(size)
 
 
 def _binary(path: Location) -> IO[bytes]:
@@ -166,7 +188,7 @@ def layout_of(
     return GdalLayout(
         path=path,
         shape=file.shape,
-        placement=_axes(path, file.crs, transform, file.shape, source),
+        placement=_axes(path, file, source),
         units=units,
         chunk=(1, *(file.shape if whole else file.block_shapes[0])),
         itemsize=8 if whole else np.dtype(file.dtypes[0]).itemsize * together,
@@ -180,8 +202,12 @@ def layout_of(
 
 def transform_of(path: Location, file: DatasetReader) -> tuple[float, float, float, float]:
     """First edge and width of a column, first edge and height of a row."""
+    if file.width < 1:
+        raise InputError(
+            f"{path}: a reduced grid, of rows of unlike numbers of pixels: expected a regular one"
+        )
     t = file.transform
-    if t.b or t.d or t.is_identity:
+    if t.b or t.d or t.is_identity or t.is_degenerate:
         raise InputError(
             f"{path}: geotransform {tuple(t)[:6]}: expected rows along parallels and columns along "
             "meridians, or the axes of a projection"
@@ -189,15 +215,21 @@ def transform_of(path: Location, file: DatasetReader) -> tuple[float, float, flo
     return t.c, t.a, t.f, t.e
 
 
-def _axes(
-    path: Location,
-    crs: CRS | None,
-    transform: tuple[float, float, float, float],
-    shape: tuple[int, int],
-    source: RasterSource,
-) -> Axes:
-    x_edges, y_edges = _edges(transform, shape)
-    found = catalog_crs(source) or (ProjCRS.from_wkt(crs.to_wkt()) if crs else None)
+def _axes(path: Location, file: DatasetReader, source: RasterSource) -> Axes:
+    if file.driver in UNEVEN:
+        raise InputError(
+            f"{path}: {file.driver}, of which GDAL takes uneven axes for even ones: expected "
+            "driver: netcdf or zarr"
+        )
+    x_edges, y_edges = _edges(transform_of(path, file), file.shape)
+    own = ProjCRS.from_wkt(file.crs.to_wkt()) if file.crs else None
+    grid = grib_grid(_head(path, source, HEAD)) if file.driver == "GRIB" else None
+    if grid is not None and own is not None:
+        try:
+            x_edges, y_edges = grid.edges(x_edges, y_edges, own)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+    found = catalog_crs(source) or own
     if found is None:
         raise InputError(f"{path}: has no CRS: expected one, or that the catalog says it (crs)")
     plain = found.is_geographic and not found.is_derived
