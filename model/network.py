@@ -135,22 +135,12 @@ class HeadLSTM(nn.Module):
 
     def stepped(self, x: Tensor) -> Tensor:
         """All heads at once, a step at a time; the recurrence in the precision of `x`."""
-        steps_first = x.permute(0, 2, 1, 3)
+        steps_first = x.transpose(1, 2)
         with products(self.precision, x.device):
-            fed = torch.baddbmm(
-                self.ordered(self.bias)[:, None],
-                steps_first.flatten(1, 2),
-                self.ordered(self.input_weight).mT,
-            )
+            fed = torch.baddbmm(self.bias[:, None], steps_first.flatten(1, 2), self.input_weight.mT)
         fed = fed.to(x.dtype).view(*steps_first.shape[:3], -1).transpose(0, 1).contiguous()
-        hidden = Recurrence.apply(fed, self.ordered(self.hidden_weight).mT)
+        hidden: Tensor = Recurrence.apply(fed, self.hidden_weight.mT)
         return hidden.permute(1, 2, 0, 3)
-
-    @staticmethod
-    def ordered(gates: Tensor) -> Tensor:
-        """Gates in the order of `Recurrence`, from that of PyTorch, (H, 4 M, ...)."""
-        enter, forget, new, leave = gates.chunk(4, 1)
-        return torch.cat([leave, enter, forget, new], 1)
 
     def fused(self, x: Tensor) -> Tensor:
         """Head after head, each in the device's own kernel (cuDNN's knows no bf16)."""

@@ -1,13 +1,10 @@
-"""The recurrence of many LSTMs at once, with its gradient, in few kernels a step.
+"""The recurrence of many LSTMs at once, with its gradient, in four kernels a step.
 
 Left to autograd, a step of the recurrence and of its gradient is 27 kernels, each of them shorter
-than it takes to start it. All that needs no earlier step is done here for all steps together, in
-large kernels; what is left is 7 of a step and 5 of its gradient.
+than it takes to start it. Here it is a matrix product and PyTorch's fused cell, and the same for
+the gradient; the gradient of the weights is taken of all steps together.
 
     L steps   H LSTMs   B stretches   M hidden units
-
-The gates stand in the order leave (o), enter (i), forget (f), new (g): those that are sigmoids
-side by side, and those that act through the cell's state too.
 """
 
 from __future__ import annotations
@@ -20,65 +17,95 @@ from torch.autograd.function import once_differentiable
 
 
 class Recurrence(torch.autograd.Function):
-    """hidden = o tanh(cell), cell = f cell' + i g; the gates see `fed` and the hidden state of the
-    step before. Starts from rest.
+    """Hidden states (L, H, B, M) of LSTMs that start from rest.
 
     Args:
-        fed: (L, H, B, 4 M) what the inputs bring to each gate; is overwritten by the gates.
-        weight: (H, M, 4 M) from the hidden state to the gates.
-
-    Returns:
-        (L, H, B, M) hidden states.
+        fed: (L, H, B, 4 M) what the inputs bring to the gates, in PyTorch's order.
+        weight: (H, M, 4 M) from the hidden state of the step before to the gates.
     """
 
     @staticmethod
     def forward(ctx: Any, fed: Tensor, weight: Tensor) -> Tensor:
-        size = weight.shape[1]
-        hidden, cell, bent = fed.new_empty(3, *fed.shape[:-1], size).unbind()
-        before = memory = fed.new_zeros(*fed.shape[1:-1], size)
-        for gates, state, bend, out in zip(fed, cell, bent, hidden, strict=True):
-            gates.baddbmm_(before, weight)
-            gates[..., : 3 * size].sigmoid_()
-            gates[..., 3 * size :].tanh_()
-            leave, enter, forget, new = gates.split(size, -1)
-            torch.mul(forget, memory, out=state).addcmul_(enter, new)
-            torch.tanh(state, out=bend)
-            torch.mul(leave, bend, out=out)
-            before, memory = out, state
-        ctx.save_for_backward(fed, weight, cell, bent, hidden)
-        return hidden
+        hidden = fed.new_zeros(*fed.shape[1:-1], weight.shape[1])
+        none = fed.new_zeros(fed.shape[-1])  # as the biases are in `fed`
+        cells, gates, outputs = [hidden.flatten(0, 1)], [], []
+        for step in fed:
+            recurrent = torch.bmm(hidden, weight).flatten(0, 1)
+            out, cell, kept = forward_cell(step.flatten(0, 1), recurrent, cells[-1], none)
+            hidden = out.view_as(hidden)
+            outputs.append(hidden)
+            cells.append(cell)
+            gates.append(kept)
+            if not any(ctx.needs_input_grad):
+                del cells[0], gates[0]
+        stacked = torch.stack(outputs)
+        ctx.save_for_backward(weight, stacked)
+        ctx.cells, ctx.gates = cells, gates
+        return stacked
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        gates, weight, cell, bent, hidden = ctx.saved_tensors
-        size = weight.shape[1]
-        leave, enter, forget, new = gates.split(size, -1)
-        earlier = torch.cat([torch.zeros_like(cell[:1]), cell[:-1]])
-        # how the gates' sums act on the cell, and the hidden state's gradient on cell and o
-        of_cell = torch.stack(
-            [
-                new * enter * (1 - enter),
-                earlier * forget * (1 - forget),
-                enter * (1 - new.square()),
-            ],
-            -2,
-        )
-        to_leave = bent * leave * (1 - leave)
-        to_cell = leave * (1 - bent.square())
-        back = weight.mT.contiguous()
-        found = torch.empty_like(gates)
-        through = torch.zeros_like(cell[0])
+        weight, hidden = ctx.saved_tensors
+        cells, gates, back = ctx.cells, ctx.gates, weight.mT
+        through = torch.zeros_like(cells[0])
+        found: list[Tensor] = []
         for t in range(len(gates) - 1, -1, -1):
-            last = t == len(gates) - 1
-            arriving = gradient[t] if last else torch.baddbmm(gradient[t], found[t + 1], back)
-            through.addcmul_(arriving, to_cell[t])
-            torch.mul(arriving, to_leave[t], out=found[t, ..., :size])
-            torch.mul(
-                through[..., None, :],
-                of_cell[t],
-                out=found[t, ..., size:].unflatten(-1, (3, size)),
+            arriving = torch.baddbmm(gradient[t], found[-1], back) if found else gradient[t]
+            ours, through = backward_cell(
+                arriving.flatten(0, 1), through, cells[t], cells[t + 1], gates[t]
             )
-            through.mul_(forget[t])
+            found.append(ours.view(*hidden.shape[1:-1], -1))
+        fed = torch.stack(found[::-1])
         past = hidden[:-1].permute(1, 3, 0, 2).flatten(2)  # (H, M, (L - 1) B)
-        return found, past @ found[1:].transpose(0, 1).flatten(1, 2)
+        return fed, past @ fed[1:].transpose(0, 1).flatten(1, 2)
+
+
+def forward_cell(
+    fed: Tensor, recurrent: Tensor, cell: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A step of N cells: hidden and cell state (N, M), and the gates (N, 4 M) for the gradient.
+
+    CPUs have no such kernel: what it computes stands below, and is what the tests compare.
+
+    Args:
+        fed, recurrent: (N, 4 M), the gates' sums: enter, forget, new, leave.
+        cell: (N, M) of the step before.
+        bias: (4 M), of each of the sums.
+    """
+    if fed.device.type != "cpu":
+        hidden, state, gates = torch.ops.aten._thnn_fused_lstm_cell(
+            fed, recurrent, cell, bias, bias
+        )
+        return hidden, state, gates
+    enter, forget, new, leave = (fed + recurrent + 2 * bias).chunk(4, -1)
+    enter, forget, new, leave = enter.sigmoid(), forget.sigmoid(), new.tanh(), leave.sigmoid()
+    state = forget * cell + enter * new
+    return leave * state.tanh(), state, torch.cat([enter, forget, new, leave], -1)
+
+
+def backward_cell(
+    of_hidden: Tensor, of_cell: Tensor, before: Tensor, cell: Tensor, gates: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the gates' sums (N, 4 M) and of the cell state of the step before (N, M).
+
+    Args:
+        of_hidden, of_cell: (N, M) gradients of what the step gave.
+        before, cell: (N, M) cell states before and after it.
+        gates: (N, 4 M), as `forward_cell` gave them.
+    """
+    if of_hidden.device.type != "cpu":
+        ours, through, _ = torch.ops.aten._thnn_fused_lstm_cell_backward_impl(
+            of_hidden, of_cell, before, cell, gates, False
+        )
+        return ours, through
+    enter, forget, new, leave = gates.chunk(4, -1)
+    bent = cell.tanh()
+    of_cell = of_cell + of_hidden * leave * (1 - bent.square())
+    sums = [
+        of_cell * new * enter * (1 - enter),
+        of_cell * before * forget * (1 - forget),
+        of_cell * enter * (1 - new.square()),
+        of_hidden * bent * leave * (1 - leave),
+    ]
+    return torch.cat(sums, -1), of_cell * forget

@@ -35,7 +35,7 @@ def launches(*cases: dict[str, Any]) -> list[int]:
 
 
 def test_an_update_can_be_recorded() -> None:
-    """A step of the LSTMs of a pack, whatever its size, is 7 kernels, and 5 for its gradient."""
+    """A step of the LSTMs of a pack, whatever its size, is 2 kernels, and 2 for its gradient."""
     five, six, longer, *others = launches(
         {"heads": 5, "stretch": 60},
         {"heads": 6, "stretch": 60},
@@ -47,7 +47,7 @@ def test_an_update_can_be_recorded() -> None:
         {"heads": 1, **VARIANTS["singlehead+p"], "batch": 2},
     )
     assert six == five
-    assert longer == five + 10 * (7 + 5)
+    assert longer == five + 10 * (2 + 2)
     assert all(others)
 
 

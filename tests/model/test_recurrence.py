@@ -11,8 +11,4 @@ def test_gradient_is_that_of_the_values() -> None:
     torch.manual_seed(0)
     fed = torch.randn(6, 2, 3, 16, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(2, 4, 16, dtype=torch.float64, requires_grad=True)
-
-    def hidden(fed: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        return Recurrence.apply(fed.clone(), weight)  # which overwrites what it is fed
-
-    assert torch.autograd.gradcheck(hidden, (fed, weight))
+    assert torch.autograd.gradcheck(Recurrence.apply, (fed, weight))
