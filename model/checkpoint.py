@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,17 +170,30 @@ def load_progress(trainer: Trainer, folder: Path) -> None:
     trainer.safe = trainer.snapshot()
 
 
+def _scales(about: Mapping[str, Any]) -> np.ndarray:
+    """What a head's inputs and its output are scaled by."""
+    standard = [number for pair in about["standard"].values() for number in pair]
+    return np.round([about["rain_scale"], about["runoff_scale"], *standard], 6)
+
+
 def load_head(path: Path, head: HeadData, device: torch.device) -> tuple[DomST, Pack]:
     """A trained head, ready to simulate `head`'s record.
 
     Raises:
-        InputError: the checkpoint is of another watershed, window or set of forcings.
+        InputError: the checkpoint is of another watershed, window or set of forcings, or was
+            trained on another record.
     """
     weights, about = read(path)
     found = about["site_no"], tuple(about["channels"]), tuple(about["window"])
     expected = head.site_no, head.channels, head.inside.shape
     if found != expected:
         raise InputError(f"{path}: holds {found}: expected {expected}")
+    learned, given = (_scales(one) for one in (about, vars(head)))
+    if not np.allclose(learned, given, rtol=1e-5, atol=1e-6):
+        raise InputError(
+            f"{path}: trained on a record of {head.site_no} whose means and deviations were "
+            f"{learned.tolist()}: expected the same of the training years, not {given.tolist()}"
+        )
     settings = Settings.model_validate(about["settings"])
     pack = make_pack([head], settings.warmup, device)
     network = DomST(pack.sheds, len(head.channels) - 1, settings).to(device)

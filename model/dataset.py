@@ -82,13 +82,17 @@ class Split:
             raise InputError(f"nothing to train on before water year {validation[0]}: {span}")
         return cls(slice(0, end), np.isin(years, validation), np.isin(years, test))
 
+    def years(self, dates: pd.DatetimeIndex) -> dict[str, tuple[int, ...]]:
+        """The water years that are held out, ascending, by what for."""
+        years = np.asarray(dates.year + (dates.month >= 10))
+        held = {"validation": self.validation, "test": self.test}
+        return {name: tuple(np.unique(years[mask]).tolist()) for name, mask in held.items()}
+
     def describe(self, dates: pd.DatetimeIndex) -> str:
         """The split in words: dates of the training steps, water years of the others."""
         first, last = dates[self.train.start], dates[self.train.stop - 1]
-        years = np.asarray(dates.year + (dates.month >= 10))
         held = (
-            f"{name} WY {', '.join(map(str, np.unique(years[mask])))}"
-            for name, mask in (("validation", self.validation), ("test", self.test))
+            f"{name} WY {', '.join(map(str, years))}" for name, years in self.years(dates).items()
         )
         return f"train {first:%Y-%m-%d} to {last:%Y-%m-%d}, {', '.join(held)}"
 

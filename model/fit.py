@@ -23,7 +23,7 @@ from model import checkpoint
 from model.capture import Captured
 from model.dataset import HeadData
 from model.metrics import nse
-from model.network import DRY, DomST
+from model.network import DRY, DomST, Watersheds
 from model.pack import Pack, make_pack, make_sheds
 from model.settings import Settings
 
@@ -74,15 +74,15 @@ def head_seed(seed: int, site_no: str, update: int | None = None) -> int:
     return int.from_bytes(hashlib.sha256(of.encode()).digest()[:7], "big")
 
 
-def new_network(heads: Sequence[HeadData], settings: Settings) -> DomST:
-    """A pack's untrained network on the CPU: each head initialised alone, then stacked."""
+def new_network(heads: Sequence[HeadData], sheds: Watersheds, settings: Settings) -> DomST:
+    """The untrained network of some heads: each initialised alone, then stacked."""
     cpu, forcings = torch.device("cpu"), len(heads[0].channels) - 1
     states = []
     for head in heads:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(head_seed(settings.seed, head.site_no))
             states.append(DomST(make_sheds([head], cpu), forcings, settings).state_dict())
-    network = DomST(make_sheds(heads, cpu), forcings, settings)
+    network = DomST(sheds, forcings, settings)
     for name, parameter in network.named_parameters():
         checkpoint.stack(parameter, [state[name] for state in states])
     return network
@@ -127,13 +127,18 @@ def runoff_loss(simulated: Tensor, observed: Tensor, scale: Tensor, sqrt_weight:
 class Trainer:
     """The state of a pack in training, from which it can be saved and taken up again."""
 
-    def __init__(self, heads: Sequence[HeadData], settings: Settings, device: torch.device) -> None:
+    def __init__(
+        self,
+        heads: Sequence[HeadData],
+        settings: Settings,
+        device: torch.device,
+        pack: Pack | None = None,
+    ) -> None:
+        """Args: pack: of these heads, if there is one."""
         self.heads, self.settings = heads, settings
-        self.pack: Pack = make_pack(heads, settings.warmup, device)
+        self.pack = make_pack(heads, settings.warmup, device) if pack is None else pack
         self.length = min(settings.stretch, heads[0].split.train.stop)  # steps with loss
-        network = new_network(heads, settings)
-        self.network = DomST(self.pack.sheds, len(heads[0].channels) - 1, settings).to(device)
-        self.network.load_state_dict(network.state_dict())
+        self.network = new_network(heads, self.pack.sheds, settings).to(device)
         named = list(self.network.named_parameters())
         physical = [p for n, p in named if n.endswith(PHYSICAL)]
         learned = [p for n, p in named if not n.endswith(PHYSICAL)]
@@ -320,7 +325,8 @@ class Trainer:
     @torch.no_grad()
     def keep(self, rows: Sequence[int]) -> Trainer:
         """The training of some of the heads, where it stands."""
-        rest = Trainer([self.heads[row] for row in rows], self.settings, self.pack.runoff.device)
+        heads, device = [self.heads[row] for row in rows], self.pack.runoff.device
+        rest = Trainer(heads, self.settings, device, self.pack.keep(rows))
         rest.update = self.update
         state = self.tensors()
         for name, target in rest.tensors().items():

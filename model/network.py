@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,6 +69,17 @@ class Watersheds:
     step_seconds: float
     interval_end: list[float]
     lags: list[int]
+
+    def keep(self, rows: Sequence[int]) -> Watersheds:
+        """Some of the heads, padded as all of them were."""
+        changed: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                changed[field.name] = value[torch.tensor(list(rows), device=value.device)]
+            elif isinstance(value, list):
+                changed[field.name] = [value[row] for row in rows]
+        return replace(self, **changed)
 
     def patches(self) -> tuple[Tensor, Tensor]:
         """The patches of 4 x 4 cells that touch the watershed, row by row.

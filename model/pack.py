@@ -42,6 +42,14 @@ class Pack:
     runoff: torch.Tensor  # (H, S), NaN where missing and in the spin-up
     spinup: int
 
+    def keep(self, rows: Sequence[int]) -> Pack:
+        """Some of the heads, padded as all of them were."""
+        index = torch.tensor(list(rows), device=self.runoff.device)
+        series = {
+            name: getattr(self, name)[index] for name in ("water", "state", "basin", "runoff")
+        }
+        return Pack(sheds=self.sheds.keep(rows), **series, spinup=self.spinup)
+
     @property
     def past(self) -> torch.Tensor:
         """Runoff of the step before, (H, S), NaN where missing."""

@@ -49,11 +49,13 @@ class Recurrence(torch.autograd.Function):
         weight, hidden = ctx.saved_tensors
         cells, gates, back = ctx.cells, ctx.gates, weight.mT
         through = torch.zeros_like(cells[0])
+        arriving = gradient.clone(memory_format=torch.contiguous_format)
         found: list[Tensor] = []
         for t in range(len(gates) - 1, -1, -1):
-            arriving = torch.baddbmm(gradient[t], found[-1], back) if found else gradient[t]
+            if found:  # in place, as it would be copied first otherwise
+                arriving[t].baddbmm_(found[-1], back)
             ours, through = backward_cell(
-                arriving.flatten(0, 1), through, cells[t], cells[t + 1], gates[t]
+                arriving[t].flatten(0, 1), through, cells[t], cells[t + 1], gates[t]
             )
             found.append(ours.view(*hidden.shape[1:-1], -1))
         fed = torch.stack(found[::-1])

@@ -71,12 +71,14 @@ class Run:
         """Settings and store of the run that is here.
 
         Raises:
-            InputError: there is none, or it is of another version.
+            InputError: there is none, it is of another version, or it trained nothing.
         """
         path = self.folder / "run.yaml"
         if not path.exists():
             raise InputError(f"{path}: not found: expected a run to go on with")
         about = yaml.safe_load(path.read_text())
+        if self.predicts:
+            raise InputError(f"{path}: predictions of {about['heads']}: expected a run that trains")
         try:
             return Settings(**about["settings"]), about["store"]
         except (ValidationError, KeyError, TypeError) as error:
@@ -84,8 +86,20 @@ class Run:
                 f"{path}: {str(error).splitlines()[0]}: expected a run of this version"
             ) from error
 
-    def begin(self, settings: Settings, store: str, provenance: str) -> None:
+    @property
+    def predicts(self) -> bool:
+        """Whether what is here was made with the heads of another run."""
+        path = self.folder / "run.yaml"
+        return path.exists() and "heads" in yaml.safe_load(path.read_text())
+
+    def begin(
+        self, settings: Settings, store: str, provenance: str, heads: Path | None = None
+    ) -> None:
         """Write run.yaml if it is not there.
+
+        Args:
+            provenance: digest of the store's provenance.
+            heads: the run that trained the heads, if not this one.
 
         Raises:
             InputError: the directory holds a run with other settings or of another store.
@@ -96,6 +110,7 @@ class Run:
             "settings": settings.model_dump(mode="json"),
             "provenance": provenance,
             "store": str(store),
+            **({"heads": str(heads)} if heads else {}),
             "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
             "revision": git_revision(),
         }

@@ -121,6 +121,29 @@ def train_pack(
         torch.set_num_threads(threads)
 
 
+def predict_head(
+    store: str, site_no: str, row: int, settings: Settings, folder: str, trained: str
+) -> dict[str, Any]:
+    """Simulate, score and draw with a head that another run trained; arguments as of `train_pack`.
+
+    Args:
+        trained: the head's checkpoint.
+
+    Returns:
+        An entry of metrics.json, with `busy` and `worker` as of `train_pack`.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    try:
+        head, cpu = load(store, site_no, settings), torch.device("cpu")
+        fitted = Fitted.read(Path(trained), 0.0)
+        scores = finish_head(Run(Path(folder)), head, fitted, row, cpu, settings.history)
+        return scores | {"busy": time.monotonic() - began, "worker": get_worker().address}
+    finally:
+        torch.set_num_threads(threads)
+
+
 def simulate(head: HeadData, path: Path, device: torch.device) -> tuple[Any, dict[str, float]]:
     """Discharge [m3 s-1] (T,) of a trained head over its record, and what its block learned."""
     network, pack = checkpoint.load_head(path, head, device)

@@ -52,7 +52,7 @@ def train(
     """
     began = time.monotonic()
     survey = survey_store(store)
-    split = Split.by_water_year(survey.dates, settings.validation_years, settings.test_years)
+    split, settings = split_years(survey, settings)
     run.begin(settings, store, survey.digest)
     run.prepare_predictions(list(survey.pixels), survey.times, survey.title)
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
@@ -71,6 +71,18 @@ def train(
     write_report(run, metrics)
     run.finish(metrics)  # last: what has it is finished
     return metrics
+
+
+def split_years(survey: Survey, settings: Settings) -> tuple[Split, Settings]:
+    """The split of a store, and the settings with its water years, as run.yaml keeps them: the
+    record may grow.
+
+    Raises:
+        InputError: as `Split.by_water_year`.
+    """
+    split = Split.by_water_year(survey.dates, settings.validation_years, settings.test_years)
+    years = {f"{name}_years": found for name, found in split.years(survey.dates).items()}
+    return split, settings.model_copy(update=years)
 
 
 def place(survey: Survey, steps: int, gpus: int) -> list[list[str]]:
@@ -286,7 +298,7 @@ def main(
             where = str(place.resolve() if isinstance(place, Path) else place)
             folder = run or RUNS / (Path(where).parent.name if store is None else Path(where).stem)
         survey = survey_store(where)  # what is wrong with the input is told before workers start
-        Split.by_water_year(survey.dates, settings.validation_years, settings.test_years)
+        _, settings = split_years(survey, settings)
         target = Run(folder)
         target.require_same(settings, survey.digest)
         metrics = target.finished()

@@ -22,7 +22,7 @@ EXACT = Settings(hidden=16, warmup=60, stretch=120, batch=4, updates=30, precisi
 @pytest.fixture(autouse=True)
 def full_precision() -> Iterator[None]:
     """Convolutions in fp32 to the last bit that they have."""
-    with torch.backends.cudnn.flags(allow_tf32=False):
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield
 
 

@@ -29,7 +29,7 @@ Inputs = tuple[torch.Tensor, ...]
 def build(heads: list[HeadData], settings: Settings) -> tuple[DomST, Inputs]:
     """A network that has learned a little, in double precision, and the first 400 steps."""
     pack = make_pack(heads, settings.warmup, CPU)
-    network = new_network(heads, settings).double()
+    network = new_network(heads, pack.sheds, settings).double()
     if network.contribution is not None:
         torch.nn.init.normal_(network.contribution.state_weight, std=0.3)
     return network, tuple(x.double() for x in pack.inputs(400))
@@ -37,12 +37,12 @@ def build(heads: list[HeadData], settings: Settings) -> tuple[DomST, Inputs]:
 
 def test_a_head_alone_is_the_same_head_in_a_pack(make_head: Make, settings: Settings) -> None:
     heads = [make_head("01", 9, 4), make_head("02", 3, 11), make_head("03", 5, 5)]
-    together = new_network(heads, settings)
     pack = make_pack(heads, settings.warmup, CPU)
+    together = new_network(heads, pack.sheds, settings)
     runoff = together(*pack.inputs())
     for i, head in enumerate(heads):
-        alone = new_network([head], settings)
         own = make_pack([head], settings.warmup, CPU)
+        alone = new_network([head], own.sheds, settings)
         torch.testing.assert_close(alone(*own.inputs())[0], runoff[i], rtol=1e-4, atol=1e-5)
 
 
@@ -79,7 +79,9 @@ def test_bf16_products_change_runoff_and_gradients_little(
     monkeypatch.setattr(HeadLSTM, "forward", HeadLSTM.stepped)
 
     def run(precision: Precision) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        network = new_network(heads, Settings(hidden=16, warmup=60, precision=precision))
+        network = new_network(
+            heads, pack.sheds, Settings(hidden=16, warmup=60, precision=precision)
+        )
         runoff = network(*pack.inputs(300))
         runoff.square().mean().backward()
         gradients = [p.grad.flatten() for p in network.parameters() if p.grad is not None]

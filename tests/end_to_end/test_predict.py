@@ -1,0 +1,120 @@
+"""Trained heads on a record that has grown: what they say is what they said, and goes on."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+import yaml
+import zarr
+from rich.console import Console
+
+from model.run import Run
+from model.settings import Settings
+from model.train import train
+from pipeline.catalog import load_catalog
+from pipeline.cluster import make_client
+from pipeline.graph import run as run_pipeline
+from pipeline.sample import make_sample
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+QUICK = Settings(updates=20, evaluate_every=10, seed=3)
+
+
+def predict(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "model.predict", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=CHECKOUT, timeout=280, check=False
+    )
+
+
+def predictions(folder: Path) -> xr.Dataset:
+    return xr.open_zarr(folder / "predictions.zarr", consolidated=False).load()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """A store that ends 100 days early, heads that it trained, and the store once it has grown."""
+    folder = tmp_path_factory.mktemp("grown")
+    path = make_sample(folder / "world", tiny=True)
+    whole, period = yaml.safe_load(path.read_text()), load_catalog(path).period
+    end = (period.end - timedelta(days=100)).isoformat()
+    path.write_text(yaml.safe_dump({**whole, "period": {**whole["period"], "end": f"{end}Z"}}))
+    store, run = folder / "store.zarr", Run(folder / "run")
+    first = period.start.year + 1  # water year
+    years = {"validation_years": (first + 1,), "test_years": (first + 2,)}
+    with make_client(processes=True, workers=2) as client:
+        run_pipeline(load_catalog(path), store, client)
+        shutil.copytree(store, folder / "early.zarr")
+        train(str(store), run, QUICK.model_copy(update=years), client, Console(quiet=True))
+        path.write_text(yaml.safe_dump(whole))
+        run_pipeline(load_catalog(path), store, client)
+    return folder / "early.zarr", run.folder, store
+
+
+def test_a_grown_record_goes_on_where_it_was(world: tuple[Path, Path, Path]) -> None:
+    """Against the heads that the whole record trains, whose training years are the same."""
+    _, run, store = world
+    done = predict(run)
+    assert done.returncode == 0, done.stderr
+    before, after = predictions(run), predictions(run / "predicted")
+    assert after.sizes["time"] == before.sizes["time"] + 100
+    then = after["simulated"].sel(time=before["time"][:-1])  # the last has no discharge yet
+    np.testing.assert_allclose(then, before["simulated"][:, :-1], rtol=1e-6)
+    settings, _ = Run(run).recorded()
+    with make_client(processes=True, workers=2) as client:
+        again = Run(run.parent / "again")
+        metrics = train(str(store), again, settings, client, Console(quiet=True))
+    whole = predictions(again.folder)
+    xr.testing.assert_equal(whole, after)
+    found = Run(run / "predicted").finished()
+    assert found is not None
+    for one, other in zip(found["heads"], metrics["heads"], strict=True):
+        assert one["nse"] == other["nse"]
+        assert one["ridge_nse"] == other["ridge_nse"]
+    assert "report.html" in {path.name for path in (run / "predicted").iterdir()}
+
+
+def test_predictions_are_replaced_and_nothing_else_is(world: tuple[Path, Path, Path]) -> None:
+    early, run, _ = world
+    out = run.parent / "out"
+    for store in (early, early):
+        assert predict(run, "--store", store, "--out", out).returncode == 0
+    np.testing.assert_array_equal(predictions(out)["simulated"], predictions(run)["simulated"])
+    kept = sorted(path.name for path in run.parent.iterdir())
+    done = predict(run, "--out", early)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "not a prediction" in done.stderr
+    assert sorted(path.name for path in run.parent.iterdir()) == kept
+
+
+def test_bad_input_is_one_line(
+    world: tuple[Path, Path, Path], tiny_store: Path, tmp_path: Path
+) -> None:
+    _, run, store = world
+    settings, _ = Run(run).recorded()
+    (learned,) = settings.validation_years
+    other = tmp_path / "other.zarr"
+    shutil.copytree(store, other)
+    site = next(path for path in sorted((other / "watersheds").iterdir()) if path.is_dir())
+    kept = xr.open_zarr(store, group=f"watersheds/{site.name}", consolidated=False)["runoff"]
+    runoff = zarr.open_array(other, path=f"watersheds/{site.name}/runoff", mode="r+")
+    runoff[:] = 2 * kept.values
+    for arguments, message in (
+        ((tmp_path / "nowhere",), "run.yaml"),
+        ((run, "--store", tmp_path / "no.zarr"), "no.zarr"),
+        ((run, "--test-year", learned), str(learned)),
+        ((run, "--test-year", 2050), "2050"),
+        ((run, "--store", other), site.name),
+    ):
+        done = predict(*arguments, "--out", tmp_path / "out")
+        ours = [line for line in done.stderr.splitlines() if "distributed" not in line]
+        assert (done.returncode, len(ours)) == (2, 1), done.stderr
+        assert message in done.stderr
+        assert not (tmp_path / "out").exists()
