@@ -41,6 +41,10 @@ AREA_TOLERANCE = 1e-6  # relative, of the covered area from the polygon's
 MISSING_REPORT = 0.1  # share of missing values that deserves a look
 RATIO_REPORT, RATIO_REFUSE = 1.0, 2.0  # runoff over rain: of a year, and of the whole record
 RATIO_LEAST = M3_PER_FT3  # below it, runoff is within the rain even if m3/s were read as ft3/s
+# World records, rounded away: rain of an hour (Shangdi, 1975) and of a day (Foc-Foc, 1966) [mm],
+# and the lowest and highest temperature at the ground (Vostok, 1983; Furnace Creek, 1913).
+RAIN_RECORD = {"hour": 401.0, "day": 1825.0}
+RANGES = {"degree_Celsius": (-90.0, 60.0)}
 YEAR_SHARE = 0.9  # of a year's steps must have rain and runoff for the year to count
 
 
@@ -295,8 +299,12 @@ def _forcing(store: Contents, name: str) -> tuple[Check, dict[str, np.ndarray]]:
             if not np.array_equal(clip, value[:, rows, columns], equal_nan=True):
                 fails.append(f"{site}: {when}: clip differs from the region")
             means[site][block], covered[site][block] = _basin_mean(clip, weights[site])
-    if name == PRECIPITATION and low < 0:
-        fails.append(f"{low:g} mm: expected no negative precipitation")
+    least, most = _possible(store, name)
+    if low < least or high > most:
+        fails.append(
+            f"{low:.4g}..{high:.4g} {source.store_units}: expected {least:g}..{most:g}, the "
+            "world's records; is it a missing code that the catalog does not say?"
+        )
     missing = {site: 1 - float(share.mean()) for site, share in covered.items()}
     fails += [f"{s}: no value at all" for s, share in missing.items() if share > 1 - 1e-9]
     warns = [f"{s}: {share:.1%} missing" for s, share in missing.items() if share > MISSING_REPORT]
@@ -304,6 +312,13 @@ def _forcing(store: Contents, name: str) -> tuple[Check, dict[str, np.ndarray]]:
         f"{low:.4g}..{high:.4g} {source.store_units}, {max(missing.values()):.1%} missing at most"
     )
     return _verdict(name, fails, warns, passes), means
+
+
+def _possible(store: Contents, name: str) -> tuple[float, float]:
+    """What a forcing may be in a step, in the store's units."""
+    if name == PRECIPITATION:
+        return 0.0, RAIN_RECORD[store.catalog.period.step]
+    return RANGES.get(store.catalog.forcings[name].store_units, (-np.inf, np.inf))
 
 
 def _basin_mean(clip: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -36,6 +36,7 @@ DRIVER_KEYS = {  # keys of a raster source that mean something to some drivers a
     "place_by": {"netcdf", "zarr"},
     "select": {"grib"},
     "times": {"netcdf", "zarr", "grib"},
+    "bounds": {"netcdf", "zarr", "grib"},
 }
 
 
@@ -62,6 +63,9 @@ class RasterSource(Strict):
     time: TimeLabel = TimeLabel()
     times: Literal["name", "file"] | None = Field(
         default=None, description="where labels stand; in the name if that has a whole date"
+    )
+    bounds: Literal["ignore"] | None = Field(
+        default=None, description="where a file is wrong about when its rasters begin"
     )
     totals: Duration | None = Field(
         default=None, description="numbers are totals that begin anew this often from 00:00 UTC"

@@ -47,6 +47,7 @@ MODULES = {  # imported when needed: xarray takes longer than a small run's read
 LABELS_NEAR = timedelta(days=62)  # by which a file's own label may lie outside the period
 OF_THE_FILES = (  # keys that say how files are opened and which raster is whose
     "driver", "files", "inside", "group", "axes", "crs", "place_by", "step", "time", "times",
+    "bounds",
 )  # fmt: skip
 
 
@@ -184,6 +185,7 @@ def open_series(catalog: Catalog, names: Sequence[str]) -> RasterSeries:
         present=present,
     )
     _require_lengths(catalog, series)
+    _require_begin(catalog, series)
     _require_whole_stretches(catalog, series)
     for name, source, units in zip(names, sources, series.layout.units, strict=True):
         _require_units(catalog, series, name, units)
@@ -277,6 +279,22 @@ def _require_lengths(catalog: Catalog, series: RasterSeries) -> None:
                 f"{in_words(step)} (forcings.{series.names[0]}.step of {catalog.path}), or sums "
                 "since the start of a stretch of several (totals)"
             )
+
+
+def _require_begin(catalog: Catalog, series: RasterSeries) -> None:
+    """Where the first file says when its rasters begin, they begin where the catalog has them."""
+    first = int(series.present.argmax())
+    position = max(series.files.place(first)[1], 0)
+    source, begins = series.sources[0], series.layout.begins
+    if source.bounds == "ignore" or series.stretches or position >= len(begins):
+        return
+    said, expected = begins[position], series.intervals.times[first]
+    if abs(said - expected) > series.intervals.step / 100:
+        raise InputError(
+            f"{series.layout.path}: a raster from {said} by its own bounds: expected it from "
+            f"{expected}, as forcings.{series.names[0]}.time of {catalog.path} says (or bounds: "
+            "ignore)"
+        )
 
 
 def _require_whole_stretches(catalog: Catalog, series: RasterSeries) -> None:

@@ -38,6 +38,7 @@ NAMES = {
 }
 # What backends raise on files that are cut, damaged, or something else.
 UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, IndexError, AttributeError, TypeError)
+OFF_CENTRE = 0.1  # pixels by which the numbers of an axis may be off the middle of their bounds
 SINCE = re.compile(r"^\s*\w+\s+since\s", re.IGNORECASE)
 
 
@@ -126,6 +127,11 @@ def common_roles(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSo
                 f"{path}: {source.variable} lies on {other.y}, {other.x}, {sources[0].variable} "
                 f"on {roles[0].y}, {roles[0].x}: expected one grid in a file"
             )
+        if other.time != roles[0].time:
+            raise InputError(
+                f"{path}: {source.variable} has the times {other.time}, {sources[0].variable} "
+                f"{roles[0].time}: expected one, or that the catalog names them (axes.time)"
+            )
     return roles[0]
 
 
@@ -183,12 +189,31 @@ def _axis(path: Location, dataset: xr.Dataset, dimension: str, named: str | None
     if not chosen:
         return None
     variable = along[chosen[0]]
+    _require_centres(path, dataset, chosen[0], variable)
     return Axis(
         name=chosen[0],
         values=np.asarray(variable.values, np.float64),
         units=str(variable.attrs.get("units", "")),
         standard_name=str(variable.attrs.get("standard_name", "")),
     )
+
+
+def _require_centres(path: Location, dataset: xr.Dataset, name: str, variable: xr.Variable) -> None:
+    """The numbers along an axis are the middles of its bounds, if it has any.
+
+    Raises:
+        InputError: they are not; such as corners.
+    """
+    bounds = dataset.variables.get(str(variable.attrs.get("bounds", "")))
+    if bounds is None or bounds.shape != (variable.size, 2) or not variable.size:
+        return
+    edges = np.asarray(bounds.values, np.float64)
+    apart = np.abs(np.asarray(variable.values, np.float64) - edges.mean(1)).max()
+    if apart > OFF_CENTRE * np.abs(edges[:, 1] - edges[:, 0]).min():
+        raise InputError(
+            f"{path}: {name} starts with {variable.values[0]:g}, whose bounds are "
+            f"{edges[0, 0]:g} to {edges[0, 1]:g}: expected their middle"
+        )
 
 
 def _values(mesh: xr.Variable | None, roles: Roles) -> NDArray[np.float64] | None:

@@ -34,10 +34,11 @@ from pipeline.rasters.coordinates import (
 from pipeline.rasters.files import ONLY, Place
 from pipeline.rasters.layout import Layout, Location, column_parts, decode
 from pipeline.rasters.placement import place_pixels
-from pipeline.rasters.times import labels_of, lengths_of
+from pipeline.rasters.times import bounds_of, labels_of
 
 SAME_PLACE = 1e-3  # the files of one series agree to this share of a pixel
 FILLS = ("_FillValue", "missing_value")
+RANGES = ("valid_min", "valid_max", "valid_range")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +80,11 @@ def _dataset(path: Location, source: RasterSource) -> xr.Dataset:
     }
     try:
         if source.driver == "zarr":
-            whole = zarr.open_group(str(path), mode="r").metadata.consolidated_metadata
-            return xr.open_zarr(str(path), consolidated=whole is not None, **plain)
+            root = zarr.open_group(str(path), mode="r")
+            whole = root.metadata.consolidated_metadata is not None
+            dataset = xr.open_zarr(str(path), consolidated=whole, **plain)
+            _restore_fills(dataset, root, source.group)
+            return dataset
         if isinstance(path, Path):
             return xr.open_dataset(path, engine="netcdf4", cache=False, **plain)
         system, name = file_system(path)
@@ -92,6 +96,25 @@ def _dataset(path: Location, source: RasterSource) -> xr.Dataset:
         raise InputError(
             f"{path}: not readable ({reason_of(error)}): expected {kind}{group}"
         ) from error
+
+
+def _restore_fills(dataset: xr.Dataset, root: zarr.Group, group: str | None) -> None:
+    """Give variables the `_FillValue` that their attributes say.
+
+    In format 2 xarray puts the array's own `fill_value` over it, which is 0 where nobody chose one;
+    in format 3 it leaves out what is no attribute.
+    """
+    for name, variable in dataset.variables.items():
+        array = root[f"{group}/{name}" if group else str(name)]
+        if not isinstance(array, zarr.Array) or variable.dtype.kind not in "fiu":
+            continue
+        said, fill = array.attrs.get(FILLS[0]), array.fill_value
+        if said is None and fill is not None and fill != 0 and fill == fill:
+            variable.attrs[FILLS[0]] = fill
+        elif said is None:
+            variable.attrs.pop(FILLS[0], None)
+        elif array.metadata.zarr_format == 2:
+            variable.attrs[FILLS[0]] = said
 
 
 def read_layout(path: Location, sources: Sequence[RasterSource]) -> DatasetLayout:
@@ -111,6 +134,7 @@ def _layout(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSource]
     placement = place_pixels(path, coordinates_of(path, dataset, roles, sources[0]), sources[0])
     chunks = variable.encoding.get("preferred_chunks") or {}
     corners = corners_of(dataset, roles)
+    lengths, begins = bounds_of(dataset, roles)
     return DatasetLayout(
         path=path,
         shape=(variable.sizes[roles.y], variable.sizes[roles.x]),
@@ -122,7 +146,8 @@ def _layout(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSource]
             int(chunks.get(roles.x, variable.sizes[roles.x])),
         ),
         itemsize=variable.dtype.itemsize,
-        lengths=lengths_of(dataset, roles),
+        lengths=lengths,
+        begins=begins,
         corners=corners,
         pixel={
             name: float(abs(values.flat[-1] - values.flat[0]))
@@ -253,12 +278,13 @@ def _read_file(
             variable = dataset.variables[source.variable]
             try:
                 raw = _raw(path, variable, roles_of(path, dataset, source), positions, window)
+                raw, about = _as_meant(raw, variable.attrs)
+                scale, offset, codes = _packing(raw, about, source)
             except refusals(*UNREADABLE) as error:
                 raise InputError(
                     f"{path}: not readable ({reason_of(error)}): expected {source.variable}"
                 ) from error
-            outside = _outside(raw, variable.attrs)
-            raw, scale, offset, codes = _unpacked(raw, variable.attrs, source)
+            outside = _outside(raw, about)
             if raw.dtype == np.float32 and (scale, offset) == (1.0, 0.0):
                 out = raw = np.ascontiguousarray(raw)
             else:
@@ -301,21 +327,32 @@ def _raw(
     return raw.reshape(len(positions), *raw.shape[-2:])
 
 
-def _unpacked(
+def _as_meant(raw: NDArray[Any], attributes: dict[Any, Any]) -> tuple[NDArray[Any], dict[Any, Any]]:
+    """Packed numbers, and the attributes that speak of them, as unsigned where `_Unsigned`."""
+    if str(attributes.get("_Unsigned", "")).lower() != "true" or raw.dtype.kind != "i":
+        return raw, attributes
+    unsigned = np.dtype(f"u{raw.dtype.itemsize}")
+    if FILLS[0] not in attributes and raw.dtype.itemsize > 1:  # the fill of what is stored
+        attributes = {**attributes, FILLS[0]: default_fillvals[raw.dtype.str[1:]]}
+    changed = {
+        key: np.asarray(_numbers(attributes[key])).astype(raw.dtype).view(unsigned)
+        for key in (*FILLS, *RANGES)
+        if key in attributes
+    }
+    return raw.view(unsigned), attributes | changed
+
+
+def _packing(
     raw: NDArray[Any], attributes: dict[Any, Any], source: RasterSource
-) -> tuple[NDArray[Any], float, float, list[float]]:
-    """Packed numbers with their scale and offset, and the codes that mean missing, after CF."""
+) -> tuple[float, float, list[float]]:
+    """Scale and offset of packed numbers, and the codes that mean missing, after CF."""
     codes = [code for key in FILLS for code in _numbers(attributes.get(key))]
-    if source.driver == "netcdf" and "_FillValue" not in attributes and raw.dtype.itemsize > 1:
-        codes.append(np.asarray(default_fillvals[raw.dtype.str[1:]], raw.dtype)[()])
-    if str(attributes.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i":
-        unsigned = np.dtype(f"u{raw.dtype.itemsize}")
-        codes = [np.asarray(code).astype(raw.dtype).view(unsigned)[()] for code in codes]
-        raw = raw.view(unsigned)
+    if source.driver == "netcdf" and FILLS[0] not in attributes and raw.dtype.itemsize > 1:
+        codes += [fill for fill in [default_fillvals.get(raw.dtype.str[1:])] if fill is not None]
     scale, offset = (
         float(attributes.get(key, plain)) for key, plain in (("scale_factor", 1), ("add_offset", 0))
     )
-    return raw, scale, offset, [*(float(code) for code in codes), *source.missing]
+    return scale, offset, [*(float(code) for code in codes), *source.missing]
 
 
 def _numbers(value: Any) -> list[Any]:
@@ -334,9 +371,7 @@ def _numbers(value: Any) -> list[Any]:
 def _outside(raw: NDArray[Any], attributes: dict[Any, Any]) -> NDArray[np.bool_] | None:
     """Where numbers lie outside of the range that the file calls valid, if it gives one for them as
     they are packed."""
-    lowest = _numbers(attributes.get("valid_min"))
-    highest = _numbers(attributes.get("valid_max"))
-    both = _numbers(attributes.get("valid_range"))
+    lowest, highest, both = (_numbers(attributes.get(key)) for key in RANGES)
     if len(both) == 2:
         lowest, highest = both[:1], both[1:]
     outside = None

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, Any, cast
@@ -20,7 +20,7 @@ import rasterio
 from numpy.typing import NDArray
 from pyproj import CRS as ProjCRS
 from rasterio.crs import CRS
-from rasterio.enums import Interleaving, MaskFlags
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.session import DummySession
@@ -51,6 +51,7 @@ KINDS = {  # GDAL's driver, where it is known, and what was expected
     "gdal": (None, "a raster that GDAL reads"),
 }
 UNEVEN = ("netCDF", "HDF5", "HDF5Image", "Zarr")  # of drivers that others here read better
+HUGE = 1e37  # what is beyond it on either side means missing where a nodata value is
 SAME_PLACE = 1e-3  # corners of the rasters of one series agree to this share of a pixel
 
 
@@ -63,13 +64,11 @@ class GdalLayout(Layout):
         transform: x of the first edge, width of a column, y of the first edge, height of a row, in
             units of the CRS; width and height are negative where the axis descends.
         bands: number of bands.
-        masked: whether they have a mask or alpha band.
     """
 
     crs: CRS | None
     transform: tuple[float, float, float, float]
     bands: int
-    masked: bool
 
 
 def environment(source: RasterSource) -> rasterio.Env:
@@ -176,6 +175,7 @@ def layout_of(
     source: RasterSource,
     units: tuple[str, ...],
     lengths: tuple[timedelta, ...] = (),
+    begins: tuple[datetime, ...] = (),
 ) -> GdalLayout:
     """The layout of an opened raster.
 
@@ -195,8 +195,8 @@ def layout_of(
         crs=file.crs,
         transform=transform,
         bands=file.count,
-        masked=not whole and any(MaskFlags.per_dataset in one for one in file.mask_flag_enums),
         lengths=lengths,
+        begins=begins,
     )
 
 
@@ -316,8 +316,9 @@ def read_block(
                 raw = read_bands(file, bands, windows)
                 for out, values, source in zip(block[:, step], raw, sources, strict=True):
                     write_band(out, values, file, source.band, source)
-                    if layout.masked:
-                        out[_mask(file, source.band, windows) == 0] = np.nan
+                    mask = _mask(file, source.band, windows)
+                    if mask is not None:
+                        out[mask == 0] = np.nan
     return block
 
 
@@ -336,9 +337,24 @@ def read_bands(file: DatasetReader, bands: list[int], windows: list[Window]) -> 
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=2)
 
 
-def _mask(file: DatasetReader, band: int, windows: list[Window]) -> NDArray[np.uint8]:
-    """What the file's own mask or alpha band says of a band, 0 where missing: (rows, columns)."""
-    return np.concatenate([file.read_masks(band, window=piece) for piece in windows], axis=1)
+def _mask(file: DatasetReader, band: int, windows: list[Window]) -> NDArray[Any] | None:
+    """What the file's own mask or alpha band says of a band, 0 where missing: (rows, columns).
+
+    GDAL does not count an alpha band of floats as a mask.
+    """
+    alpha = file.colorinterp.index(ColorInterp.alpha) + 1 if has_alpha(file) else None
+    if MaskFlags.per_dataset in file.mask_flag_enums[band - 1]:
+        pieces = [file.read_masks(band, window=piece) for piece in windows]
+    elif alpha not in (None, band):
+        pieces = [file.read(alpha, window=piece) for piece in windows]
+    else:
+        return None
+    return np.concatenate(pieces, axis=1)
+
+
+def has_alpha(file: DatasetReader) -> bool:
+    """Whether one of several bands says which pixels count."""
+    return file.count > 1 and ColorInterp.alpha in file.colorinterp
 
 
 def write_band(
@@ -352,3 +368,5 @@ def write_band(
     nodata = file.nodatavals[band - 1]
     codes = source.missing if nodata is None else [nodata, *source.missing]
     decode(out, raw, file.scales[band - 1], file.offsets[band - 1], codes)
+    if nodata is not None and abs(nodata) > HUGE:  # the lowest number there is, often rounded
+        out[np.abs(raw) > HUGE] = np.nan

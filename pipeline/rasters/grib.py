@@ -86,12 +86,17 @@ def read_layout(path: Location, sources: Sequence[RasterSource]) -> GdalLayout:
         InputError: the file is not readable or holds none of a source's messages.
     """
     with environment(sources[0]), opened(path, sources[0]) as file:
-        _, bands = _labels(path, file, sources)
+        labels, bands = _labels(path, file, sources)
         tags = [file.tags(next(iter(found.values()))) for found in bands]
         units = tuple(about.get("GRIB_UNIT", "").strip("[]-") for about in tags)
         numbers = [number for found in bands for number in found.values()]
         lengths = {length for number in numbers if (length := _length(file.tags(number)))}
-        return layout_of(path, file, sources[0], units, tuple(sorted(lengths)))
+        each = [_length(file.tags(bands[0][label])) for label in labels]
+        begins = [
+            label - length for label, length in zip(labels, each, strict=True) if length is not None
+        ]
+        whole = tuple(begins) if len(begins) == len(labels) else ()
+        return layout_of(path, file, sources[0], units, tuple(sorted(lengths)), whole)
 
 
 def read_times(path: Location, sources: Sequence[RasterSource]) -> list[datetime]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
@@ -90,6 +90,7 @@ class Layout:
         itemsize: bytes of a pixel in the file, of all bands that come with it.
         lengths: of time that the file says its rasters stand for, each once; none where it says
             nothing.
+        begins: when the file says that its rasters begin, naive UTC, by position; likewise.
     """
 
     path: Location
@@ -99,6 +100,7 @@ class Layout:
     chunk: tuple[int, int, int]
     itemsize: int
     lengths: tuple[timedelta, ...] = field(default=(), kw_only=True)
+    begins: tuple[datetime, ...] = field(default=(), kw_only=True)
 
     def weights(self, grid: Grid) -> Weights:
         """The pixels' shares in the cells of `grid`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,8 @@ from pipeline.errors import InputError, refusals
 from pipeline.raster_source import RasterSource
 from pipeline.rasters.coordinates import SINCE, UNREADABLE, Roles, reason_of
 from pipeline.rasters.layout import Location
+
+REFERENCE = "forecast_reference_time"
 
 
 def labels_of(
@@ -29,6 +32,9 @@ def labels_of(
     units = str(variable.attrs.get("units", ""))
     if variable.dtype.kind in "fiu" and not SINCE.match(units):
         raise InputError(f"{path}: {name} in {units!r}: expected times after CF, as 'hours since'")
+    zone = re.search(r"\d\s*([A-Za-z]+)\s*$", units)
+    if zone and zone[1].upper() not in ("Z", "UTC", "GMT"):
+        raise InputError(f"{path}: {name} in {units!r}: expected UTC, or an offset from it")
     try:
         values = np.atleast_1d(xr.decode_cf(xr.Dataset({name: variable}))[name].values)
     except refusals(*UNREADABLE) as error:
@@ -38,23 +44,29 @@ def labels_of(
     return _datetimes(path, name, values)
 
 
-def lengths_of(dataset: xr.Dataset, roles: Roles) -> tuple[timedelta, ...]:
-    """Lengths of the rasters' intervals by the bounds of the file's time axis, each once; none
-    where it has none that are understood."""
+def bounds_of(
+    dataset: xr.Dataset, roles: Roles
+) -> tuple[tuple[timedelta, ...], tuple[datetime, ...]]:
+    """Of the rasters' intervals by the bounds of the file's time axis: lengths, each once, and
+    starts, naive UTC, in the file's order; none where it has none that are understood."""
     time = dataset.variables.get(roles.time) if roles.time else None
     bounds = str(time.attrs.get("bounds", "")) if time is not None else ""
     if time is None or bounds not in dataset.variables:
-        return ()
+        return (), ()
     variable = dataset.variables[bounds]
     if variable.shape != (time.size, 2):
-        return ()
+        return (), ()
     both = xr.Dataset({str(roles.time): time, bounds: variable})
     try:
         values = xr.decode_cf(both, decode_coords=False)[bounds].values
         lengths = pd.to_timedelta(np.ravel(values[:, 1] - values[:, 0])).round("min")
+        begins = pd.DatetimeIndex(values[:, 0]).round("s")
     except refusals(*UNREADABLE):
-        return ()
-    return tuple(length.to_pytimedelta() for length in lengths.unique() if length > timedelta(0))
+        return (), ()
+    if begins.hasnans or not (lengths > timedelta(0)).any():
+        return (), ()
+    found = [length.to_pytimedelta() for length in lengths.unique() if length > timedelta(0)]
+    return tuple(found), tuple(begin.to_pydatetime() for begin in begins)
 
 
 def _datetimes(path: Location, name: str, values: NDArray[Any]) -> list[datetime]:
@@ -73,14 +85,17 @@ def _datetimes(path: Location, name: str, values: NDArray[Any]) -> list[datetime
 
 
 def _time_name(path: Location, dataset: xr.Dataset, roles: Roles, source: RasterSource) -> str:
-    """Name of the variable that holds the times."""
-    if roles.time in dataset.variables:
+    """Name of the variable that holds the times at which rasters are valid, not those at which
+    forecasts began."""
+    said = dataset.variables[roles.time].attrs if roles.time in dataset.variables else {}
+    if roles.time in dataset.variables and said.get("standard_name") != REFERENCE:
         return str(roles.time)
     found = [
         str(name)
         for name, variable in dataset.variables.items()
         if SINCE.match(str(variable.attrs.get("units", "")))
         and variable.dims == ((roles.time,) if roles.time else ())
+        and variable.attrs.get("standard_name") != REFERENCE
     ]
     if len(found) != 1:
         raise InputError(

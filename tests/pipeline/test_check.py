@@ -81,6 +81,7 @@ FAULTS = [
     ("precipitation", put(f"{SITE}/precipitation", (5, 1, 1), 7.0)),
     ("precipitation", put("region/precipitation", (5, 0, 0), np.nan)),
     ("precipitation", put("region/precipitation", (5, 0, 0), -1.0)),
+    ("precipitation", put("region/precipitation", (5, 0, 0), 3276.7)),
     ("precipitation", remove("region/precipitation/c/2")),
     ("precipitation", remove("region/valid_fraction/c/2")),
     ("conservation", nudge_everywhere),
