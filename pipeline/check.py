@@ -44,7 +44,7 @@ RATIO_LEAST = M3_PER_FT3  # below it, runoff is within the rain even if m3/s wer
 # World records, rounded away: rain of an hour (Shangdi, 1975) and of a day (Foc-Foc, 1966) [mm],
 # and the lowest and highest temperature at the ground (Vostok, 1983; Furnace Creek, 1913).
 RAIN_RECORD = {"hour": 401.0, "day": 1825.0}
-RANGES = {"degree_Celsius": (-90.0, 60.0)}
+RANGES = {"degC": (-90.0, 60.0)}
 YEAR_SHARE = 0.9  # of a year's steps must have rain and runoff for the year to count
 
 

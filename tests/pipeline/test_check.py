@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,3 +165,14 @@ def test_damaged_marks(stored: World):
         assert result.exit_code == 2
         assert "progress" in result.stderr
         assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_temperature_that_is_none_fails(tiny_store: Path, tmp_path: Path):
+    """A missing code among the pixels of a mean passes for no other reason."""
+    store = tmp_path / "store.zarr"
+    shutil.copytree(tiny_store, store)
+    zarr.open_array(store, path="region/temperature", mode="r+")[5, 0, 0] = -6398.0
+    (check,) = (check for check in check_store(store) if check.name == "temperature")
+    assert check.status == "FAIL"
+    assert "-6398" in check.detail
+    assert "missing code" in check.detail
