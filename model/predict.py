@@ -104,7 +104,11 @@ def predict(choice: Choice, folder: Path, client: Client) -> dict[str, Any]:
             )
             for row, (site, path) in enumerate(choice.heads.items())
         ]
-        scores = client.gather(futures)
+        scores = []
+        for found in client.gather(futures):
+            if isinstance(found, str):
+                raise InputError(found)
+            scores.append(found)
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
         metrics = summary(survey, settings, scores, 0, workers, time.monotonic() - began)
         metrics["split"] = choice.split.describe(survey.dates)

@@ -23,6 +23,7 @@ from model.network import DomST
 from model.run import Run, write_text
 from model.settings import Settings
 from model.trunk import fit_trunk, load_trunk
+from pipeline.errors import InputError
 from pipeline.units import discharge_of
 
 
@@ -123,14 +124,15 @@ def train_pack(
 
 def predict_head(
     store: str, site_no: str, row: int, settings: Settings, folder: str, trained: str
-) -> dict[str, Any]:
+) -> dict[str, Any] | str:
     """Simulate, score and draw with a head that another run trained; arguments as of `train_pack`.
 
     Args:
         trained: the head's checkpoint.
 
     Returns:
-        An entry of metrics.json, with `busy` and `worker` as of `train_pack`.
+        An entry of metrics.json, with `busy` and `worker` as of `train_pack`; or what is wrong
+        with the head or the watershed, in a line.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -140,6 +142,8 @@ def predict_head(
         fitted = Fitted.read(Path(trained), 0.0)
         scores = finish_head(Run(Path(folder)), head, fitted, row, cpu, settings.history)
         return scores | {"busy": time.monotonic() - began, "worker": get_worker().address}
+    except InputError as error:  # which Dask would print with its traceback
+        return str(error)
     finally:
         torch.set_num_threads(threads)
 

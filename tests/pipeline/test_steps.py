@@ -192,14 +192,14 @@ def test_partial_steps_follow_the_rule(world: World, hours: float, step: str):
 
 def test_the_day_begins_where_the_period_does(world: World):
     """Hours from 06:00 UTC on, labelled by their ends."""
-    rain = np.arange(DAYS * 24, dtype=np.float64)[:, None, None] * np.ones((1, 12, 12))
+    rain = np.arange(DAYS * 24, dtype=np.float64)[:, None, None] * np.full((1, 12, 12), 0.1)
     source = {"variable": "rain", "units": "mm", "step": "1h", "time": {"label": "end"}}
     describe(world, dataset(1, rain=(rain, "mm")), precipitation=source)
     period = {"step": "day", "start": "2020-01-02T06:00:00Z", "end": "2020-01-05T06:00:00Z"}
     world.edit(period=period)
     region = region_of(world)
     # the hour from 06:00 is labelled 07:00, which is number 31 of those from the first's 00:00
-    expected = [sum(range(31 + 24 * day, 31 + 24 * (day + 1))) for day in range(3)]
+    expected = [sum(range(31 + 24 * day, 31 + 24 * (day + 1))) / 10 for day in range(3)]
     np.testing.assert_allclose(region.precipitation[:, 2, 2], expected)
 
 
