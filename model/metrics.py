@@ -14,6 +14,7 @@ fraction line) is NaN, never an exception and never infinite.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -73,6 +74,12 @@ def kge(simulated: npt.ArrayLike, observed: npt.ArrayLike) -> KlingGupta:
     beta = _ratio(sim.mean(), obs.mean())
     value = 1.0 - math.hypot(r - 1, alpha - 1, beta - 1)
     return KlingGupta(value, r, alpha, beta)
+
+
+def median_known(values: Sequence[float]) -> float:
+    """Median of the values that are not NaN; NaN without any."""
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.median(known)) if known else NAN
 
 
 def pbias(simulated: npt.ArrayLike, observed: npt.ArrayLike) -> float:

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from model.figures import label
+from model.metrics import median_known
 from model.run import Run, write_text
 from model.screen import FLOORS
 
@@ -105,21 +106,26 @@ def page(metrics: dict[str, Any]) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(metrics["title"])}</title><style>{STYLE}</style></head><body>
 <h1>{escape(metrics["title"])}</h1>
-<p class="facts">Dom-ST, {escape(metrics["variant"])}, {len(heads)} heads;
+<p class="facts">Dom-ST, {escape(metrics["variant"])}, {count(len(heads), "head")};
 {escape(metrics["split"])};
-{seconds["total"]:.0f} s on {metrics["cluster"]["workers"]} workers
+{seconds["total"]:.0f} s on {count(metrics["cluster"]["workers"], "worker")}
 (busiest {seconds["busy_max"]:.0f} s, mean {seconds["busy_mean"]:.0f} s)</p>{note}
 <h2>Skill</h2>
 <p><img src="skill.png" alt="NSE of every head and of the floors"></p>
 <p>Persistence repeats the discharge of the step before, climatology the usual discharge of the
 day of the year; ridge is a regression on lagged rain and its products with wetness and season.
-{sees} past discharge. Snow that lies and melts counts in {snow} of {len(heads)} watersheds.
-Shaded rows lose to climatology or ridge.</p>
+{sees} past discharge. Snow that lies and melts counts in {snow} of
+{count(len(heads), "watershed")}. Shaded rows lose to climatology or ridge.</p>
 <div class="wide">{table(heads)}</div>
 <h2>Hydrographs of the test years</h2>
 {gallery}
 </body></html>
 """
+
+
+def count(number: int, thing: str) -> str:
+    """`1 head`, `2 heads`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def table(heads: Sequence[dict[str, Any]]) -> str:
@@ -132,7 +138,7 @@ def table(heads: Sequence[dict[str, Any]]) -> str:
         cells = "".join(f"<td>{COLUMNS[key][1].format(head[key])}</td>" for key in keys)
         name = escape(label(head["name"], head["site_no"]))
         rows.append(f"<tr{' class=loses' if loses else ''}><td>{name}</td>{cells}</tr>")
-    median = {key: float(np.nanmedian([head[key] for head in heads])) for key in keys}
+    median = {key: median_known([head[key] for head in heads]) for key in keys}
     cells = "".join(f"<td>{COLUMNS[key][1].format(median[key])}</td>" for key in keys)
     rows.append(f"<tr class=median><td>median</td>{cells}</tr>")
     return f"<table><tr><th>watershed</th>{names}</tr>{''.join(rows)}</table>"

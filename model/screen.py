@@ -6,12 +6,13 @@ from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+
+from model.metrics import median_known
 
 SHORT = {"persistence": "persist.", "climatology": "climat.", "ridge": "ridge"}
 FLOORS = tuple(SHORT)
@@ -90,7 +91,7 @@ def skill_table(metrics: dict[str, Any]) -> Table:
             head["site_no"], str(head["cells"]), *cells, style="yellow" if loses else None
         )
     medians = [
-        f"{np.nanmedian([h[k] for h in heads]):.{n}f}" for k, n in zip(keys, digits, strict=True)
+        f"{median_known([h[k] for h in heads]):.{n}f}" for k, n in zip(keys, digits, strict=True)
     ]
     table.add_section()
     table.add_row("median", "", *medians, style="bold")

@@ -12,12 +12,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from distributed import Client, as_completed
 from rich.console import Console
 
 from model.dataset import Split, Survey, survey_store
+from model.metrics import median_known
 from model.placement import CostModel, pack_heads
 from model.report import write_report
 from model.run import Run
@@ -183,7 +183,7 @@ def summary(
             "busy_mean": sum(busy.values()) / workers,
         },
         "heads": scores,
-        "median_nse": float(np.nanmedian([score["nse"] for score in scores])) if scores else None,
+        "median_nse": median_known([score["nse"] for score in scores]) if scores else None,
     }
 
 

@@ -118,3 +118,22 @@ def test_bad_input_is_one_line(
         assert (done.returncode, len(ours)) == (2, 1), done.stderr
         assert message in done.stderr
         assert not (tmp_path / "out").exists()
+
+
+def test_years_without_discharge_are_predicted_all_the_same(
+    world: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    """As the coming ones: there is nothing to score."""
+    _, run, store = world
+    coming = tmp_path / "coming.zarr"
+    shutil.copytree(store, coming)
+    for site in ("99000001", "99000002", "99000003", "99000004"):
+        for name in ("discharge", "runoff"):
+            array = zarr.open_array(coming, path=f"watersheds/{site}/{name}", mode="r+")
+            array[-365:] = np.nan
+    done = predict(run, "--store", coming, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    found = predictions(tmp_path / "out").isel(time=slice(-365, -1))
+    assert found["simulated"].notnull().all()
+    assert found["observed"].isnull().all()
