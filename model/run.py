@@ -2,7 +2,7 @@
 
 run.yaml            resolved settings, versions, git revision, the store's provenance
 metrics.jsonl       one line a head and validation
-metrics.json        the final scores
+metrics.json        the final scores; null where there is none
 checkpoints/        <site_no>.safetensors
 predictions.zarr    discharge, observed and simulated, of every head
 hydrographs/        <site_no>.png
@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import logging
+import math
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -174,20 +175,38 @@ class Run:
     def append(self, line: dict[str, Any]) -> None:
         """One line of metrics.jsonl."""
         with (self.folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(as_json(line) + "\n")
 
     def score_path(self, site_no: str) -> Path:
         """A finished head's scores, kept so that a resumed run does not do it again."""
         return self.checkpoints / f"{site_no}.json"
 
     def finished(self) -> dict[str, Any] | None:
-        """What metrics.json holds, if the run has come to its end."""
+        """What metrics.json holds, if the run has come to its end; null is NaN."""
         path = self.folder / "metrics.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        if not path.exists():
+            return None
+        metrics: dict[str, Any] = json.loads(path.read_text())
+        for head in metrics["heads"]:
+            head |= {name: math.nan for name, value in head.items() if value is None}
+        return metrics
 
     def finish(self, metrics: dict[str, Any]) -> None:
         """Write metrics.json."""
-        write_text(self.folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+        write_text(self.folder / "metrics.json", as_json(metrics, indent=2) + "\n")
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """JSON, which has no NaN: null stands for it."""
+
+    def known(one: Any) -> Any:
+        if isinstance(one, dict):
+            return {name: known(part) for name, part in one.items()}
+        if isinstance(one, list):
+            return [known(part) for part in one]
+        return None if isinstance(one, float) and not math.isfinite(one) else one
+
+    return json.dumps(known(value), indent=indent, allow_nan=False)
 
 
 def write_text(path: Path, text: str) -> None:

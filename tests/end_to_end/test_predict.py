@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
 import xarray as xr
 import yaml
 import zarr
 from rich.console import Console
+from typer.testing import CliRunner
 
+from model.predict import main
 from model.run import Run
 from model.settings import Settings
 from model.train import train
@@ -23,15 +26,13 @@ from pipeline.cluster import make_client
 from pipeline.graph import run as run_pipeline
 from pipeline.sample import make_sample
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 QUICK = Settings(updates=20, evaluate_every=10, seed=3)
 
 
-def predict(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "model.predict", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=CHECKOUT, timeout=280, check=False
-    )
+def predict(*arguments: object) -> Any:
+    app = typer.Typer()
+    app.command()(main)
+    return CliRunner().invoke(app, [*map(str, arguments)])
 
 
 def predictions(folder: Path) -> xr.Dataset:
@@ -62,7 +63,7 @@ def test_a_grown_record_goes_on_where_it_was(world: tuple[Path, Path, Path]) -> 
     """Against the heads that the whole record trains, whose training years are the same."""
     _, run, store = world
     done = predict(run)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     before, after = predictions(run), predictions(run / "predicted")
     assert after.sizes["time"] == before.sizes["time"] + 100
     then = after["simulated"].sel(time=before["time"][:-1])  # the last has no discharge yet
@@ -85,11 +86,11 @@ def test_predictions_are_replaced_and_nothing_else_is(world: tuple[Path, Path, P
     early, run, _ = world
     out = run.parent / "out"
     for store in (early, early):
-        assert predict(run, "--store", store, "--out", out).returncode == 0
+        assert predict(run, "--store", store, "--out", out).exit_code == 0
     np.testing.assert_array_equal(predictions(out)["simulated"], predictions(run)["simulated"])
     kept = sorted(path.name for path in run.parent.iterdir())
     done = predict(run, "--out", early)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert "not a prediction" in done.stderr
     assert sorted(path.name for path in run.parent.iterdir()) == kept
 
@@ -115,7 +116,7 @@ def test_bad_input_is_one_line(
     ):
         done = predict(*arguments, "--out", tmp_path / "out")
         ours = [line for line in done.stderr.splitlines() if not line.startswith("watershed")]
-        assert (done.returncode, len(ours)) == (2, 1), done.stderr
+        assert (done.exit_code, len(ours)) == (2, 1), done.stderr
         assert message in done.stderr
         assert not (tmp_path / "out").exists()
 
@@ -132,8 +133,14 @@ def test_years_without_discharge_are_predicted_all_the_same(
             array = zarr.open_array(coming, path=f"watersheds/{site}/{name}", mode="r+")
             array[-365:] = np.nan
     done = predict(run, "--store", coming, "--out", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert "Warning" not in done.stderr
+    text = (tmp_path / "out/metrics.json").read_text()
+    assert "NaN" not in text  # which is no JSON
+    assert {head["nse"] for head in json.loads(text)["heads"]} == {None}
+    metrics = Run(tmp_path / "out").finished()
+    assert metrics is not None
+    assert all(np.isnan(head["nse"]) for head in metrics["heads"])
     found = predictions(tmp_path / "out").isel(time=slice(-365, -1))
     assert found["simulated"].notnull().all()
     assert found["observed"].isnull().all()
