@@ -236,10 +236,11 @@ class Catalog(Strict):
     def _degrees(self) -> Self:
         if self.bounds is not None:
             west, south, east, north = self.bounds
-            if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+            turned = -180 <= west < east <= 360 and (east <= 180 or west >= 0)
+            if not (turned and -90 <= south < north <= 90):
                 raise ValueError(
-                    f"bounds {self.bounds}: expected west < east within -180..180 and south < "
-                    "north within -90..90"
+                    f"bounds {self.bounds}: expected west < east within -180..180, or 0..360, and "
+                    "south < north within -90..90"
                 )
         return self
 

@@ -227,12 +227,14 @@ def _numbered(flow: pyflwdir.FlwdirRaster) -> tuple[np.ndarray, np.ndarray]:
 def _degrees(
     crs: CRS, transform: Affine, rows: np.ndarray, columns: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Longitudes and latitudes (rows, columns) of fractional pixel positions."""
+    """Longitudes and latitudes (rows, columns) of fractional pixel positions, without a jump at the
+    antimeridian."""
     column, row = np.meshgrid(columns, rows)
     x = transform.a * column + transform.b * row + transform.c
     y = transform.d * column + transform.e * row + transform.f
     lon, lat = Transformer.from_crs(crs, 4326, always_xy=True).transform(x, y)
-    return lon, lat
+    around = np.nanmin(np.abs(lon)) > 90 and np.nanmin(lon) < 0 < np.nanmax(lon)
+    return np.where(lon < 0, lon + 360, lon) if around else lon, lat
 
 
 def _areas(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:

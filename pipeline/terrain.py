@@ -84,7 +84,8 @@ def traced_paths(
     polygon drains more, and agrees less. The outlet's own pixel counts half a pixel's side.
     """
     window, inside, near = _masks(field, watershed, snap)
-    lon, lat, area = (values[window][inside] for values in (field.lon, field.lat, field.area))
+    turned = _on_turn(field.lon[window], sum(grid.bounds[::2]) / 2)
+    lon, lat, area = (values[inside] for values in (turned, field.lat[window], field.area[window]))
     position, length = (values[window][inside] for values in (field.position, field.length))
     upstream_area, start, last = (
         values[window][near] for values in (field.upstream_area, field.position, field.last)
@@ -102,7 +103,7 @@ def traced_paths(
     used = (position >= start[best]) & (position < last[best])
     assert used.any(), "the best agreement is above 0, so a pixel inside drains to the outlet"
     half_pixel = 0.5 * np.sqrt(field.area[window][outlet])
-    end = float(field.lon[window][outlet]), float(field.lat[window][outlet])
+    end = float(turned[outlet]), float(field.lat[window][outlet])
     lon, lat, weight = lon[used], lat[used], area[used]
     length = np.maximum(length[used] - field.length[window][outlet], half_pixel)
     height = field.elevation[window][inside][used] - field.elevation[window][outlet]
@@ -146,6 +147,11 @@ def straight_paths(watershed: Watershed, grid: Grid, coverage: np.ndarray) -> Fl
     return FlowPath(distance, end, None, None, "great-circle")
 
 
+def _on_turn(lon: np.ndarray, middle: float) -> np.ndarray:
+    """Longitudes within 180 degrees of a middle one."""
+    return np.asarray(lon - 360 * np.round((lon - middle) / 360))
+
+
 def _distance(lon: np.ndarray, lat: np.ndarray, end: tuple[float, float]) -> np.ndarray:
     """Geodesic distances [m] from points to `end`."""
     ones = np.ones_like(lon)
@@ -169,8 +175,10 @@ def _masks(
     west, south, east, north = watershed.polygon.bounds
     bounds = field.bounds
     inside = np.zeros(0, dtype=bool)
+    middle, half = (bounds[0] + bounds[2]) / 2, (bounds[2] - bounds[0]) / 2
+    apart = abs(_on_turn(np.array((west + east) / 2), middle) - middle) - (east - west) / 2
     # far from its home a projection may have no finite coordinates
-    if west <= bounds[2] and east >= bounds[0] and south <= bounds[3] and north >= bounds[1]:
+    if apart <= half and south <= bounds[3] and north >= bounds[1]:
         polygon = shapely.transform(
             watershed.polygon, field.from_degrees.transform, interleaved=False
         )

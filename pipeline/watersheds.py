@@ -11,7 +11,7 @@ import math
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import geopandas as gpd
@@ -34,6 +34,8 @@ WGS84 = Geod(ellps="WGS84")
 REPAIR_TOLERANCE = 1e-3  # largest relative change of area that mending a ring may make
 AREA_REPORT, AREA_REFUSE = 0.1, 0.5  # relative differences from the reported drainage area
 PARQUET = (".parquet", ".geoparquet")  # which GDAL's wheels do not read
+EASTWARDS = np.array([360.0, 0.0])  # degrees, once around
+WIDEST = 90.0  # degrees of longitude that a watershed spans at most
 SEGMENT = 0.005  # degrees; an edge this long bends less than 0.1 m from a geodesic
 ROUNDING = 1e-12  # shares of a cell nearer than this to 0 or 1 are rounding errors
 
@@ -45,7 +47,8 @@ class Watershed:
     Attributes:
         site_no: site number, with its leading zeros.
         name: the polygon file's name for it, or the site number.
-        polygon: Polygon or MultiPolygon in EPSG:4326.
+        polygon: Polygon or MultiPolygon in EPSG:4326, its longitudes from -180 to 180, or where one
+            of the catalog's crosses the antimeridian, from 0 to 360.
         reported_area: drainage area the file reports [m2], or None.
         area: the polygon's area on the ellipsoid [m2].
     """
@@ -58,7 +61,7 @@ class Watershed:
 
 
 def read_watersheds(catalog: Catalog) -> list[Watershed]:
-    """The catalog's watersheds, sorted by site number.
+    """The catalog's watersheds, sorted by site number, all on one turn around the Earth.
 
     A polygon whose area is more than 10 % off the reported drainage area is logged.
 
@@ -105,7 +108,7 @@ def read_watersheds(catalog: Catalog) -> list[Watershed]:
         )
         _compare_areas(watershed, path)
         watersheds.append(watershed)
-    return watersheds
+    return _on_one_turn(watersheds)
 
 
 def polygon_area(polygon: Polygon | MultiPolygon) -> float:
@@ -224,30 +227,57 @@ def _sound(geometry: object, path: Path, site: str) -> Polygon | MultiPolygon:
         some = isinstance(geometry, shapely.Geometry) and not geometry.is_empty
         kind = type(geometry).__name__ if some else "nothing"
         raise InputError(f"{path}: {site}: geometry is {kind}: expected a polygon")
-    west, south, east, north = geometry.bounds
+    polygon = geometry
+    west, south, east, north = polygon.bounds
     turned = -360 <= west < east <= 360 and -90 <= south < north <= 90
     if turned and (east - west > 180 or west < 180 < east or west < -180 < east):
+        polygon = _in_one_piece(geometry)
+        west, _, east, _ = polygon.bounds
+        if east - west > WIDEST:
+            raise InputError(
+                f"{path}: {site}: spans {_rounded(polygon.bounds)}: expected a watershed of at "
+                f"most {WIDEST:g} degrees of longitude"
+            )
+    elif not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
         raise InputError(
-            f"{path}: {site}: spans {_rounded(geometry.bounds)}, across the antimeridian: expected "
-            "a watershed on one side of it"
-        )
-    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-        raise InputError(
-            f"{path}: {site}: spans {_rounded(geometry.bounds)}: expected degrees within "
+            f"{path}: {site}: spans {_rounded(polygon.bounds)}: expected degrees within "
             "-180..180 and -90..90"
         )
-    if geometry.is_valid:
-        return geometry
-    parts = shapely.get_parts(shapely.make_valid(geometry, method="structure"))
+    if polygon.is_valid:
+        return polygon
+    parts = shapely.get_parts(shapely.make_valid(polygon, method="structure"))
     mended = shapely.union_all([part for part in parts if isinstance(part, Polygon | MultiPolygon)])
-    if abs(mended.area - geometry.area) > REPAIR_TOLERANCE * mended.area or mended.is_empty:
+    if abs(mended.area - polygon.area) > REPAIR_TOLERANCE * mended.area or mended.is_empty:
         raise InputError(
-            f"{path}: {site}: invalid ring ({shapely.is_valid_reason(geometry)}), and mending it "
-            f"changes its area from {geometry.area:.6g} to {mended.area:.6g} square degrees: "
+            f"{path}: {site}: invalid ring ({shapely.is_valid_reason(polygon)}), and mending it "
+            f"changes its area from {polygon.area:.6g} to {mended.area:.6g} square degrees: "
             f"expected a change below {REPAIR_TOLERANCE:.1%}"
         )
-    LOG.warning("%s: %s: mended: %s", path, site, shapely.is_valid_reason(geometry))
+    LOG.warning("%s: %s: mended: %s", path, site, shapely.is_valid_reason(polygon))
     return mended
+
+
+def _in_one_piece(geometry: Polygon | MultiPolygon) -> Polygon | MultiPolygon:
+    """A polygon across the antimeridian, with longitudes of 0 to 360: as GeoJSON has it, cut
+    there, its parts are joined."""
+    turned = shapely.transform(geometry, lambda xy: xy + EASTWARDS * (xy[:, :1] < 0))
+    parts = shapely.get_parts(turned)
+    if not shapely.is_valid(parts).all():
+        return turned  # mended later
+    joined = shapely.union_all(parts)
+    return joined if abs(joined.area - turned.area) <= REPAIR_TOLERANCE * joined.area else turned
+
+
+def _on_one_turn(watersheds: list[Watershed]) -> list[Watershed]:
+    """Watersheds with longitudes of 0 to 360 where one of them crosses the antimeridian."""
+    if all(watershed.polygon.bounds[2] <= 180 for watershed in watersheds):
+        return watersheds
+    return [
+        replace(watershed, polygon=shapely.transform(watershed.polygon, lambda xy: xy + EASTWARDS))
+        if watershed.polygon.bounds[0] < 0
+        else watershed
+        for watershed in watersheds
+    ]
 
 
 def _reported_area(value: object, units: str, path: Path) -> float | None:

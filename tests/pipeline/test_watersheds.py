@@ -321,12 +321,25 @@ def test_geometries_that_are_no_watershed(
         Polygon([(179.5, 51), (-179.5, 51), (-179.5, 52), (179.5, 52)]),  # neither cut nor shifted
     ],
 )
-def test_across_the_antimeridian(tmp_path: Path, polygon: shapely.Geometry) -> None:
+def test_across_the_antimeridian(
+    tmp_path: Path, polygon: shapely.Geometry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However its longitudes are written."""
     write(tmp_path, polygon)
-    with pytest.raises(
-        InputError,
-        match=r"basins.gpkg: 03539600: spans \(.*\), across the antimeridian: expected a watershed",
-    ):
+    with caplog.at_level(logging.WARNING, logger="pipeline.watersheds"):
+        (found,) = read_watersheds(make_catalog(tmp_path))
+    assert not caplog.text
+    assert found.polygon.equals(box(179.5, 51, 180.5, 52))
+    assert found.area == pytest.approx(polygon_area(box(-90.5, 51, -89.5, 52)), rel=1e-9)
+    grid = watershed_grid(found.polygon)
+    assert (grid.nx, grid.ny, grid.bounds[0]) == (12, 12, 179.5)
+    np.testing.assert_allclose(coverage(found.polygon, grid), 1)
+
+
+def test_wider_than_any_basin(tmp_path: Path) -> None:
+    write(tmp_path, box(-150, 51, 150, 52))
+    write(tmp_path, MultiPolygon([box(-150, 51, -149, 52), box(60, 51, 61, 52)]))
+    with pytest.raises(InputError, match=r"03539600: spans \(60.*211.*at most 90 degrees"):
         read_watersheds(make_catalog(tmp_path))
 
 
