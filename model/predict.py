@@ -26,7 +26,7 @@ from model.run import Run
 from model.screen import skill_table
 from model.settings import Settings
 from model.task import predict_head
-from model.train import split_years, summary
+from model.train import Scheduler, SchedulerFile, Workers, split_years, summary
 from pipeline.cluster import make_client
 from pipeline.errors import InputError, exit_codes
 from pipeline.locations import located
@@ -134,14 +134,9 @@ def main(
         list[int] | None,
         typer.Option(help="Water year to score; repeatable; all that no head learned from."),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Local CPU workers.")] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(envvar="DASK_SCHEDULER_ADDRESS", help="Address of a running Dask scheduler."),
-    ] = None,
-    scheduler_file: Annotated[
-        Path | None, typer.Option(help="File that a running Dask scheduler wrote.")
-    ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    scheduler_file: SchedulerFile = None,
 ) -> None:
     """Simulate discharge with trained heads, on a record that has grown or on other years."""
     console = Console()

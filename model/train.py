@@ -35,6 +35,15 @@ SAMPLE = Path("build/sample")
 RUNS = Path("build/runs")
 UPDATES = {trunk: Settings(**changes).updates for trunk, changes in TRUNKS.items()}
 
+Workers = Annotated[int | None, typer.Option(min=1, help="Local CPU workers.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(envvar="DASK_SCHEDULER_ADDRESS", help="Address of a running Dask scheduler."),
+]
+SchedulerFile = Annotated[
+    Path | None, typer.Option(help="File that a running Dask scheduler wrote.")
+]
+
 
 def train(
     store: str, run: Run, settings: Settings, client: Client, console: Console
@@ -229,14 +238,9 @@ def main(
         Path | None, typer.Option(help="Run directory; build/runs/<name of the store's folder>.")
     ] = None,
     cluster: Annotated[Kind, typer.Option(help="Local workers: one a core or a GPU.")] = "auto",
-    workers: Annotated[int | None, typer.Option(min=1, help="Local CPU workers.")] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(envvar="DASK_SCHEDULER_ADDRESS", help="Address of a running Dask scheduler."),
-    ] = None,
-    scheduler_file: Annotated[
-        Path | None, typer.Option(help="File that a running Dask scheduler wrote.")
-    ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    scheduler_file: SchedulerFile = None,
     validation_year: Annotated[
         list[int] | None, typer.Option(help="Water year to pick the weights on; repeatable.")
     ] = None,
