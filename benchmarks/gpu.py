@@ -195,12 +195,17 @@ def utilisation(plan: Plan, heads: list[HeadData], device: torch.device) -> dict
     trainer.step()
     finish(device)
     if device.type == "cuda" and find_spec("pynvml"):
+        from pynvml import NVMLError
+
         samples, began = [], time.perf_counter()
-        while time.perf_counter() - began < plan.watch_seconds:
-            for _ in range(5):
-                trainer.step()
-            samples.append(torch.cuda.utilization(device) / 100)
-            finish(device)
+        try:
+            while time.perf_counter() - began < plan.watch_seconds:
+                for _ in range(5):
+                    trainer.step()
+                samples.append(torch.cuda.utilization(device) / 100)
+                finish(device)
+        except NVMLError as error:  # as in containers that may not ask
+            raise RuntimeError(f"NVML: {error}") from error
         return {"by": "NVML", "busy": float(np.mean(samples[len(samples) // 5 :]))}
     kind = "CUDA" if device.type == "cuda" else "CPU"
     activity = torch.profiler.ProfilerActivity.__members__[kind]

@@ -173,7 +173,7 @@ def load_progress(trainer: Trainer, folder: Path) -> None:
 def _scales(about: Mapping[str, Any]) -> np.ndarray:
     """What a head's inputs and its output are scaled by."""
     standard = [number for pair in about["standard"].values() for number in pair]
-    return np.round([about["rain_scale"], about["runoff_scale"], *standard], 6)
+    return np.array([about["rain_scale"], about["runoff_scale"], *standard])
 
 
 def load_head(path: Path, head: HeadData, device: torch.device) -> tuple[DomST, Pack]:
@@ -189,10 +189,11 @@ def load_head(path: Path, head: HeadData, device: torch.device) -> tuple[DomST, 
     if found != expected:
         raise InputError(f"{path}: holds {found}: expected {expected}")
     learned, given = (_scales(one) for one in (about, vars(head)))
-    if not np.allclose(learned, given, rtol=1e-5, atol=1e-6):
+    if not np.allclose(learned, given, rtol=1e-5, atol=1e-9):
         raise InputError(
             f"{path}: trained on a record of {head.site_no} whose means and deviations were "
-            f"{learned.tolist()}: expected the same of the training years, not {given.tolist()}"
+            f"{learned.round(6).tolist()}: expected the same of the training years, not "
+            f"{given.round(6).tolist()}"
         )
     settings = Settings.model_validate(about["settings"])
     pack = make_pack([head], settings.warmup, device)

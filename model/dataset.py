@@ -30,12 +30,14 @@ DAY_SECONDS = 86_400.0
 DAYS_IN_YEAR = 365
 
 
+def water_years(dates: pd.DatetimeIndex) -> np.ndarray:
+    """The water year of each date, (T,): from 1 October to 30 September, named by its end."""
+    return np.asarray(dates.year + (dates.month >= 10))
+
+
 @dataclass(frozen=True)
 class Split:
-    """Water years held out. Training is everything before the first of them.
-
-    A water year runs from 1 October to 30 September and is named by the year in which it ends.
-    """
+    """Water years held out. Training is everything before the first of them."""
 
     train: slice
     validation: np.ndarray  # (T,) bool
@@ -58,7 +60,7 @@ class Split:
         Raises:
             InputError: a year outside the record, validation not before test, nothing to train on.
         """
-        years = np.asarray(dates.year + (dates.month >= 10))
+        years = water_years(dates)
         step = dates[1] - dates[0]
         first_day, last_day = dates[0] - step / 2, dates[-1] + step / 2
         complete = [
@@ -84,7 +86,7 @@ class Split:
 
     def years(self, dates: pd.DatetimeIndex) -> dict[str, tuple[int, ...]]:
         """The water years that are held out, ascending, by what for."""
-        years = np.asarray(dates.year + (dates.month >= 10))
+        years = water_years(dates)
         held = {"validation": self.validation, "test": self.test}
         return {name: tuple(np.unique(years[mask]).tolist()) for name, mask in held.items()}
 

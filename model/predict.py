@@ -20,7 +20,7 @@ from distributed import Client
 from rich.console import Console
 
 from model import checkpoint
-from model.dataset import Split, Survey, survey_store
+from model.dataset import Split, Survey, survey_store, water_years
 from model.report import write_report
 from model.run import Run
 from model.screen import skill_table
@@ -73,7 +73,7 @@ def choose(trained: Run, store: str | None, years: Sequence[int]) -> Choice:
     if lacking:
         raise InputError(f"{where}: lacks {', '.join(lacking)}: expected what {trained.folder} has")
     last = settings.validation_years[-1]
-    known = np.unique(survey.dates.year + (survey.dates.month >= 10)).tolist()
+    known = np.unique(water_years(survey.dates)).tolist()
     later = tuple(years) or tuple(year for year in known if year > last)
     split, settings = split_years(survey, settings.model_copy(update={"test_years": later}))
     heads = {site: checkpoint.head_path(trained.checkpoints, site) for site in sites}

@@ -78,7 +78,7 @@ class Run:
         if not path.exists():
             raise InputError(f"{path}: not found: expected a run to go on with")
         about = yaml.safe_load(path.read_text())
-        if self.predicts:
+        if "heads" in about:
             raise InputError(f"{path}: predictions of {about['heads']}: expected a run that trains")
         try:
             return Settings(**about["settings"]), about["store"]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,17 @@ from pipeline.errors import InputError
 from pipeline.units import discharge_of
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """A worker is one thread, and so is PyTorch in it; the nanny's OMP_NUM_THREADS is not read."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def load(store: str, site_no: str, settings: Settings) -> HeadData:
     """A watershed as the settings of a run want it; errors as of `load_head`."""
     years = settings.validation_years, settings.test_years
@@ -41,16 +54,12 @@ def train_trunk(
     Returns:
         Path of the trunk.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     worker = get_worker()
-    try:
+    with one_thread():
         heads = [load(store, site, settings) for site in sites]
         report: Report = lambda line: worker.log_event(topic, line)  # noqa: E731
         target = torch.device(device)
         return str(fit_trunk(heads, settings, target, Run(Path(folder)).checkpoints, report))
-    finally:
-        torch.set_num_threads(threads)
 
 
 def train_pack(
@@ -78,10 +87,8 @@ def train_pack(
         `worker`, where; and a line for each head that was given up.
     """
     run = Run(Path(folder))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # a CPU worker is one thread; the nanny's OMP_NUM_THREADS is not read
     worker = get_worker()
-    try:
+    with one_thread():
         done = [
             json.loads(run.score_path(site).read_text()) | {"busy": 0.0, "worker": worker.address}
             for site in rows
@@ -118,8 +125,6 @@ def train_pack(
             busy = (time.monotonic() - began) / len(sites)
             done += [score | {"busy": busy, "worker": worker.address} for score in scores]
         return done, failures
-    finally:
-        torch.set_num_threads(threads)
 
 
 def predict_head(
@@ -134,18 +139,15 @@ def predict_head(
         An entry of metrics.json, with `busy` and `worker` as of `train_pack`; or what is wrong
         with the head or the watershed, in a line.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     began = time.monotonic()
     try:
-        head, cpu = load(store, site_no, settings), torch.device("cpu")
-        fitted = Fitted.read(Path(trained), 0.0)
-        scores = finish_head(Run(Path(folder)), head, fitted, row, cpu, settings.history)
+        with one_thread():
+            head, cpu = load(store, site_no, settings), torch.device("cpu")
+            fitted = Fitted.read(Path(trained), 0.0)
+            scores = finish_head(Run(Path(folder)), head, fitted, row, cpu, settings.history)
         return scores | {"busy": time.monotonic() - began, "worker": get_worker().address}
     except InputError as error:  # which Dask would print with its traceback
         return str(error)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def simulate(head: HeadData, path: Path, device: torch.device) -> tuple[Any, dict[str, float]]:
