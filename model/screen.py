@@ -26,7 +26,7 @@ class Progress:
         self.sites, self.updates = sites, updates
         self.done: dict[str, int] = {}
         self.bar = Bar(
-            TextColumn("training"),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("updates, {task.fields[finished]} heads done"),
@@ -49,10 +49,17 @@ class Progress:
     ) -> None:
         self.bar.stop()
 
+    def trunk(self, update: int, updates: int) -> None:
+        """The trunk has done `update` of its gradient steps; heads come after it."""
+        done = update >= updates
+        self.bar.update(
+            self.task, description="training" if done else f"trunk, update {update} of {updates}"
+        )
+        if done and not self.console.is_terminal:
+            self.console.print(f"trunk done: {updates} updates", highlight=False)
+
     def update(self, site_no: str, update: int) -> None:
-        """A head has done `update` gradient steps; what is no head, as a trunk, is not counted."""
-        if site_no not in self.sites:
-            return
+        """A head has done `update` gradient steps."""
         self.done[site_no] = max(update, self.done.get(site_no, 0))
         self.bar.update(self.task, completed=sum(self.done.values()))
 

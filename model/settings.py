@@ -77,9 +77,10 @@ class Settings(BaseModel):
 
     # what watersheds learn together before each has its own head
     trunk: Trunk = Field(default="own", description="whether heads start from a common trunk")
-    trunk_updates: int = Field(default=600, ge=1, description="gradient steps of the trunk")
-    trunk_rate: float = Field(default=0.005, gt=0, description="its learning rate")
-    trunk_batch: int = Field(default=8, ge=1, description="watersheds in one of its steps")
+    trunk_updates: int = Field(default=600, ge=1, description="gradient steps of a branch")
+    trunk_rate: float = Field(default=0.005, gt=0, description="their learning rate")
+    trunk_branches: int = Field(default=8, ge=1, description="that teach it side by side, at most")
+    trunk_round: int = Field(default=5, ge=1, description="updates until branches become one")
 
     # what a GPU does otherwise than a CPU, which computes in fp32, operation by operation
     precision: Precision = Field(default="bf16", description="of a GPU's CNN and LSTM products")

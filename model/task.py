@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +22,10 @@ from model.fit import Diverged, Fitted, Report, fit_pack
 from model.network import DomST
 from model.run import Run, write_text
 from model.settings import Settings
-from model.trunk import fit_trunk, load_trunk
+from model.threads import one_thread
+from model.trunk import Branch, load_trunk
 from pipeline.errors import InputError
 from pipeline.units import discharge_of
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """A worker is one thread, and so is PyTorch in it; the nanny's OMP_NUM_THREADS is not read."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def load(store: str, site_no: str, settings: Settings) -> HeadData:
@@ -46,20 +34,10 @@ def load(store: str, site_no: str, settings: Settings) -> HeadData:
     return load_head(store, site_no, *years, region=settings.region)
 
 
-def train_trunk(
-    store: str, sites: list[str], settings: Settings, folder: str, topic: str, device: str
-) -> str:
-    """Train the trunk that the heads of a run start from; arguments as of `train_pack`.
-
-    Returns:
-        Path of the trunk.
-    """
-    worker = get_worker()
-    with one_thread():
-        heads = [load(store, site, settings) for site in sites]
-        report: Report = lambda line: worker.log_event(topic, line)  # noqa: E731
-        target = torch.device(device)
-        return str(fit_trunk(heads, settings, target, Run(Path(folder)).checkpoints, report))
+@one_thread()
+def trunk_branch(store: str, sites: list[str], settings: Settings, device: str) -> Branch:
+    """Watersheds that teach the trunk of a run; arguments as of `train_pack`."""
+    return Branch([load(store, site, settings) for site in sites], settings, torch.device(device))
 
 
 def train_pack(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from distributed import Client, as_completed
+from distributed import Client, KilledWorker, as_completed
 from rich.console import Console
 
 from model.dataset import Split, Survey, survey_store
@@ -23,8 +23,8 @@ from model.report import write_report
 from model.run import Run
 from model.screen import Progress, skill_table
 from model.settings import REFIT, TRUNKS, VARIANTS, Settings, Trunk, Variant
-from model.task import train_pack, train_trunk
-from model.trunk import trunk_sites
+from model.task import train_pack, trunk_branch
+from model.trunk import fit_trunk, trunk_branches
 from pipeline.cluster import Kind, dashboard_address, make_client
 from pipeline.errors import InputError, RunError, exit_codes
 from pipeline.locations import located
@@ -67,10 +67,13 @@ def train(
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     gpus = sum("GPU" in worker["resources"] for worker in workers)
     together = 0 if settings.windows else gpus  # the baselines train head by head
-    packs = place(survey, split.train.stop + settings.warmup, together)
+    steps = split.train.stop + settings.warmup
+    packs = place(survey, steps, together)
     with run.logged():
         log.info("%d heads in %d packs on %d workers", len(survey.pixels), len(packs), len(workers))
-        scores, failures = _work(store, run, settings, client, console, survey, packs, gpus > 0)
+        scores, failures = _work(
+            store, run, settings, client, console, survey, packs, steps, gpus > 0
+        )
     metrics = summary(survey, settings, scores, gpus, len(workers), time.monotonic() - began)
     metrics["split"] = split.describe(survey.dates)
     if failures:
@@ -96,9 +99,14 @@ def split_years(survey: Survey, settings: Settings) -> tuple[Split, Settings]:
 
 def place(survey: Survey, steps: int, gpus: int) -> list[list[str]]:
     """Packs of site numbers, the costliest first: of one head on CPUs, of many on GPUs."""
-    model = CostModel()
-    costs = {site: model.update_seconds(steps, pixels) for site, pixels in survey.pixels.items()}
+    costs = update_costs(survey, steps)
     return pack_heads(costs, PACKS_A_GPU * gpus if gpus else len(costs))
+
+
+def update_costs(survey: Survey, steps: int) -> dict[str, float]:
+    """Seconds of an update of each watershed on `steps` steps, by site number."""
+    model = CostModel()
+    return {site: model.update_seconds(steps, pixels) for site, pixels in survey.pixels.items()}
 
 
 def _work(
@@ -109,6 +117,7 @@ def _work(
     console: Console,
     survey: Survey,
     packs: list[list[str]],
+    steps: int,
     on_gpu: bool,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Have the workers train the packs; scores sorted by site, and a line a pack that failed."""
@@ -125,25 +134,44 @@ def _work(
             progress.update(line["site_no"], line["update"])
 
         client.subscribe_topic(topic, heard)
-        where = (settings, str(run.folder.resolve()), topic, "cuda:0" if on_gpu else "cpu")
-        resources = {"GPU": 1} if on_gpu else None
+        device, resources = ("cuda:0", {"GPU": 1}) if on_gpu else ("cpu", None)
         trunk = None
         if settings.trunk == "shared":
-            trunk = client.submit(
-                train_trunk,
-                store,
-                trunk_sites(list(rows), settings.seed),
-                *where,
-                key=f"trunk-{token}",
-                resources=resources,
-            )
+            groups = trunk_branches(update_costs(survey, steps), settings)
+            branches = [
+                client.submit(
+                    trunk_branch,
+                    store,
+                    sites,
+                    settings,
+                    device,
+                    key=f"trunk-branch-{i}-{token}",
+                    resources=resources,
+                )
+                for i, sites in enumerate(groups)
+            ]
+
+            def grown(line: dict[str, Any]) -> None:
+                run.append(line)
+                progress.trunk(line["update"], settings.trunk_updates)
+
+            try:
+                trunk = fit_trunk(
+                    client, groups, branches, settings, run.checkpoints, grown, resources
+                )
+            except KilledWorker as error:
+                raise RunError(f"trunk: {error}") from error
+            del branches
         futures = {
             client.submit(
                 train_pack,
                 store,
                 {site: rows[site] for site in pack},
-                *where,
-                trunk,
+                settings,
+                str(run.folder.resolve()),
+                topic,
+                device,
+                str(trunk.resolve()) if trunk else None,
                 key=f"train-{pack[0]}{f'+{len(pack) - 1}' if len(pack) > 1 else ''}-{token}",
                 priority=-place,
                 resources=resources,

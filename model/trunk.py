@@ -5,28 +5,39 @@ its convolution and the weights of its contribution block are the same for all w
 trunk is trained; velocity, dispersion, the cells' efficiencies and the places that pool an image
 are a watershed's own. Each head then starts from the trunk and adapts it. So a short record is read
 with what longer, or just other, records teach.
+
+The watersheds are dealt out to a few branches. A branch learns from one of its watersheds at a
+time; after every few updates what is shared becomes the mean of the branches', their optimisers'
+moments too. Branches learn side by side, each where its watersheds' data lies. What the trunk
+becomes does not depend on the workers, and one that dies costs what its branches learned since the
+last mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from dask.sizeof import sizeof
+from distributed import Client, Future
 from torch import Tensor
 
 from model import checkpoint
 from model.dataset import HeadData
 from model.fit import PHYSICAL, Report, Trainer, head_seed, learning_rate
 from model.metrics import nse
+from model.placement import pack_heads
 from model.settings import Settings
+from model.threads import one_thread
 from pipeline.errors import InputError, RunError
 
 OWN = (*PHYSICAL, "location")  # what every watershed has for itself, by the end of its name
-MOST = 128  # watersheds that a trunk is trained on, drawn by the run's seed from more
+MOST = 128  # watersheds that teach a trunk, drawn by the run's seed from more
 SHARED = "shared"  # stands for the site number in the name of what is not one watershed's own
+State = dict[str, np.ndarray]  # by `<what>.<owner>/<parameter>`: weights, averages, moments
 
 
 def trunk_path(folder: Path) -> Path:
@@ -34,12 +45,28 @@ def trunk_path(folder: Path) -> Path:
     return folder / "trunk.safetensors"
 
 
-def trunk_sites(sites: Sequence[str], seed: int) -> list[str]:
-    """The watersheds that teach the trunk: all, or as many as fit in memory."""
-    if len(sites) <= MOST:
-        return list(sites)
-    drawn = np.random.default_rng(seed).choice(len(sites), MOST, replace=False)
-    return [sites[i] for i in sorted(drawn)]
+def trunk_branches(costs: Mapping[str, float], settings: Settings) -> list[list[str]]:
+    """The watersheds that teach the trunk, by branch: all, or as many as branches can draw often.
+
+    Args:
+        costs: of an update of each watershed, by site number.
+    """
+    sites = sorted(costs)
+    if len(sites) > MOST:
+        drawn = np.random.default_rng(settings.seed).choice(len(sites), MOST, replace=False)
+        sites = [sites[i] for i in sorted(drawn)]
+    return pack_heads({site: costs[site] for site in sites}, settings.trunk_branches)
+
+
+def owner(name: str) -> str:
+    """Whose a tensor of a state or of a trunk is: a site number, or `SHARED`."""
+    return name.rpartition("/")[0].rpartition(".")[2]
+
+
+def weights_of(site_no: str, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A watershed's weights, by parameter, of those named `<owner>/<parameter>`."""
+    own = {name: value for name, value in named.items() if owner(name) in (SHARED, site_no)}
+    return {name.partition("/")[2]: value for name, value in own.items()}
 
 
 def load_trunk(path: Path) -> Callable[[str], dict[str, Tensor]]:
@@ -49,19 +76,11 @@ def load_trunk(path: Path) -> Callable[[str], dict[str, Tensor]]:
         InputError: not a trunk.
     """
     tensors, _ = checkpoint.read(path)
-
-    def start(site_no: str) -> dict[str, Tensor]:
-        return {
-            name.partition("/")[2]: value
-            for name, value in tensors.items()
-            if name.startswith((f"{SHARED}/", f"{site_no}/"))
-        }
-
-    return start
+    return lambda site_no: weights_of(site_no, tensors)
 
 
-class TrunkTrainer:
-    """The state of a trunk in training: networks of one head each, that share parameters."""
+class Branch:
+    """Some watersheds that learn together: networks of one head each, that share parameters."""
 
     def __init__(self, heads: Sequence[HeadData], settings: Settings, device: torch.device) -> None:
         self.heads = heads
@@ -94,18 +113,14 @@ class TrunkTrainer:
         self.update = 0
 
     def step(self) -> float:
-        """One gradient step on some of the watersheds; returns their mean loss."""
+        """One gradient step on one of the watersheds; returns its loss."""
         settings = self.settings
-        seed = head_seed(settings.seed, SHARED, self.update)
+        seed = head_seed(settings.seed, f"{SHARED} {self.heads[0].site_no}", self.update)
         generator = torch.Generator().manual_seed(seed)
-        some = torch.randperm(len(self.heads), generator=generator)[: settings.trunk_batch]
+        trainer = self.trainers[int(torch.randint(len(self.heads), (), generator=generator))]
         self.optimiser.zero_grad()
-        mean = 0.0
-        for i in some.tolist():
-            trainer = self.trainers[i]
-            loss = trainer.losses(*trainer.draw(self.update)).sum() / len(some)
-            loss.backward()
-            mean += loss.item()
+        loss = trainer.losses(*trainer.draw(self.update)).sum()
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.named.values(), settings.clip)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.update, settings) * group["times"]
@@ -115,22 +130,14 @@ class TrunkTrainer:
         with torch.no_grad():
             for name, parameter in self.named.items():
                 self.average[name].lerp_(parameter, 1 - decay)
-        return mean
-
-    def weights(self, site_no: str) -> dict[str, Tensor]:
-        """Averaged weights of a watershed's network."""
-        return {
-            name.partition("/")[2]: value
-            for name, value in self.average.items()
-            if name.startswith((f"{SHARED}/", f"{site_no}/"))
-        }
+        return loss.item()
 
     def validate(self) -> list[float]:
         """Validation NSE of every watershed with the averaged weights."""
         scores = []
         for head, trainer in zip(self.heads, self.trainers, strict=True):
             held = head.split.validation
-            simulated = trainer.simulate(self.weights(head.site_no))[0, held]
+            simulated = trainer.simulate(weights_of(head.site_no, self.average))[0, held]
             scores.append(nse(simulated.astype(np.float64), head.runoff[held].astype(np.float64)))
         return scores
 
@@ -149,51 +156,139 @@ class TrunkTrainer:
             tensors[f"square.{name}"] = moments["exp_avg_sq"]
         return tensors
 
+    def state(self) -> State:
+        """A copy of `tensors`, as it travels."""
+        return {name: value.detach().cpu().numpy().copy() for name, value in self.tensors().items()}
+
+    @torch.no_grad()
+    def take_up(self, state: State, update: int) -> None:
+        """Go on from a state, made by `update` updates."""
+        for name, target in self.tensors().items():
+            target.copy_(torch.from_numpy(state[name]))
+        self.update = update
+
+
+# What the workers do with a branch, which stays where it was made.
+
+
+@sizeof.register(Branch)
+def branch_bytes(branch: Branch) -> int:
+    """Without which Dask would take a branch's data for small, and move it about."""
+    packs = [trainer.pack for trainer in branch.trainers]
+    series = [x.nbytes for p in packs for x in (p.water, p.state, p.basin, p.runoff)]
+    return sum(series) + sum(head.forcing.nbytes + head.demand.nbytes for head in branch.heads)
+
+
+@one_thread()
+def first_state(branch: Branch, _: State) -> State:
+    """Of a branch that has learned nothing."""
+    return branch.state()
+
+
+@one_thread()
+def learn(branch: Branch, state: State, updates: range) -> tuple[float, State]:
+    """Do some updates from a state; the last one's loss, and the state after it."""
+    branch.take_up(state, updates.start)
+    losses = [branch.step() for _ in updates]
+    return losses[-1], branch.state()
+
+
+@one_thread()
+def validate(branch: Branch, state: State, update: int) -> list[float]:
+    """Validation NSE of the branch's watersheds with the averaged weights of a state."""
+    branch.take_up(state, update)
+    return branch.validate()
+
+
+def merged(states: Sequence[State]) -> State:
+    """One state of all branches: what they share is their mean, in this order."""
+    together: State = {}
+    for state in states:
+        together |= state
+    for name in (name for name in together if owner(name) == SHARED):
+        together[name] = np.asarray(np.mean([state[name] for state in states], 0, np.float32))
+    return together
+
 
 def fit_trunk(
-    heads: Sequence[HeadData],
+    client: Client,
+    groups: Sequence[Sequence[str]],
+    branches: Sequence[Future],
     settings: Settings,
-    device: torch.device,
     folder: Path,
     report: Report,
+    resources: Mapping[str, float] | None = None,
 ) -> Path:
     """Train the trunk, taking up what an earlier call left in `folder`.
 
     Args:
-        heads: the watersheds that teach it, with the times and channels of one store.
+        client: its workers hold the branches.
+        groups: the site numbers of each branch.
+        branches: the future of each `Branch`.
+        settings: of the run.
         folder: receives `trunk.safetensors`, and a resume file until it is done.
-        report: is called with a line a validation; its `validation_nse` is their mean.
+        report: is called with a line a validation; its `validation_nse` is the watersheds' mean.
+        resources: that a task needs of a worker.
 
     Raises:
         RunError: the loss is not finite.
-        InputError: `folder` holds a trunk made with other settings.
+        InputError: `folder` holds a trunk made with other settings; a watershed cannot teach.
     """
     path = trunk_path(folder)
     about: dict[str, Any] = {"settings": settings.model_dump(mode="json")}
-    about["sites"] = [head.site_no for head in heads]
+    about["sites"] = [list(sites) for sites in groups]
     if path.exists():
         _require_same(path, about)
         return path
-    trainer = TrunkTrainer(heads, settings, device)
+
+    def ask(task: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """What a task returns of every branch, given its part of the state."""
+        owners = [(SHARED, *sites) for sites in groups]
+        parts = [{n: value for n, value in state.items() if owner(n) in own} for own in owners]
+        how: dict[str, Any] = {"pure": False, "resources": resources}
+        asked = [
+            client.submit(task, branch, part, *arguments, **how)
+            for branch, part in zip(branches, parts, strict=True)
+        ]
+        return list(client.gather(asked))
+
     progress = path.with_suffix(".progress.safetensors")
+    state: State = {}
+    update = 0
     if progress.exists():
         tensors, found = _require_same(progress, about)
-        with torch.no_grad():
-            for name, target in trainer.tensors().items():
-                target.copy_(tensors[name])
-        trainer.update = found["update"]
-    while trainer.update < settings.trunk_updates:
-        loss = trainer.step()
-        if not np.isfinite(loss):
-            raise RunError(f"trunk: loss not finite at update {trainer.update}")
-        if trainer.update % settings.evaluate_every == 0:
-            scores = trainer.validate()
-            line = {"site_no": "trunk", "update": trainer.update, "loss": loss}
+        state = {name: value.numpy() for name, value in tensors.items()}
+        update = found["update"]
+    else:
+        for first in reversed(ask(first_state)):  # all begin with what the first branch shares
+            state |= first
+    while update < settings.trunk_updates:
+        every = settings.evaluate_every
+        pause = min((update // every + 1) * every, settings.trunk_updates)
+        updates = range(update, min(update + settings.trunk_round, pause))
+        losses, states = zip(*ask(learn, updates), strict=True)
+        if not np.isfinite(losses).all():
+            raise RunError(f"trunk: loss not finite by update {updates.stop}")
+        state, update = merged(states), updates.stop
+        if update == pause:
+            scores = np.concatenate(ask(validate, update))
+            line = {"site_no": "trunk", "update": update, "loss": float(np.mean(losses))}
             report({**line, "validation_nse": float(np.mean(scores))})
-            checkpoint.write(progress, trainer.tensors(), {**about, "update": trainer.update})
-    checkpoint.write(path, trainer.average, about)
+            checkpoint.write(
+                progress,
+                {n: torch.from_numpy(v) for n, v in state.items()},
+                {**about, "update": update},
+            )
+    kind = "average."
+    averages = {n.removeprefix(kind): value for n, value in state.items() if n.startswith(kind)}
+    checkpoint.write(path, as_tensors(averages), about)
     progress.unlink(missing_ok=True)
     return path
+
+
+def as_tensors(state: State) -> dict[str, Tensor]:
+    """A state as files hold it."""
+    return {name: torch.from_numpy(value) for name, value in state.items()}
 
 
 def _require_same(path: Path, about: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -14,13 +14,9 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
-from rich.console import Console
 
 from model.metrics import nse
-from model.run import Run
-from model.settings import TRUNKS, Settings
-from model.train import train as run_training
-from pipeline.cluster import make_client
+from model.settings import Settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 QUICK = ("--cluster", "cpu", "--workers", "2", "--updates", "30")
@@ -150,21 +146,6 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert not run.exists()
-
-
-def test_heads_start_when_the_trunk_is_there(tiny_store: Path, tmp_path: Path) -> None:
-    settings = Settings(**TRUNKS["shared"] | {"trunk_updates": 20, "updates": 10})
-    quick = settings.model_copy(update={"evaluate_every": 5})
-    with make_client(processes=True, workers=2) as client:
-        metrics = run_training(
-            str(tiny_store), Run(tmp_path / "run"), quick, client, Console(quiet=True)
-        )
-    assert metrics["variant"] == "multihead on a shared trunk"
-    assert (tmp_path / "run/checkpoints/trunk.safetensors").exists()
-    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-    first_head = next(i for i, line in enumerate(lines) if line["site_no"] != "trunk")
-    assert [line["update"] for line in lines[:first_head]] == [5, 10, 15, 20]
-    assert all(line["site_no"] != "trunk" for line in lines[first_head:])
 
 
 def test_a_run_directory_of_other_settings_is_refused(finished: Path, tiny_store: Path) -> None:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from model.fit import Trainer
 from model.run import Run
-from model.settings import Settings
+from model.settings import TRUNKS, Settings
 from model.train import train
 from pipeline.cluster import make_client
 from pipeline.errors import RunError
@@ -82,6 +82,35 @@ def test_a_worker_that_ends_costs_nothing_and_another_joins(
     )
     for ours, theirs in zip(one["heads"], two["heads"], strict=True):
         assert ours["nse"] == theirs["nse"]
+
+
+def test_a_trunk_is_the_same_on_other_workers_and_when_one_dies(
+    tiny_store: Path, tmp_path: Path
+) -> None:
+    changes = TRUNKS["shared"] | {"trunk_updates": 20, "updates": 2, "evaluate_every": 2}
+    settings = Settings(**changes)
+    with make_client(workers=1) as client:
+        run(tiny_store, tmp_path / "undisturbed", client, settings)
+    struck: list[str] = []
+
+    def disturb(client: Client) -> None:
+        while not (tmp_path / "run/checkpoints/trunk.progress.safetensors").exists():
+            time.sleep(0.01)
+        held = client.has_what()
+        struck.append(max(held, key=lambda worker: len(held[worker])))
+        kill(client, struck[0])
+
+    with make_client(processes=True, workers=2) as client:
+        thread = threading.Thread(target=disturb, args=[client], daemon=True)
+        thread.start()
+        run(tiny_store, tmp_path / "run", client, settings)
+        thread.join(30)
+        assert not thread.is_alive()
+    assert struck
+    assert trained(tmp_path / "run") == trained(tmp_path / "undisturbed")
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [line["update"] for line in lines if line["site_no"] == "trunk"] == [*range(2, 21, 2)]
+    assert all(line["site_no"] == "trunk" for line in lines[:10]), "heads start when it is there"
 
 
 def test_a_head_without_a_finite_loss_is_given_up_by_name_and_the_others_finish(
