@@ -9,11 +9,12 @@ import logging
 import time
 import uuid
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from distributed import Client, KilledWorker, as_completed
+from distributed import Client, Future, KilledWorker, as_completed
 from rich.console import Console
 
 from model.dataset import Split, Survey, survey_store
@@ -66,14 +67,14 @@ def train(
     run.prepare_predictions(list(survey.pixels), survey.times, survey.title)
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     gpus = sum("GPU" in worker["resources"] for worker in workers)
+    costs = update_costs(survey, split.train.stop + settings.warmup)
     together = 0 if settings.windows else gpus  # the baselines train head by head
-    steps = split.train.stop + settings.warmup
-    packs = place(survey, steps, together)
-    with run.logged():
-        log.info("%d heads in %d packs on %d workers", len(survey.pixels), len(packs), len(workers))
-        scores, failures = _work(
-            store, run, settings, client, console, survey, packs, steps, gpus > 0
-        )
+    packs = place(costs, together)
+    with run.logged(), Progress(console, costs, settings.all_updates) as progress:
+        log.info("%d heads in %d packs on %d workers", len(costs), len(packs), len(workers))
+        work = Work(store, run, settings, client, progress, gpus > 0)
+        trunk = work.trunk(trunk_branches(costs, settings)) if settings.trunk == "shared" else None
+        scores, failures = work.heads(packs, {site: i for i, site in enumerate(costs)}, trunk)
     metrics = summary(survey, settings, scores, gpus, len(workers), time.monotonic() - began)
     metrics["split"] = split.describe(survey.dates)
     if failures:
@@ -97,84 +98,101 @@ def split_years(survey: Survey, settings: Settings) -> tuple[Split, Settings]:
     return split, settings.model_copy(update=years)
 
 
-def place(survey: Survey, steps: int, gpus: int) -> list[list[str]]:
-    """Packs of site numbers, the costliest first: of one head on CPUs, of many on GPUs."""
-    costs = update_costs(survey, steps)
-    return pack_heads(costs, PACKS_A_GPU * gpus if gpus else len(costs))
-
-
 def update_costs(survey: Survey, steps: int) -> dict[str, float]:
     """Seconds of an update of each watershed on `steps` steps, by site number."""
     model = CostModel()
     return {site: model.update_seconds(steps, pixels) for site, pixels in survey.pixels.items()}
 
 
-def _work(
-    store: str,
-    run: Run,
-    settings: Settings,
-    client: Client,
-    console: Console,
-    survey: Survey,
-    packs: list[list[str]],
-    steps: int,
-    on_gpu: bool,
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Have the workers train the packs; scores sorted by site, and a line a pack that failed."""
-    token = uuid.uuid4().hex[:8]  # one scheduler may serve several runs
-    topic = f"dom-st-{token}"
-    rows = {site: row for row, site in enumerate(survey.pixels)}
-    scores: list[dict[str, Any]] = []
-    failures: list[str] = []
-    with Progress(console, rows, settings.all_updates) as progress:
+def place(costs: Mapping[str, float], gpus: int) -> list[list[str]]:
+    """Packs of site numbers, the costliest first: of one head on CPUs, of many on GPUs."""
+    return pack_heads(costs, PACKS_A_GPU * gpus if gpus else len(costs))
+
+
+class Work:
+    """What a run has its workers do."""
+
+    def __init__(
+        self,
+        store: str,
+        run: Run,
+        settings: Settings,
+        client: Client,
+        progress: Progress,
+        on_gpu: bool,
+    ) -> None:
+        self.store, self.run, self.settings = store, run, settings
+        self.client, self.progress = client, progress
+        self.token = uuid.uuid4().hex[:8]  # one scheduler may serve several runs
+        self.device = "cuda:0" if on_gpu else "cpu"
+        self.resources = {"GPU": 1} if on_gpu else None
+
+    def submit(self, task: Callable[..., Any], *arguments: Any, key: str, **how: Any) -> Future:
+        """A task for a worker, `key` in its name."""
+        key = f"{key}-{self.token}"
+        return self.client.submit(task, *arguments, key=key, resources=self.resources, **how)
+
+    def trunk(self, groups: list[list[str]]) -> str:
+        """Have branches of watersheds teach a trunk; returns its path.
+
+        Raises:
+            InputError: a watershed cannot teach.
+            RunError: the loss is not finite, or workers died of it.
+        """
+
+        def branch(sites: Sequence[str]) -> Future:
+            arguments = self.store, sites, self.settings, self.device
+            return self.submit(trunk_branch, *arguments, key=f"trunk-branch-{sites[0]}")
+
+        def heard(line: dict[str, Any]) -> None:
+            self.run.append(line)
+            self.progress.trunk(line["update"], self.settings.trunk_updates)
+            log.info("trunk, update %(update)d: mean validation NSE %(validation_nse).3f", line)
+
+        folder = self.run.checkpoints.resolve()
+        try:
+            return str(
+                fit_trunk(self.client, groups, branch, self.settings, folder, heard, self.resources)
+            )
+        except KilledWorker as error:
+            raise RunError(f"trunk: {error}") from error
+
+    def heads(
+        self, packs: list[list[str]], rows: Mapping[str, int], trunk: str | None
+    ) -> tuple[list[dict[str, Any]], list[str]]:
+        """Have packs of heads trained.
+
+        Args:
+            packs: site numbers, in the order in which they are handed out.
+            rows: of each site number in predictions.zarr.
+            trunk: the file that heads start from, if they share one.
+
+        Returns:
+            Scores sorted by site, and a line a pack or head that failed.
+        """
+        topic = f"dom-st-{self.token}"
+        folder = str(self.run.folder.resolve())
+        scores: list[dict[str, Any]] = []
+        failures: list[str] = []
 
         def heard(event: tuple[float, dict[str, Any]]) -> None:
             line = event[1]
-            run.append(line)
-            progress.update(line["site_no"], line["update"])
+            self.run.append(line)
+            self.progress.update(line["site_no"], line["update"])
 
-        client.subscribe_topic(topic, heard)
-        device, resources = ("cuda:0", {"GPU": 1}) if on_gpu else ("cpu", None)
-        trunk = None
-        if settings.trunk == "shared":
-            groups = trunk_branches(update_costs(survey, steps), settings)
-            branches = [
-                client.submit(
-                    trunk_branch,
-                    store,
-                    sites,
-                    settings,
-                    device,
-                    key=f"trunk-branch-{i}-{token}",
-                    resources=resources,
-                )
-                for i, sites in enumerate(groups)
-            ]
-
-            def grown(line: dict[str, Any]) -> None:
-                run.append(line)
-                progress.trunk(line["update"], settings.trunk_updates)
-
-            try:
-                trunk = fit_trunk(
-                    client, groups, branches, settings, run.checkpoints, grown, resources
-                )
-            except KilledWorker as error:
-                raise RunError(f"trunk: {error}") from error
-            del branches
+        self.client.subscribe_topic(topic, heard)
         futures = {
-            client.submit(
+            self.submit(
                 train_pack,
-                store,
+                self.store,
                 {site: rows[site] for site in pack},
-                settings,
-                str(run.folder.resolve()),
+                self.settings,
+                folder,
                 topic,
-                device,
-                str(trunk.resolve()) if trunk else None,
-                key=f"train-{pack[0]}{f'+{len(pack) - 1}' if len(pack) > 1 else ''}-{token}",
+                self.device,
+                trunk,
+                key=f"train-{pack[0]}{f'+{len(pack) - 1}' if len(pack) > 1 else ''}",
                 priority=-place,
-                resources=resources,
             ): pack
             for place, pack in enumerate(packs)
         }
@@ -186,13 +204,13 @@ def _work(
                     log.error("%s", line)
                 for score in done:
                     scores.append(score)
-                    progress.head_done(score)
+                    self.progress.head_done(score)
                     log.info("head %s done: test NSE %.3f", score["site_no"], score["nse"])
             else:
                 failures.append(f"{', '.join(futures[future])}: {future.exception()}")
                 log.error("%s", failures[-1])
-        client.unsubscribe_topic(topic)
-    return sorted(scores, key=lambda score: score["site_no"]), failures
+        self.client.unsubscribe_topic(topic)
+        return sorted(scores, key=lambda score: score["site_no"]), failures
 
 
 def summary(

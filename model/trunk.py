@@ -213,7 +213,7 @@ def merged(states: Sequence[State]) -> State:
 def fit_trunk(
     client: Client,
     groups: Sequence[Sequence[str]],
-    branches: Sequence[Future],
+    plant: Callable[[Sequence[str]], Future],
     settings: Settings,
     folder: Path,
     report: Report,
@@ -224,7 +224,7 @@ def fit_trunk(
     Args:
         client: its workers hold the branches.
         groups: the site numbers of each branch.
-        branches: the future of each `Branch`.
+        plant: has a worker make a `Branch` of site numbers.
         settings: of the run.
         folder: receives `trunk.safetensors`, and a resume file until it is done.
         report: is called with a line a validation; its `validation_nse` is the watersheds' mean.
@@ -252,6 +252,7 @@ def fit_trunk(
         ]
         return list(client.gather(asked))
 
+    branches = [plant(sites) for sites in groups]
     progress = path.with_suffix(".progress.safetensors")
     state: State = {}
     update = 0
@@ -274,11 +275,7 @@ def fit_trunk(
             scores = np.concatenate(ask(validate, update))
             line = {"site_no": "trunk", "update": update, "loss": float(np.mean(losses))}
             report({**line, "validation_nse": float(np.mean(scores))})
-            checkpoint.write(
-                progress,
-                {n: torch.from_numpy(v) for n, v in state.items()},
-                {**about, "update": update},
-            )
+            checkpoint.write(progress, as_tensors(state), {**about, "update": update})
     kind = "average."
     averages = {n.removeprefix(kind): value for n, value in state.items() if n.startswith(kind)}
     checkpoint.write(path, as_tensors(averages), about)

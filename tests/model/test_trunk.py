@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from distributed import Client
+from distributed import Client, Future
 
 from model.dataset import HeadData, attributes_of
 from model.fit import Fitted, Report, Trainer, fit_pack
@@ -63,11 +63,11 @@ def grow(client: Client, heads: list[HeadData]) -> Grow:
     by_site = {head.site_no: head for head in heads}
 
     def train(folder: Path, report: Report = silent, settings: Settings = QUICK) -> Path:
-        branches = [
-            client.submit(Branch, [by_site[site] for site in group], settings, CPU, pure=False)
-            for group in GROUPS
-        ]
-        return fit_trunk(client, GROUPS, branches, settings, folder, report)
+        def plant(sites: Sequence[str]) -> Future:
+            some = [by_site[site] for site in sites]
+            return client.submit(Branch, some, settings, CPU, pure=False)
+
+        return fit_trunk(client, GROUPS, plant, settings, folder, report)
 
     return train
 
@@ -117,9 +117,12 @@ def test_a_trunk_of_one_branch_is_that_branch(
     alone = Branch(heads, QUICK, CPU)
     for _ in range(QUICK.trunk_updates):
         alone.step()
-    branch = client.submit(Branch, heads, QUICK, CPU, pure=False)
     sites = [head.site_no for head in heads]
-    start = load_trunk(fit_trunk(client, [sites], [branch], QUICK, tmp_path, silent))
+
+    def plant(_: Sequence[str]) -> Future:
+        return client.submit(Branch, heads, QUICK, CPU, pure=False)
+
+    start = load_trunk(fit_trunk(client, [sites], plant, QUICK, tmp_path, silent))
     for site in sites:
         expected = weights_of(site, alone.average)
         found = start(site)
