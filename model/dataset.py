@@ -115,9 +115,14 @@ class Survey:
     digest: str
 
     @property
+    def step(self) -> pd.Timedelta:
+        """Length of a step."""
+        return self.times[1] - self.times[0]
+
+    @property
     def dates(self) -> pd.DatetimeIndex:
         """Midpoints of the steps, by which water years are counted."""
-        return self.times + (self.times[1] - self.times[0]) / 2
+        return self.times + self.step / 2
 
 
 def survey_store(store: str) -> Survey:

@@ -39,6 +39,10 @@ TRUNKS: dict[Trunk, dict[str, Any]] = {
 REFIT: dict[str, Any] = {"refit": 100}
 
 
+# A stretch of 365 steps is two weeks where steps are hours: a record takes more of them.
+SUBDAILY = 4  # times as many updates where steps are shorter than a day
+
+
 class Settings(BaseModel):
     """Defaults were chosen on validation years alone; `docs/model.md` says how."""
 
@@ -96,6 +100,11 @@ class Settings(BaseModel):
     def all_updates(self) -> int:
         """Gradient steps of a head, those of the refit among them."""
         return self.updates + self.refit
+
+    def times_updates(self, times: int) -> Settings:
+        """The same training with `times` as many updates, and as many validations."""
+        names = ("updates", "refit", "trunk_updates", "evaluate_every")
+        return self.model_copy(update={name: times * getattr(self, name) for name in names})
 
     @property
     def title(self) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 from distributed import Client, Future, KilledWorker, as_completed
 from rich.console import Console
@@ -23,7 +24,7 @@ from model.placement import CostModel, pack_heads
 from model.report import write_report
 from model.run import Run
 from model.screen import Progress, skill_table
-from model.settings import REFIT, TRUNKS, VARIANTS, Settings, Trunk, Variant
+from model.settings import REFIT, SUBDAILY, TRUNKS, VARIANTS, Settings, Trunk, Variant
 from model.task import train_pack, trunk_branch
 from model.trunk import fit_trunk, trunk_branches
 from pipeline.cluster import Kind, dashboard_address, make_client
@@ -34,6 +35,7 @@ log = logging.getLogger("model.train")
 PACKS_A_GPU = 4  # more packs than devices, so that the scheduler evens out the rest
 SAMPLE = Path("build/sample")
 RUNS = Path("build/runs")
+DAY = pd.Timedelta(days=1)
 UPDATES = {trunk: Settings(**changes).updates for trunk, changes in TRUNKS.items()}
 
 Workers = Annotated[int | None, typer.Option(min=1, help="Local CPU workers.")]
@@ -96,6 +98,13 @@ def split_years(survey: Survey, settings: Settings) -> tuple[Split, Settings]:
     split = Split.by_water_year(survey.dates, settings.validation_years, settings.test_years)
     years = {f"{name}_years": found for name, found in split.years(survey.dates).items()}
     return split, settings.model_copy(update=years)
+
+
+def paced(settings: Settings, survey: Survey, updates: int | None) -> Settings:
+    """The settings with the updates that were asked for, or that the store's steps need."""
+    if survey.step < DAY:
+        settings = settings.times_updates(SUBDAILY)
+    return settings.model_copy(update={"updates": updates}) if updates else settings
 
 
 def update_costs(survey: Survey, steps: int) -> dict[str, float]:
@@ -298,8 +307,8 @@ def main(
         int | None,
         typer.Option(
             min=1,
-            help=f"Gradient steps of a head; {UPDATES['own']}, or {UPDATES['shared']} "
-            "on a shared trunk.",
+            help=f"Gradient steps of a head; {UPDATES['own']}, or {UPDATES['shared']} on a shared "
+            f"trunk, and {SUBDAILY} times as many where steps are shorter than a day.",
         ),
     ] = None,
     variant: Annotated[
@@ -341,13 +350,14 @@ def main(
                 "test_years": tuple(test_year or ()),
                 "variant": variant,
             }
-            counted = {"updates": updates} if updates else {}
             again = REFIT if refit else {}
-            settings = Settings(**(chosen | VARIANTS[variant] | TRUNKS[trunk] | counted | again))
+            settings = Settings(**(chosen | VARIANTS[variant] | TRUNKS[trunk] | again))
             place = located(store) if store else make_sample_store(console)
             where = str(place.resolve() if isinstance(place, Path) else place)
             folder = run or RUNS / (Path(where).parent.name if store is None else Path(where).stem)
         survey = survey_store(where)  # what is wrong with the input is told before workers start
+        if not resume:
+            settings = paced(settings, survey, updates)
         _, settings = split_years(survey, settings)
         target = Run(folder)
         target.require_same(settings, survey.digest)
