@@ -36,8 +36,8 @@ from pipeline.errors import InputError, RunError
 
 OWN = (*PHYSICAL, "location")  # what every watershed has for itself, by the end of its name
 MOST = 128  # watersheds that teach a trunk, drawn by the run's seed from more
-SHARED = "shared"  # stands for the site number in the name of what is not one watershed's own
-State = dict[str, np.ndarray]  # by `<what>.<owner>/<parameter>`: weights, averages, moments
+SHARED = "*"  # stands for the site number in the name of what is not one watershed's own
+State = dict[str, np.ndarray]  # `<owner>/<kind>/<parameter>`: weights, their averages, moments
 
 
 def trunk_path(folder: Path) -> Path:
@@ -60,7 +60,7 @@ def trunk_branches(costs: Mapping[str, float], settings: Settings) -> list[list[
 
 def owner(name: str) -> str:
     """Whose a tensor of a state or of a trunk is: a site number, or `SHARED`."""
-    return name.rpartition("/")[0].rpartition(".")[2]
+    return name.partition("/")[0]
 
 
 def weights_of(site_no: str, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -115,7 +115,7 @@ class Branch:
     def step(self) -> float:
         """One gradient step on one of the watersheds; returns its loss."""
         settings = self.settings
-        seed = head_seed(settings.seed, f"{SHARED} {self.heads[0].site_no}", self.update)
+        seed = head_seed(settings.seed, f"shared {self.heads[0].site_no}", self.update)
         generator = torch.Generator().manual_seed(seed)
         trainer = self.trainers[int(torch.randint(len(self.heads), (), generator=generator))]
         self.optimiser.zero_grad()
@@ -144,16 +144,18 @@ class Branch:
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state, named; the optimiser's moments are made if new."""
         tensors: dict[str, Tensor] = {}
-        for name, parameter in self.named.items():
+        for owned, parameter in self.named.items():
+            of, _, name = owned.partition("/")
             moments = self.optimiser.state[parameter]
             if "exp_avg" not in moments:
                 moments["step"] = torch.zeros(())
                 moments["exp_avg"] = torch.zeros_like(parameter)
                 moments["exp_avg_sq"] = torch.zeros_like(parameter)
-            tensors[f"weight.{name}"], tensors[f"average.{name}"] = parameter, self.average[name]
-            tensors[f"step.{name}"] = moments["step"]
-            tensors[f"mean.{name}"] = moments["exp_avg"]
-            tensors[f"square.{name}"] = moments["exp_avg_sq"]
+            tensors[f"{of}/weight/{name}"] = parameter
+            tensors[f"{of}/average/{name}"] = self.average[owned]
+            tensors[f"{of}/step/{name}"] = moments["step"]
+            tensors[f"{of}/mean/{name}"] = moments["exp_avg"]
+            tensors[f"{of}/square/{name}"] = moments["exp_avg_sq"]
         return tensors
 
     def state(self) -> State:
@@ -276,8 +278,8 @@ def fit_trunk(
             line = {"site_no": "trunk", "update": update, "loss": float(np.mean(losses))}
             report({**line, "validation_nse": float(np.mean(scores))})
             checkpoint.write(progress, as_tensors(state), {**about, "update": update})
-    kind = "average."
-    averages = {n.removeprefix(kind): value for n, value in state.items() if n.startswith(kind)}
+    split = {tuple(name.split("/")): value for name, value in state.items()}
+    averages = {f"{of}/{name}": v for (of, kind, name), v in split.items() if kind == "average"}
     checkpoint.write(path, as_tensors(averages), about)
     progress.unlink(missing_ok=True)
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,18 @@ def test_a_trunk_of_one_branch_is_that_branch(
         found = start(site)
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_site_numbers_are_any_text(client: Client, heads: list[HeadData], tmp_path: Path) -> None:
+    named = dataclasses.replace(heads[0], site_no="Creek 3.5, shared")
+
+    def plant(_: Sequence[str]) -> Future:
+        return client.submit(Branch, [named], QUICK, CPU, pure=False)
+
+    start = load_trunk(fit_trunk(client, [[named.site_no]], plant, QUICK, tmp_path, silent))
+    names = {name for name, _ in Trainer([named], QUICK, CPU).network.named_parameters()}
+    assert start(named.site_no).keys() == names
+    assert start("5, shared").keys() == {name for name in names if not name.endswith(OWN)}
 
 
 def test_watersheds_differ_in_their_own_parts_alone(grow: Grow, tmp_path: Path) -> None:
