@@ -79,7 +79,7 @@ def measure(sample: Path, folder: Path) -> dict[str, Any]:
 
 
 def show(report: dict[str, Any]) -> None:
-    """A row a run, then the heads for which the trunk is no gain."""
+    """A row a run, then the heads that lose to a floor or by the trunk."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("", "median NSE", "mean", "worst", "ridge", "below ridge", "fit s"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -95,10 +95,18 @@ def show(report: dict[str, Any]) -> None:
             f"{metrics['seconds']['fit']:.0f}",
         )
     Console().print(table)
+    for name, metrics in report.items():
+        for floor in ("ridge", "persistence"):
+            below = [h["site_no"] for h in metrics["heads"] if h["nse"] < h[f"{floor}_nse"]]
+            print(f"{name}: below {floor}: {', '.join(below) or 'none'}")
     names = list(report)
     for own, shared in zip(names[::2], names[1::2], strict=True):
         pairs = zip(report[own]["heads"], report[shared]["heads"], strict=True)
-        lost = [a["site_no"] for a, b in pairs if b["nse"] < a["nse"]]
+        lost = [
+            f"{a['site_no']} ({a['nse']:.3f} to {b['nse']:.3f})"
+            for a, b in pairs
+            if b["nse"] < a["nse"]
+        ]
         print(f"{own.split(',')[0]}: worse with the trunk: {', '.join(lost) or 'none'}")
 
 

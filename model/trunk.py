@@ -278,8 +278,8 @@ def fit_trunk(
             line = {"site_no": "trunk", "update": update, "loss": float(np.mean(losses))}
             report({**line, "validation_nse": float(np.mean(scores))})
             checkpoint.write(progress, as_tensors(state), {**about, "update": update})
-    split = {tuple(name.split("/")): value for name, value in state.items()}
-    averages = {f"{of}/{name}": v for (of, kind, name), v in split.items() if kind == "average"}
+    parts = {tuple(name.split("/")): value for name, value in state.items()}
+    averages = {f"{of}/{name}": v for (of, kind, name), v in parts.items() if kind == "average"}
     checkpoint.write(path, as_tensors(averages), about)
     progress.unlink(missing_ok=True)
     return path
