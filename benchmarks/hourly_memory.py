@@ -15,58 +15,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 import typer
-import xarray as xr
-import zarr
 from rich.console import Console
 
-from benchmarks.synthetic import CELL_AREA, make_head
-from model.dataset import HeadData
+from benchmarks.synthetic import make_head
+from benchmarks.synthetic_store import write_store
 from model.run import Run
 from model.settings import Settings
 from model.train import train
 from pipeline.cluster import make_client
-from pipeline.store import LAYOUT, PROGRESS
 
 ROWS, COLUMNS, YEARS = 20, 22, 10
 GIB = 2**30
-
-
-def write_store(head: HeadData, path: Path) -> None:
-    """A store of one watershed, with what `model` reads of it."""
-    root = zarr.open_group(path, mode="w", zarr_format=3)
-    root.attrs.update(layout=LAYOUT, title="made up", synthetic=True, provenance={})
-    root.create_array(PROGRESS, data=np.ones(1, np.uint64))
-    root.create_array("gauges/gauge", data=np.array([head.site_no], np.dtypes.StringDType()))
-
-    def on_map(values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-        """Values (..., N) of cells as fields (..., y, x)."""
-        field = np.zeros((*values.shape[:-1], *head.inside.shape), np.float32)
-        field[..., head.inside] = values
-        return ("time", "y", "x")[-field.ndim :], field
-
-    shed = xr.Dataset(
-        {
-            **{name: on_map(head.forcing[:, i]) for i, name in enumerate(head.channels)},
-            "coverage": on_map(head.coverage),
-            "flow_distance": on_map(head.distance),
-            "cell_area": (("y", "x"), np.full(head.inside.shape, CELL_AREA)),
-            "discharge": ("time", head.discharge),
-            "runoff": ("time", head.runoff),
-        },
-        coords={"time": head.times, "y": 42 - np.arange(ROWS) / 12},
-        attrs={
-            "name": head.name,
-            "drainage_area_m2": head.area,
-            "discharge_shift_s": 0.0,
-            "slope": 3e-3,
-            "synthetic": True,
-        },
-    )
-    group = f"watersheds/{head.site_no}"
-    shed.to_zarr(path, group=group, mode="a", consolidated=False, zarr_format=3)
 
 
 def peak() -> int:
@@ -81,7 +42,7 @@ def measure(updates: int) -> dict[str, Any]:
     settings = Settings(updates=updates)
     with TemporaryDirectory() as temporary:
         store = Path(temporary, "store.zarr")
-        write_store(head, store)
+        write_store([head], store)
         with make_client(processes=True, workers=1) as client:
             (before,) = client.run(peak).values()
             began = time.perf_counter()

@@ -1,23 +1,45 @@
-"""Made-up watersheds straight from numpy, for measurements that need no store."""
+"""Made-up watersheds straight from numpy, for measurements that need no raw data.
+
+Storms fall on cells, each of which has a soil that sheds the more of them the fuller it is; what it
+sheds travels to the outlet, what seeps through it comes later, from the ground. All of it at any
+length of step.
+
+    T steps   N cells
+"""
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pandas as pd
+from scipy.signal import lfilter, oaconvolve
+from scipy.stats import invgauss
 
-from model.dataset import HeadData, Split
+from model.dataset import HeadData, Split, attributes_of
+from pipeline.evaporation import potential_evaporation
 
 CELL_AREA = 6e7  # m2, about that of 5 arc-minutes at 45 degrees
 CELL_SIDE = 8e3  # m
+LATITUDE = 42.0  # degrees north, of the southern edge
 DAY_SECONDS = 86_400.0
-STORES = (3.0, 30.0)  # days in which a fast and a slow reservoir empty
-TRAVEL = 0.8  # m s-1, of rain on its way to the outlet
+
+BETWEEN_STORMS = 60.0  # h, on average
+STORM_HOURS = (2.0, 3.0)  # shape and scale of a gamma distribution, as those below
+STORM_RATE = (0.8, 1.5)  # mm per hour
+WARMTH = (11.0, 13.0, 4.0)  # degC: mean, swing of the year and of the day
+SOIL_DEPTH = (150.0, 450.0)  # mm: ranges of what a watershed's cells, or watersheds, have
+SHEDDING = (1.0, 3.0)  # power of the filling at which rain runs off
+SEEPING = 2.0  # mm per day, of a full soil
+GROUND_DAYS = (15.0, 60.0)  # in which groundwater leaves
+VELOCITY = (0.4, 1.2)  # m s-1
+DISPERSION_LENGTH = 3e3  # m, dispersion over velocity
+NOISE = 0.03  # of the gauge, as a share of the runoff
 
 
 def make_head(
     number: int, rows: int, columns: int, years: int, step_hours: int = 24, filled: float = 0.7
 ) -> HeadData:
-    """A watershed whose runoff is that of two linear reservoirs fed by rain that has travelled.
+    """A watershed, its weather and its runoff.
 
     Args:
         number: of the watershed: its site number and seed.
@@ -25,58 +47,139 @@ def make_head(
         years: water years, the last two of them for validation and test.
     """
     rng = np.random.default_rng(number)
-    steps = pd.Timedelta(hours=step_hours)
-    times = pd.date_range("2001-10-01", f"{2001 + years}-10-01", freq=steps, inclusive="left")
-    a_day = 24 / step_hours
+    step = pd.Timedelta(hours=step_hours)
+    step_days = step / pd.Timedelta(days=1)
+    times = pd.date_range("2001-10-01", f"{2001 + years}-10-01", freq=step, inclusive="left")
+    dates = times + step / 2
     y, x = np.mgrid[:rows, :columns]
     away = np.hypot(y, x)  # from the outlet, in a corner
     inside = away <= np.quantile(away, filled)
     cells = int(inside.sum())
     distance = (CELL_SIDE * (away[inside] + 0.5)).astype(np.float32)
-    storm = rng.gamma(0.25 / a_day, 20, len(times)).astype(np.float32)
-    rain = storm[:, None] * rng.gamma(4, 0.25, (len(times), cells)).astype(np.float32)
-    season = np.sin(2 * np.pi * np.arange(len(times)) / (365.25 * a_day), dtype=np.float64)
-    lags = np.rint(distance / TRAVEL / (DAY_SECONDS / a_day)).astype(int)
-    arrived = np.zeros(len(times))
-    for lag in np.unique(lags):
-        arrived[lag:] += rain[: len(rain) - lag, lags == lag].sum(1) / cells
-    arrived *= 0.5 - 0.3 * season  # the rest evaporates
-    runoff = np.zeros(len(times))
-    for days in STORES:
-        stored, left = 0.0, 1 / (days * a_day)
-        for t, fed in enumerate((arrived / len(STORES)).tolist()):
-            stored += fed
-            runoff[t] += left * stored
-            stored -= left * stored
+    hourly = storms(rng, len(times) * step_hours, cells)
+    rain = hourly.reshape(len(times), step_hours, cells).sum(1)
+    warm = temperature(rng, dates, step_hours)
+    day = dates.day_of_year.to_numpy()
+    demand = potential_evaporation(warm[:, None], np.array([LATITUDE]), day) * step_days
+    quick, seeped = shed(
+        rain,
+        demand[:, 0].astype(np.float32),
+        rng.uniform(*SOIL_DEPTH, cells),
+        rng.uniform(*SHEDDING),
+        SEEPING * step_days,
+    )
+    left = step_days / rng.uniform(*GROUND_DAYS)
+    ground = lfilter([left], [1, left - 1], seeped)
+    arrived = travelled(quick, distance, rng.uniform(*VELOCITY), step.total_seconds())
+    runoff = (arrived + ground) * np.exp(rng.normal(0, NOISE, len(times)))
     runoff = runoff.astype(np.float32)
-    dates = times + steps / 2
     split = Split.by_water_year(dates)
     depth, observed = rain[split.train].mean(1), runoff[split.train]
+    usual, swing = float(warm[split.train].mean()), float(warm[split.train].std())
+    relative = np.repeat(((warm - usual) / swing)[:, None], cells, 1)
     area = CELL_AREA * cells
-    warm = np.broadcast_to(season[:, None].astype(np.float32), rain.shape)
     return HeadData(
         site_no=f"{number:08d}",
         name=f"Made-up Creek {number}",
         synthetic=True,
         area=area,
-        step_seconds=steps.total_seconds(),
-        interval_end=steps.total_seconds(),
+        step_seconds=step.total_seconds(),
+        interval_end=step.total_seconds(),
         times=times,
         dates=dates,
         inside=inside,
         channels=("precipitation", "temperature"),
-        forcing=np.stack([rain, warm], 1),
-        demand=np.full(rain.shape, 2 * steps / pd.Timedelta(days=1), np.float32),
-        attributes=np.zeros(5, np.float32),
+        forcing=np.stack([rain, relative], 1).astype(np.float32),
+        demand=np.repeat(demand, cells, 1).astype(np.float32),
+        attributes=attributes_of(
+            area=area,
+            distance=float(distance.mean()),
+            slope=None,
+            rain=float(depth.mean()) / step_days,
+            dryness=float(demand[split.train].mean()) / float(depth.mean()),
+        ),
         coverage=np.ones(cells, np.float32),
         share=np.full(cells, 1 / cells, np.float32),
         distance=distance,
-        discharge=runoff * area / 1e3 / steps.total_seconds(),
+        discharge=runoff.astype(np.float64) * area / 1e3 / step.total_seconds(),
         runoff=runoff,
         split=split,
         snow=False,
         rain_scale=float(depth.std()),
         runoff_scale=float(observed.std()),
         runoff_mean=float(observed.mean()),
-        standard={"temperature": (0.0, 1.0)},
+        standard={"temperature": (usual, swing)},
     )
+
+
+def storms(rng: np.random.Generator, hours: int, cells: int) -> np.ndarray:
+    """Rain of every hour and cell [mm], (hours, N) float32: storms one after the other, each with
+    its own pattern in space and its own course."""
+    rain = np.zeros((hours, cells), np.float32)
+    hour = 0
+    while (hour := hour + round(rng.exponential(BETWEEN_STORMS))) < hours:
+        lasting = 1 + int(rng.gamma(*STORM_HOURS))
+        course = rng.gamma(1.5, 1 / 1.5, lasting)[: hours - hour]
+        pattern = rng.gamma(2, 1 / 2, cells)
+        rain[hour : hour + len(course)] += rng.gamma(*STORM_RATE) * course[:, None] * pattern
+    return rain
+
+
+def temperature(rng: np.random.Generator, dates: pd.DatetimeIndex, step_hours: int) -> np.ndarray:
+    """Air temperature of every step [degC], (T,): the year's course, the day's and weather."""
+    mean, year, day = WARMTH
+    since = np.asarray((dates - dates[0]) / pd.Timedelta(days=1))
+    warm = mean - year * np.cos(2 * np.pi * (since + dates[0].day_of_year - 20) / 365.25)
+    if step_hours < 24:
+        warm = warm - day * np.cos(2 * np.pi * (since + 0.5 / 24))
+    memory = np.exp(-step_hours / 24 / 4)  # of four days
+    weather = rng.normal(0, 4 * np.sqrt(1 - memory**2), len(dates))
+    return np.asarray(warm + lfilter([1], [1, -memory], weather))
+
+
+@numba.njit(cache=True)
+def shed(
+    rain: np.ndarray,
+    demand: np.ndarray,
+    depth: np.ndarray,
+    power: float,
+    seeping: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What runs off each cell, (T, N) float32, and what seeps to the ground under a mean one, (T,),
+    both mm per step.
+
+    Args:
+        rain: (T, N), and demand: potential evaporation, (T,) [mm per step].
+        depth: of each cell's soil [mm], (N,).
+        power: of the filling, the share of the rain that runs off.
+        seeping: from a full soil [mm per step].
+    """
+    steps, cells = rain.shape
+    quick, seeped = np.empty(rain.shape, np.float32), np.zeros(steps)
+    held = 0.6 * depth
+    for t in range(steps):
+        for i in range(cells):
+            full = depth[i]
+            off = rain[t, i] * (held[i] / full) ** power
+            held[i] += rain[t, i] - off
+            off += max(held[i] - full, 0.0)
+            held[i] = min(held[i], full)
+            held[i] -= min(held[i], demand[t] * min(1.0, 1.4 * held[i] / full))
+            lost = min(held[i], seeping * (held[i] / full) ** 3)
+            held[i] -= lost
+            quick[t, i] = off
+            seeped[t] += lost / cells
+    return quick, seeped
+
+
+def travelled(
+    quick: np.ndarray, distance: np.ndarray, velocity: float, step_seconds: float
+) -> np.ndarray:
+    """What the mean cell's runoff brings to the outlet, (T,) [mm per step]: first passages of
+    advection with `velocity` [m s-1] and dispersion over `distance` [m], (N,)."""
+    mean = distance / velocity / step_seconds  # steps
+    spread = DISPERSION_LENGTH / distance  # half the variance over the squared mean
+    lags = int(np.ceil((mean * (1 + 6 * np.sqrt(2 * spread))).max())) + 2
+    passed = invgauss.cdf(np.arange(lags + 1)[:, None], 2 * spread, scale=mean / (2 * spread))
+    arrived = oaconvolve(quick, np.diff(passed, axis=0), axes=0)[: len(quick)]
+    return np.asarray(arrived.mean(1))

@@ -39,8 +39,10 @@ TRUNKS: dict[Trunk, dict[str, Any]] = {
 REFIT: dict[str, Any] = {"refit": 100}
 
 
-# A stretch of 365 steps is two weeks where steps are hours: a record takes more of them.
-SUBDAILY = 4  # times as many updates where steps are shorter than a day
+# Where steps are shorter than a day, a stretch of 365 is weeks, not a year: a record holds more of
+# them, which take more updates and less dropout.
+SUBDAILY = 4  # times as many updates
+SUBDAILY_DROPOUT = 0.1
 
 
 class Settings(BaseModel):
@@ -101,10 +103,11 @@ class Settings(BaseModel):
         """Gradient steps of a head, those of the refit among them."""
         return self.updates + self.refit
 
-    def times_updates(self, times: int) -> Settings:
-        """The same training with `times` as many updates, and as many validations."""
+    def for_short_steps(self) -> Settings:
+        """The same training where steps are shorter than a day; as many validations."""
         names = ("updates", "refit", "trunk_updates", "evaluate_every")
-        return self.model_copy(update={name: times * getattr(self, name) for name in names})
+        more = {name: SUBDAILY * getattr(self, name) for name in names}
+        return self.model_copy(update={**more, "dropout": SUBDAILY_DROPOUT})
 
     @property
     def title(self) -> str:

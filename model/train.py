@@ -101,9 +101,9 @@ def split_years(survey: Survey, settings: Settings) -> tuple[Split, Settings]:
 
 
 def paced(settings: Settings, survey: Survey, updates: int | None) -> Settings:
-    """The settings with the updates that were asked for, or that the store's steps need."""
+    """The settings that the store's steps need, with the updates that were asked for."""
     if survey.step < DAY:
-        settings = settings.times_updates(SUBDAILY)
+        settings = settings.for_short_steps()
     return settings.model_copy(update={"updates": updates}) if updates else settings
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from model.dataset import Survey
-from model.settings import REFIT, TRUNKS, Settings
+from model.settings import REFIT, SUBDAILY_DROPOUT, TRUNKS, Settings
 from model.train import paced
 
 
@@ -24,7 +24,8 @@ def test_shorter_steps_take_more_updates_and_as_many_validations(settings: Setti
         before, after = getattr(settings, name), getattr(hourly, name)
         assert after == 4 * before
         assert after / hourly.evaluate_every == before / settings.evaluate_every
-    rest = {"updates", "refit", "trunk_updates", "evaluate_every"}
+    assert hourly.dropout == SUBDAILY_DROPOUT < settings.dropout
+    rest = {"updates", "refit", "trunk_updates", "evaluate_every", "dropout"}
     assert hourly.model_dump(exclude=rest) == settings.model_dump(exclude=rest)
 
 
