@@ -28,7 +28,7 @@ from pipeline.errors import InputError
 if TYPE_CHECKING:
     from model.fit import Trainer
 
-FORMAT = "dom-st head 1"
+FORMAT = "dom-st head 2"
 
 
 @torch.no_grad()

@@ -31,6 +31,7 @@ PIECE = 4096  # steps of a record that are encoded together when it is simulated
 BATCHED_HEADS = 4  # from so many on a GPU steps all heads' LSTMs at once
 BF16_DEVICES = ("cuda",)  # the others compute in fp32 whatever the setting
 DRY = 0.01  # mm, keeps the square root's slope finite
+SHED = 0.5  # of the rain, by rain and soil stores mixed evenly: where the block starts from
 WATERS = 1 + len(CAPACITIES)  # rain, and what each soil store sheds of it
 CELL_MEMORY_DAYS = (10.0, 60.0)  # of the wetness of a cell
 CELL_STATES = len(CAPACITIES) + len(CELL_MEMORY_DAYS)
@@ -51,7 +52,7 @@ class Watersheds:
     distance (H, N): flow distance [m].
     cell (H, Y, X): which cell lies at a place of the window; N - 1, an empty one, where none does.
     rain_scale, runoff_scale (H,): standard deviations over the training years [mm per step].
-    runoff_mean (H,): mean over the training years [mm per step].
+    rain_mean, runoff_mean (H,): means over the training years [mm per step].
     attributes (H, A): what tells one watershed from another.
     step_seconds: length of a step.
     interval_end: of each head's discharge, after the start of the step's rain [s].
@@ -64,6 +65,7 @@ class Watersheds:
     cell: Tensor
     rain_scale: Tensor
     runoff_scale: Tensor
+    rain_mean: Tensor
     runoff_mean: Tensor
     attributes: Tensor
     step_seconds: float
@@ -237,6 +239,8 @@ class DomST(nn.Module):
         settings: sizes and switches.
     """
 
+    gate: Tensor
+
     def __init__(self, sheds: Watersheds, forcings: int, settings: Settings) -> None:
         super().__init__()
         heads = len(sheds.share)
@@ -267,10 +271,14 @@ class DomST(nn.Module):
         outputs = (3 if settings.contribution else 1) + (2 if settings.history else 0)
         self.history = settings.history
         self.output = HeadLinear(heads, settings.hidden, outputs, 0.3)
-        usual = (sheds.runoff_mean / sheds.runoff_scale).clamp(0.01, 20)
+        usual = (sheds.runoff_mean / sheds.runoff_scale).clamp(min=0.01)
         self.output.bias.data[:, 0, 0] = inverse_softplus(usual)
-        if settings.contribution:  # half of it: the routed rain brings the rest
-            self.output.bias.data[:, 0, 2] = inverse_softplus(usual / 2)
+        if settings.contribution:
+            shed = SHED * sheds.rain_mean
+            runs_off = (sheds.runoff_mean / shed).clamp(1e-6, 1.0)
+            self.register_buffer("gate", torch.logit(runs_off / 2)[:, None, None], persistent=False)
+            fast = runs_off * shed / sheds.runoff_scale
+            self.output.bias.data[:, 0, 2] = inverse_softplus(usual - fast.minimum(usual / 2))
 
     def encode(self, water: Tensor, state: Tensor, basin: Tensor) -> tuple[Tensor, Tensor]:
         """Encode every step of a contiguous stretch once.
@@ -313,12 +321,14 @@ class DomST(nn.Module):
     def decode(
         self, inputs: Tensor, routed: Tensor, past: Tensor, keep: Tensor | None = None
     ) -> Tensor:
-        """Runoff [mm per step] by each readout, (H, R, B, L); stretches start from rest.
+        """Runoff [mm per step] by each readout, (H, R, B, L), the last of which is the answer;
+        stretches start from rest.
 
         Two readouts see one memory. The gated one adds the share of the routed rain that runs off
-        fast to what the LSTM says; the direct one is the LSTM's alone. They err differently, so
-        each is trained for itself and their mean is the answer. Without the contribution block
-        only the direct one is left.
+        fast to what the LSTM says, so that a flood beyond those that taught follows from its rain.
+        The direct one is the LSTM's alone and cannot go beyond: it is trained beside the other, as
+        a memory that can tell runoff by itself serves both, and not used. Without the contribution
+        block it is the answer.
 
         With `history` the LSTM also sees the runoff of the step before, and each readout is there
         twice: as it is, and corrected by learned shares of its own error one step before, where
@@ -341,7 +351,7 @@ class DomST(nn.Module):
         out = self.output(state)
         readouts = [F.softplus(out[..., 0])]
         if self.contribution is not None:
-            fast = 2 * torch.sigmoid(out[..., 1]) * routed / scale
+            fast = 2 * torch.sigmoid(self.gate + out[..., 1]) * routed / scale
             readouts.append(F.softplus(out[..., 2] + fast))
         runoff = torch.stack(readouts, 1) * scale[:, None]
         if not self.history:
@@ -370,10 +380,7 @@ class DomST(nn.Module):
             piece = self.encode(*(x[:, start : first + PIECE] for x in (water, state, basin)))
             pieces.append([x[:, first - start :] for x in piece])
         inputs, routed = (torch.cat(parts, 1) for parts in zip(*pieces, strict=True))
-        readouts = self.decode(inputs[:, None], routed[:, None], past[:, None])
-        if self.history:
-            readouts = readouts[:, readouts.shape[1] // 2 :]
-        return readouts.mean(1)[:, 0]
+        return self.decode(inputs[:, None], routed[:, None], past[:, None])[:, -1, 0]
 
 
 def inverse_softplus(y: Tensor) -> Tensor:

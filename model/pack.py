@@ -5,7 +5,7 @@ Soil stores, antecedent wetness and the spin-up are computed here, once, before 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +84,9 @@ def make_sheds(heads: Sequence[HeadData], device: torch.device) -> Watersheds:
     def of_cells(arrays: Sequence[np.ndarray]) -> torch.Tensor:
         return stacked(arrays, (cells,), 0, device)
 
+    def of_heads(values: Iterable[float]) -> torch.Tensor:
+        return torch.tensor(list(values), dtype=torch.float32, device=device)
+
     empty = cells - 1
     places = [
         np.where(head.inside, np.cumsum(head.inside).reshape(head.inside.shape) - 1, empty)
@@ -94,9 +97,10 @@ def make_sheds(heads: Sequence[HeadData], device: torch.device) -> Watersheds:
         coverage=of_cells([head.coverage for head in heads]),
         distance=of_cells([head.distance for head in heads]),
         cell=stacked(places, (rows, columns), empty, device),
-        rain_scale=torch.tensor([head.rain_scale for head in heads], device=device),
-        runoff_scale=torch.tensor([head.runoff_scale for head in heads], device=device),
-        runoff_mean=torch.tensor([head.runoff_mean for head in heads], device=device),
+        rain_scale=of_heads(head.rain_scale for head in heads),
+        runoff_scale=of_heads(head.runoff_scale for head in heads),
+        rain_mean=of_heads(float(head.rain[head.split.train].mean()) for head in heads),
+        runoff_mean=of_heads(head.runoff_mean for head in heads),
         step_seconds=one.step_seconds,
         attributes=torch.tensor(np.stack([head.attributes for head in heads]), device=device),
         interval_end=[head.interval_end for head in heads],

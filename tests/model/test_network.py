@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -148,12 +149,35 @@ def test_a_forecast_without_observations_is_the_simulation(make_head: Make) -> N
     inputs, routed = network.encode(*forcings)
     none = torch.full_like(past, torch.nan)
     simulated = network.decode(inputs[:, None], routed[:, None], none[:, None])
-    mean = simulated[:, : simulated.shape[1] // 2].mean(1)[:, 0]
-    torch.testing.assert_close(network(*forcings, none), mean)
+    _, gated, _, _ = simulated[:, :, 0].unbind(1)
+    torch.testing.assert_close(network(*forcings, none), gated)
     error = torch.full_like(past, 10.0)
-    error[:, 1:] += mean[:, :-1]
-    raised = network(*forcings, error)[:, 1:] - mean[:, 1:]
+    error[:, 1:] += gated[:, :-1]
+    raised = network(*forcings, error)[:, 1:] - gated[:, 1:]
     assert ((raised > 0) & (raised < 15)).all()
+
+
+def test_a_greater_flood_follows_from_its_rain(make_head: Make) -> None:
+    """Whatever the LSTM remembers, the answer grows with the routed rain, and without bound."""
+    network, (*forcings, _) = build([make_head("01")], Settings(hidden=16, warmup=60))
+    inputs, routed = network.encode(*forcings)
+    unknown = torch.full_like(routed, torch.nan)[:, None]
+    usual, more, most = (
+        network.decode(inputs[:, None], times * routed[:, None], unknown)[:, -1]
+        for times in (1.0, 10.0, 100.0)
+    )
+    flood = routed[:, None] > routed.quantile(0.98)
+    torch.testing.assert_close((most - more)[flood], 10 * (more - usual)[flood], rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("yield_", [1.0, 0.1, 1e-3])
+def test_a_network_starts_at_the_runoff_of_its_watershed(make_head: Make, yield_: float) -> None:
+    """However little of the rain runs off."""
+    head = make_head("01")
+    kinds = ("runoff", "discharge", "runoff_scale", "runoff_mean")
+    dry = replace(head, **{kind: getattr(head, kind) * yield_ for kind in kinds})
+    network, inputs = build([dry], Settings(hidden=16, warmup=60))
+    assert 0.5 < network(*inputs).mean() / dry.runoff_mean < 2.5
 
 
 def test_without_history_runoff_is_no_input(make_head: Make) -> None:
