@@ -229,8 +229,10 @@ def _check_lead(lead: int) -> None:
 
 def _series(name: str, values: npt.ArrayLike) -> Array:
     series = np.asarray(values, np.float64)
-    if series.ndim != 1 or np.isinf(series).any():
-        raise ValueError(f"{name}: expected a finite or missing 1-D series, got {series.shape}")
+    if series.ndim != 1:
+        raise ValueError(f"{name}: expected a 1-D series, got {series.shape}")
+    if count := int(np.isinf(series).sum()):
+        raise ValueError(f"{name}: {count} infinite values: expected finite or missing ones")
     return series
 
 

@@ -28,7 +28,7 @@ from pipeline.errors import InputError
 if TYPE_CHECKING:
     from model.fit import Trainer
 
-FORMAT = "dom-st head 2"
+FORMAT = "dom-st weights 2"  # of the tensors and of what a network makes of them
 
 
 @torch.no_grad()
@@ -66,7 +66,7 @@ def write(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    save_file(tensors, temporary, metadata={"about": json.dumps(about)})
+    save_file(tensors, temporary, metadata={"about": json.dumps({"format": FORMAT, **about})})
     os.replace(temporary, path)
 
 
@@ -74,14 +74,17 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and description of a file that `write` made.
 
     Raises:
-        InputError: not such a file.
+        InputError: not such a file, or one of a version whose weights mean something else.
     """
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {})["about"])
-        return load_file(path), about
+        tensors, made = load_file(path), about.pop("format")
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{path}: {error}: expected a checkpoint of this product") from error
+    if made != FORMAT:
+        raise InputError(f"{path}: is a {made}: expected a {FORMAT}, train it anew")
+    return tensors, about
 
 
 def save_head(trainer: Trainer, i: int, folder: Path) -> Path:
@@ -89,7 +92,6 @@ def save_head(trainer: Trainer, i: int, folder: Path) -> Path:
     head = trainer.heads[i]
     weights = {name: own_size(name, value[i : i + 1], head) for name, value in trainer.kept.items()}
     about = {
-        "format": FORMAT,
         "site_no": head.site_no,
         "name": head.name,
         "settings": trainer.settings.model_dump(mode="json"),
@@ -114,7 +116,6 @@ def save_progress(trainer: Trainer, folder: Path) -> None:
     for i, head in enumerate(trainer.heads):
         tensors = {name: own_size(name, value[i : i + 1], head) for name, value in state.items()}
         about = {
-            "format": FORMAT,
             "update": trainer.update,
             "settings": trainer.settings.model_dump(mode="json"),
             "best_nse": float(trainer.best_nse[i]),

@@ -332,3 +332,12 @@ def test_loss_is_one_minus_nse_without_the_roots() -> None:
         0.0,
     )
     assert 1 - loss.item() == pytest.approx(nse(simulated[seen], observed[seen]))
+
+
+def test_weights_of_another_version_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "01.safetensors"
+    checkpoint.write(path, {"a": torch.ones(1)}, {"format": "dom-st head 1", "site_no": "01"})
+    with pytest.raises(InputError, match=r"01\.safetensors: is a dom-st head 1: expected a dom-st"):
+        checkpoint.read(path)
+    checkpoint.write(path, {"a": torch.ones(1)}, {"site_no": "01"})
+    assert checkpoint.read(path) == ({"a": torch.ones(1)}, {"site_no": "01"})
