@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+
+from benchmarks.synthetic import make_head, shed, travelled
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 # a bare machine with PyTorch has none of them
@@ -55,3 +58,29 @@ def test_gpu_benchmark_says_that_there_is_no_gpu() -> None:
     assert "finds no GPU" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not done.stdout
+
+
+def test_made_up_soils_hold_what_does_not_leave_them() -> None:
+    rng = np.random.default_rng(0)
+    rain = rng.gamma(0.2, 30, (3000, 5)).astype(np.float32)
+    depth = rng.uniform(150, 450, 5)
+    quick, seeped = shed(rain, np.zeros(3000, np.float32), depth, 2.0, 2.0)
+    held = 0.6 * depth.mean() + (rain - quick).mean(1).cumsum(dtype=np.float64) - seeped.cumsum()
+    assert (held > 0).all()
+    assert (held < depth.mean() + 0.1).all()
+    assert quick.min() >= 0
+
+
+def test_made_up_runoff_arrives_when_it_has_travelled() -> None:
+    quick = np.zeros((400, 2), np.float32)
+    quick[0] = 1.0
+    arrived = travelled(quick, np.array([20e3, 60e3]), velocity=0.5, step_seconds=3600.0)
+    assert arrived.sum() == pytest.approx(1.0, abs=1e-4)
+    hours = np.arange(400) + 0.5
+    assert hours @ arrived == pytest.approx(40e3 / 0.5 / 3600, abs=0.6)
+
+
+def test_a_made_up_watershed_has_the_same_rain_at_any_step() -> None:
+    daily, hourly = (make_head(1, 4, 5, 3, step_hours=hours) for hours in (24, 1))
+    of_days = hourly.forcing[:, 0].reshape(len(daily.times), 24, -1).sum(1)
+    np.testing.assert_allclose(of_days, daily.forcing[:, 0], rtol=1e-5, atol=1e-4)
