@@ -62,12 +62,11 @@ def show(report: dict[str, Any]) -> None:
     middle = {name: median(score[name] for score in every) for name in names}
     table.add_row("median", *(f"{middle[name]:.{digits.get(name, 3)}f}" for name in names))
     Console().print(table)
-    lost = [site for site, score in report["heads"].items() if score["nse"] < score["ridge"]]
-    print(f"test NSE; heads below the ridge: {', '.join(lost) or 'none'}; persistence sees the")
-    print(
-        f"discharge of the hour before; {report['seconds']:.0f} s with data, scores and report on "
-        f"{report['cores']} cores"
-    )
+    for floor in FLOORS:
+        lost = [site for site, score in report["heads"].items() if score["nse"] < score[floor]]
+        print(f"heads below {floor}: {', '.join(lost) or 'none'}")
+    print("test NSE; persistence sees the discharge of the hour before")
+    print(f"{report['seconds']:.0f} s with data, scores and report on {report['cores']} cores")
 
 
 def main(

@@ -20,8 +20,8 @@ from pipeline.evaporation import potential_evaporation
 
 CELL_AREA = 6e7  # m2, about that of 5 arc-minutes at 45 degrees
 CELL_SIDE = 8e3  # m
-LATITUDE = 42.0  # degrees north, of the southern edge
 DAY_SECONDS = 86_400.0
+LATITUDE = 42.0  # degrees north, of the southern edge
 
 BETWEEN_STORMS = 60.0  # h, on average
 STORM_HOURS = (2.0, 3.0)  # shape and scale of a gamma distribution, as those below
@@ -45,6 +45,7 @@ def make_head(
         number: of the watershed: its site number and seed.
         rows, columns: of its window, of which the share `filled` lies inside.
         years: water years, the last two of them for validation and test.
+        step_hours: length of a step; the same weather at any.
     """
     rng = np.random.default_rng(number)
     step = pd.Timedelta(hours=step_hours)
@@ -61,18 +62,7 @@ def make_head(
     warm = temperature(rng, dates, step_hours)
     day = dates.day_of_year.to_numpy()
     demand = potential_evaporation(warm[:, None], np.array([LATITUDE]), day) * step_days
-    quick, seeped = shed(
-        rain,
-        demand[:, 0].astype(np.float32),
-        rng.uniform(*SOIL_DEPTH, cells),
-        rng.uniform(*SHEDDING),
-        SEEPING * step_days,
-    )
-    left = step_days / rng.uniform(*GROUND_DAYS)
-    ground = lfilter([left], [1, left - 1], seeped)
-    arrived = travelled(quick, distance, rng.uniform(*VELOCITY), step.total_seconds())
-    runoff = (arrived + ground) * np.exp(rng.normal(0, NOISE, len(times)))
-    runoff = runoff.astype(np.float32)
+    runoff = runoff_of(rng, rain, demand[:, 0].astype(np.float32), distance, step_days)
     split = Split.by_water_year(dates)
     depth, observed = rain[split.train].mean(1), runoff[split.train]
     usual, swing = float(warm[split.train].mean()), float(warm[split.train].std())
@@ -110,6 +100,29 @@ def make_head(
         runoff_mean=float(observed.mean()),
         standard={"temperature": (usual, swing)},
     )
+
+
+def runoff_of(
+    rng: np.random.Generator,
+    rain: np.ndarray,
+    demand: np.ndarray,
+    distance: np.ndarray,
+    step_days: float,
+) -> np.ndarray:
+    """Runoff at the gauge [mm per step], (T,) float32, of a watershed whose nature is drawn.
+
+    Args:
+        rain: (T, N), and demand: potential evaporation, (T,) [mm per step].
+        distance: of the cells from the outlet [m], (N,).
+        step_days: length of a step [days].
+    """
+    depth, power = rng.uniform(*SOIL_DEPTH, rain.shape[1]), rng.uniform(*SHEDDING)
+    quick, seeped = shed(rain, demand, depth, power, SEEPING * step_days)
+    left = step_days / rng.uniform(*GROUND_DAYS)
+    ground = lfilter([left], [1, left - 1], seeped)
+    arrived = travelled(quick, distance, rng.uniform(*VELOCITY), step_days * DAY_SECONDS)
+    noisy = (arrived + ground) * np.exp(rng.normal(0, NOISE, len(rain)))
+    return np.asarray(noisy, np.float32)
 
 
 def storms(rng: np.random.Generator, hours: int, cells: int) -> np.ndarray:

@@ -273,7 +273,7 @@ class DomST(nn.Module):
         self.output = HeadLinear(heads, settings.hidden, outputs, 0.3)
         usual = (sheds.runoff_mean / sheds.runoff_scale).clamp(min=0.01)
         self.output.bias.data[:, 0, 0] = inverse_softplus(usual)
-        if settings.contribution:
+        if settings.contribution:  # fast runoff starts as large as all runoff is
             shed = SHED * sheds.rain_mean
             runs_off = (sheds.runoff_mean / shed).clamp(1e-6, 1.0)
             self.register_buffer("gate", torch.logit(runs_off / 2)[:, None, None], persistent=False)

@@ -170,6 +170,14 @@ def test_a_greater_flood_follows_from_its_rain(make_head: Make) -> None:
     torch.testing.assert_close((most - more)[flood], 10 * (more - usual)[flood], rtol=0.05, atol=0)
 
 
+@pytest.mark.parametrize("history", [False, True])
+def test_the_direct_readout_is_no_part_of_the_answer(make_head: Make, history: bool) -> None:
+    network, inputs = build([make_head("01")], Settings(hidden=16, warmup=60, history=history))
+    before = network(*inputs)
+    network.output.bias.data[..., 0] += 50.0
+    assert torch.equal(network(*inputs), before)
+
+
 @pytest.mark.parametrize("yield_", [1.0, 0.1, 1e-3])
 def test_a_network_starts_at_the_runoff_of_its_watershed(make_head: Make, yield_: float) -> None:
     """However little of the rain runs off."""
