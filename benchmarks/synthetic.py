@@ -116,8 +116,13 @@ def runoff_of(
         distance: of the cells from the outlet [m], (N,).
         step_days: length of a step [days].
     """
-    depth, power = rng.uniform(*SOIL_DEPTH, size=rain.shape[1]), rng.uniform(*SHEDDING)
-    quick, seeped = shed(rain, demand, depth, power, SEEPING * step_days)
+    quick, seeped = shed(
+        rain,
+        demand,
+        rng.uniform(*SOIL_DEPTH, len(distance)),
+        rng.uniform(*SHEDDING),
+        SEEPING * step_days,
+    )
     left = step_days / rng.uniform(*GROUND_DAYS)
     ground = lfilter([left], [1, left - 1], seeped)
     arrived = travelled(quick, distance, rng.uniform(*VELOCITY), step_days * DAY_SECONDS)
