@@ -94,7 +94,7 @@ def make_head(
         discharge=runoff.astype(np.float64) * area / 1e3 / step.total_seconds(),
         runoff=runoff,
         split=split,
-        snow=False,
+        melt_factor=None,
         rain_scale=float(depth.std()),
         runoff_scale=float(observed.std()),
         runoff_mean=float(observed.mean()),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from model.snow import melted, snow_counts
+from model.snow import melt_factor, melted
 from model.soil import TEMPERATURE, evaporation_demand
 from pipeline.catalog import PRECIPITATION
 from pipeline.errors import InputError
@@ -162,13 +162,14 @@ class HeadData:
         watershed, or all of them on the region's map.
     channels (C,): names, precipitation first.
     forcing (T, C, N) float32: rain [mm per step], the others standardised. Rain is the water that
-        reaches the ground, melt included, where `snow` counts.
+        reaches the ground, melt included, where snow counts.
     demand (T, N) float32: potential evaporation [mm per step].
     attributes (A,) float32: what tells one watershed from another, see `attributes_of`.
     coverage, share (N,): share of the cell inside, share of the watershed's area.
     distance (N,): flow distance [m].
     discharge (T,) float64: observed [m3 s-1], NaN where missing.
     runoff (T,) float32: the same [mm per step].
+    melt_factor: what a degree melts of the snow in a day [mm]; None where snow does not count.
     """
 
     site_no: str
@@ -190,7 +191,7 @@ class HeadData:
     discharge: np.ndarray
     runoff: np.ndarray
     split: Split
-    snow: bool
+    melt_factor: float | None
     rain_scale: float
     runoff_scale: float
     runoff_mean: float
@@ -240,17 +241,23 @@ def load_head(
     discharge = shed["discharge"].values[paired].astype(np.float64)
     held = Split(split.train, split.validation[paired], split.test[paired])
     step_days = step / pd.Timedelta(days=1)
-    thawed = _thawed(fields, step_days)
-    snow = snow_counts(
-        (fields[PRECIPITATION] @ share)[forced],
-        (thawed @ share)[forced],
-        discharge,
-        dates[paired].to_numpy(),
-        np.arange(discharge.size) < split.train.stop,
-        held.validation,
-    )
-    if snow:
-        fields[PRECIPITATION] = thawed
+    fallen = fields[PRECIPITATION]
+
+    def thawed(factor: float) -> np.ndarray:
+        first_year = round(DAYS_IN_YEAR / step_days)
+        return melted(fallen, fields[TEMPERATURE], factor, step_days, first_year)
+
+    factor = None
+    if TEMPERATURE in fields:
+        factor = melt_factor(
+            (fallen @ share)[forced],
+            lambda factor: (thawed(factor) @ share)[forced],
+            discharge,
+            dates[paired].to_numpy(),
+            held.validation | (np.arange(discharge.size) < split.train.stop),
+        )
+    if factor:
+        fields[PRECIPITATION] = thawed(factor)
     depth = fields[PRECIPITATION][split.train] @ share
     if not depth.any():
         raise InputError(f"{where}: no rain before {began}: expected some to train on")
@@ -289,7 +296,7 @@ def load_head(
         discharge=discharge,
         runoff=runoff[paired],
         split=held,
-        snow=snow,
+        melt_factor=factor,
         rain_scale=float(depth.std()) or 1.0,
         runoff_scale=float(observed.std()),
         runoff_mean=float(observed.mean()),
@@ -310,14 +317,6 @@ def _varied(runoff: np.ndarray, where: str, when: str, use: str) -> np.ndarray:
             f"{use}"
         )
     return observed
-
-
-def _thawed(fields: Mapping[str, np.ndarray], step_days: float) -> np.ndarray:
-    """Water that reaches the ground, (T, N); the precipitation itself without temperatures."""
-    rain = fields[PRECIPITATION]
-    if TEMPERATURE not in fields:
-        return rain
-    return melted(rain, fields[TEMPERATURE], step_days, round(DAYS_IN_YEAR / step_days))
 
 
 def _moments(

@@ -11,6 +11,8 @@ No water is made: precipitation = water that reaches the ground + change of what
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numba
 import numpy as np
 
@@ -20,52 +22,69 @@ from model.metrics import nse
 FREEZES, THAWS = -1.0, 3.0  # degC
 GAIN = 0.02  # of the ridge's NSE, from which on there is snow; less is chance
 RARE = 0.01  # share of the precipitation; where less of it freezes, snow does not count
-MELT = 4.0  # mm per degree and day; 2 to 6 are usual without forest (Hock 2003, J. Hydrol. 282)
+# mm per degree and day; 2 to 6 are usual without forest, less in it (Hock 2003, J. Hydrol. 282)
+MELT_FACTORS = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0)
+USUAL = 4.0  # of these, by which it is judged whether there is snow
+FOLDS = 4  # stretches of the record that are left out in turn
 
 
 def melted(
-    precipitation: np.ndarray, temperature: np.ndarray, step_days: float, first_year: int
+    precipitation: np.ndarray,
+    temperature: np.ndarray,
+    factor: float,
+    step_days: float,
+    first_year: int,
 ) -> np.ndarray:
     """Water that reaches the ground, as rain or from snow: (T, N) float32, mm per step.
 
     Args:
         precipitation: (T, N) [mm per step].
         temperature: means of the steps, (T, N) [degC].
+        factor: what a degree melts in a day [mm].
         step_days: length of a step [days].
         first_year: steps of the record that run before it once, so that its start has a past.
     """
     water = np.empty(precipitation.shape, np.float32)
     lying = np.zeros(precipitation.shape[1])
     for steps in (slice(0, first_year), slice(None)):
-        _melt(precipitation[steps], temperature[steps], MELT * step_days, lying, water[steps])
+        _melt(precipitation[steps], temperature[steps], factor * step_days, lying, water[steps])
     return water
 
 
-def snow_counts(
+def melt_factor(
     precipitation: np.ndarray,
-    water: np.ndarray,
+    water: Callable[[float], np.ndarray],
     discharge: np.ndarray,
     times: Times,
-    train: np.ndarray,
-    validation: np.ndarray,
-) -> bool:
-    """Whether the ridge explains discharge better by water that has melted than by precipitation:
-    fitted on the training steps, judged by NSE on the validation steps.
+    known: np.ndarray,
+) -> float | None:
+    """The one of `MELT_FACTORS` whose water explains discharge best; None where snow does not
+    count, as the usual one's water does no better than the precipitation. The judge is the NSE of
+    the ridge on stretches of the known steps, each left out of its fit in turn.
 
     Args:
-        precipitation, water: basin means, (T,) [mm per step].
-        discharge: (T,) [m3 s-1], NaN where missing.
+        precipitation: basin mean, (T,) [mm per step].
+        water: the basin mean of what reaches the ground, (T,) [mm per step], of a melt factor.
+        discharge: (T,) [m3 s-1], NaN where missing; at least `FOLDS` known values.
         times: of the steps, (T,).
-        train, validation: (T,) bool.
+        known: the steps whose discharge may be seen, (T,) bool.
     """
-    if np.abs(water - precipitation).sum() <= RARE * precipitation.sum():
-        return False
-    seen = validation & np.isfinite(discharge)
-    bare, melt = (
-        nse(ridge(series, discharge, times, train, validation)[seen], discharge[seen])
-        for series in (precipitation, water)
-    )
-    return bool(melt > bare + GAIN)
+    usual = water(USUAL)
+    if np.abs(usual - precipitation).sum() <= RARE * precipitation.sum():
+        return None
+    seen = np.flatnonzero(known & np.isfinite(discharge))
+
+    def explained(series: np.ndarray) -> float:
+        simulated = np.empty(seen.size)
+        for fold in np.array_split(np.arange(seen.size), FOLDS):
+            out = np.zeros(discharge.size, bool)
+            out[seen[fold]] = True
+            simulated[fold] = ridge(series, discharge, times, known & ~out, out)[out]
+        return nse(simulated, discharge[seen])
+
+    if explained(usual) <= explained(precipitation) + GAIN:
+        return None
+    return max(MELT_FACTORS, key=lambda factor: explained(water(factor)))
 
 
 @numba.njit(cache=True, nogil=True)

@@ -164,7 +164,7 @@ def finish_head(
         "kept_update": fitted.kept_update,
         "updates": fitted.updates,
         "cells": head.share.size,
-        "snow": head.snow,
+        "melt_factor": head.melt_factor,
         "seconds": fitted.seconds,
     }
     test = head.split.test
