@@ -35,9 +35,25 @@ VELOCITY = (0.4, 1.2)  # m s-1
 DISPERSION_LENGTH = 3e3  # m, dispersion over velocity
 NOISE = 0.03  # of the gauge, as a share of the runoff
 
+COLDER = (3.0, 9.0)  # degrees, than WARMTH, where there is snow
+MELT = (2.0, 6.0)  # mm per degree and day, of a watershed in spring and autumn
+MELT_SWING = 0.25  # of it, more at the summer solstice and less at the other
+MELT_SPREAD = 0.15  # of its logarithm among the cells
+ALTITUDE_SPREAD = 1.2  # degrees among the cells
+HALF_SNOW = 1.0  # degC, at which half of what falls is snow
+SNOW_SLOPE = 1.6  # per degree, there
+HOLDS = 0.1  # of its ice, water that snow holds back
+REFREEZES = 0.5  # mm per degree and day, of it
+
 
 def make_head(
-    number: int, rows: int, columns: int, years: int, step_hours: int = 24, filled: float = 0.7
+    number: int,
+    rows: int,
+    columns: int,
+    years: int,
+    step_hours: int = 24,
+    filled: float = 0.7,
+    snowy: bool = False,
 ) -> HeadData:
     """A watershed, its weather and its runoff.
 
@@ -46,6 +62,7 @@ def make_head(
         rows, columns: of its window, of which the share `filled` lies inside.
         years: water years, the last two of them for validation and test.
         step_hours: length of a step; the same weather at any.
+        snowy: whether it is colder and what falls in the cold lies until it melts.
     """
     rng = np.random.default_rng(number)
     step = pd.Timedelta(hours=step_hours)
@@ -61,8 +78,12 @@ def make_head(
     rain = hourly.reshape(len(times), step_hours, cells).sum(1)
     warm = temperature(rng, dates, step_hours)
     day = dates.day_of_year.to_numpy()
+    water = rain
+    if snowy:
+        warm = warm - rng.uniform(*COLDER)
+        water = thawed(rng, rain, warm, day, step_days)
     demand = potential_evaporation(warm[:, None], np.array([LATITUDE]), day) * step_days
-    runoff = runoff_of(rng, rain, demand[:, 0].astype(np.float32), distance, step_days)
+    runoff = runoff_of(rng, water, demand[:, 0].astype(np.float32), distance, step_days)
     split = Split.by_water_year(dates)
     depth, observed = rain[split.train].mean(1), runoff[split.train]
     usual, swing = float(warm[split.train].mean()), float(warm[split.train].std())
@@ -94,7 +115,7 @@ def make_head(
         discharge=runoff.astype(np.float64) * area / 1e3 / step.total_seconds(),
         runoff=runoff,
         split=split,
-        melt_factor=None,
+        snow=None,
         rain_scale=float(depth.std()),
         runoff_scale=float(observed.std()),
         runoff_mean=float(observed.mean()),
@@ -153,6 +174,37 @@ def temperature(rng: np.random.Generator, dates: pd.DatetimeIndex, step_hours: i
     memory = np.exp(-step_hours / 24 / 4)  # of four days
     weather = rng.normal(0, 4 * np.sqrt(1 - memory**2), len(dates))
     return np.asarray(warm + lfilter([1], [1, -memory], weather))
+
+
+def thawed(
+    rng: np.random.Generator,
+    rain: np.ndarray,
+    warm: np.ndarray,
+    day_of_year: np.ndarray,
+    step_days: float,
+) -> np.ndarray:
+    """Water that reaches the ground, (T, N) [mm per step], of a snow model of another kind than
+    `model/snow.py`: it knows altitude and season, and snow holds water that may freeze again.
+
+    Args:
+        rain: what falls, (T, N) [mm per step].
+        warm: temperature, (T,) [degC].
+    """
+    cells = rain.shape[1]
+    local = warm[:, None] + rng.normal(0, ALTITUDE_SPREAD, cells)
+    factor = rng.uniform(*MELT) * np.exp(rng.normal(0, MELT_SPREAD, cells)) * step_days
+    season = 1 + MELT_SWING * np.sin(2 * np.pi * (day_of_year - 81) / 365.25)
+    frozen = rain / (1 + np.exp(SNOW_SLOPE * (local - HALF_SNOW)))
+    water = np.empty(rain.shape, np.float32)
+    ice, liquid = np.zeros(cells), np.zeros(cells)
+    for t, warmth in enumerate(local):
+        melt = np.minimum(ice + frozen[t], factor * season[t] * warmth.clip(0))
+        liquid += rain[t] - frozen[t] + melt
+        again = np.minimum(liquid, REFREEZES * step_days * (-warmth).clip(0))
+        ice += frozen[t] - melt + again
+        water[t] = (liquid - again - HOLDS * ice).clip(0)
+        liquid -= again + water[t]
+    return water
 
 
 @numba.njit(cache=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from model.snow import melt_factor, melted
+from model.snow import Snow, find_snow, melted
 from model.soil import TEMPERATURE, evaporation_demand
 from pipeline.catalog import PRECIPITATION
 from pipeline.errors import InputError
@@ -162,14 +162,14 @@ class HeadData:
         watershed, or all of them on the region's map.
     channels (C,): names, precipitation first.
     forcing (T, C, N) float32: rain [mm per step], the others standardised. Rain is the water that
-        reaches the ground, melt included, where snow counts.
+        reaches the ground, melt included, where there is `snow`.
     demand (T, N) float32: potential evaporation [mm per step].
     attributes (A,) float32: what tells one watershed from another, see `attributes_of`.
     coverage, share (N,): share of the cell inside, share of the watershed's area.
     distance (N,): flow distance [m].
     discharge (T,) float64: observed [m3 s-1], NaN where missing.
     runoff (T,) float32: the same [mm per step].
-    melt_factor: what a degree melts of the snow in a day [mm]; None where snow does not count.
+    snow: how it melts; None where it does not count.
     """
 
     site_no: str
@@ -191,7 +191,7 @@ class HeadData:
     discharge: np.ndarray
     runoff: np.ndarray
     split: Split
-    melt_factor: float | None
+    snow: Snow | None
     rain_scale: float
     runoff_scale: float
     runoff_mean: float
@@ -243,21 +243,21 @@ def load_head(
     step_days = step / pd.Timedelta(days=1)
     fallen = fields[PRECIPITATION]
 
-    def thawed(factor: float) -> np.ndarray:
+    def thawed(snow: Snow) -> np.ndarray:
         first_year = round(DAYS_IN_YEAR / step_days)
-        return melted(fallen, fields[TEMPERATURE], factor, step_days, first_year)
+        return melted(fallen, fields[TEMPERATURE], snow, step_days, first_year, split.train)
 
-    factor = None
+    snow = None
     if TEMPERATURE in fields:
-        factor = melt_factor(
+        snow = find_snow(
             (fallen @ share)[forced],
-            lambda factor: (thawed(factor) @ share)[forced],
+            lambda snow: (thawed(snow) @ share)[forced],
             discharge,
             dates[paired].to_numpy(),
             held.validation | (np.arange(discharge.size) < split.train.stop),
         )
-    if factor:
-        fields[PRECIPITATION] = thawed(factor)
+    if snow:
+        fields[PRECIPITATION] = thawed(snow)
     depth = fields[PRECIPITATION][split.train] @ share
     if not depth.any():
         raise InputError(f"{where}: no rain before {began}: expected some to train on")
@@ -296,7 +296,7 @@ def load_head(
         discharge=discharge,
         runoff=runoff[paired],
         split=held,
-        melt_factor=factor,
+        snow=snow,
         rain_scale=float(depth.std()) or 1.0,
         runoff_scale=float(observed.std()),
         runoff_mean=float(observed.mean()),

@@ -94,7 +94,7 @@ def page(metrics: dict[str, Any]) -> str:
     heads = metrics["heads"]
     seconds = metrics["seconds"]
     sees = "Heads and ridge see" if metrics["history"] else "Heads and ridge do not see"
-    snow = sum(head["melt_factor"] is not None for head in heads)
+    snow = sum(head["snow"] is not None for head in heads)
     note = '<p class="note">synthetic data</p>' if metrics["synthetic"] else ""
     gallery = "\n".join(
         f'<p><img src="hydrographs/{escape(head["site_no"])}.png" loading="lazy" '

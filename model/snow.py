@@ -1,8 +1,9 @@
 """Snow: rain that falls when it is cold lies until it melts.
 
-A cell's snow is one store. Precipitation is snow below `FREEZES`, rain above `THAWS` and a mixture
-between; what lies melts in proportion to the warmth above 0 degrees: the degree-day method, with
-the thresholds of CemaNeige (Valery et al. 2014, J. Hydrol. 517, 1176-1187).
+A cell's snow is one store, that of CemaNeige (Valery et al. 2014, J. Hydrol. 517, 1166-1187).
+Precipitation is snow below `FREEZES`, rain above `THAWS` and a mixture between. What lies melts in
+proportion to the warmth above 0 degrees, but not before it is as warm itself: its temperature
+follows that of the air with a memory. The less lies, the less ground is covered and the less melts.
 
 No water is made: precipitation = water that reaches the ground + change of what lies.
 
@@ -12,59 +13,75 @@ No water is made: precipitation = water that reaches the ground + change of what
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
+from typing import NamedTuple
 
 import numba
 import numpy as np
 
-from model.baselines import Times, ridge
+from model.baselines import DAYS_IN_YEAR, Times, ridge
 from model.metrics import nse
 
 FREEZES, THAWS = -1.0, 3.0  # degC
+COVERS = 0.9  # of a usual year's snow, with which a cell is covered
+BARE = 0.1  # of the melt on covered ground, where hardly any lies
 GAIN = 0.02  # of the ridge's NSE, from which on there is snow; less is chance
 RARE = 0.01  # share of the precipitation; where less of it freezes, snow does not count
-# mm per degree and day; 2 to 6 are usual without forest, less in it (Hock 2003, J. Hydrol. 282)
-MELT_FACTORS = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0)
-USUAL = 4.0  # of these, by which it is judged whether there is snow
 FOLDS = 4  # stretches of the record that are left out in turn
+
+
+class Snow(NamedTuple):
+    """How a watershed's snow melts."""
+
+    melt_factor: float  # mm per degree and day, of covered ground
+    memory: float  # share of a day's temperature that is left in the snow a day later
+
+
+USUAL = Snow(4.0, 0.0)  # by which it is judged whether there is any
+SNOWS = tuple(Snow(*one) for one in product((2.0, 2.5, 3.2, 4.0, 5.0, 6.3, 8.0, 10.0), (0.0, 0.7)))
 
 
 def melted(
     precipitation: np.ndarray,
     temperature: np.ndarray,
-    factor: float,
+    snow: Snow,
     step_days: float,
     first_year: int,
+    train: slice,
 ) -> np.ndarray:
     """Water that reaches the ground, as rain or from snow: (T, N) float32, mm per step.
 
     Args:
         precipitation: (T, N) [mm per step].
         temperature: means of the steps, (T, N) [degC].
-        factor: what a degree melts in a day [mm].
         step_days: length of a step [days].
         first_year: steps of the record that run before it once, so that its start has a past.
+        train: the steps that tell how much snow is usual.
     """
-    water = np.empty(precipitation.shape, np.float32)
-    lying = np.zeros(precipitation.shape[1])
+    frozen = np.clip((THAWS - temperature) / (THAWS - FREEZES), 0, 1) * precipitation
+    covers = COVERS * frozen[train].mean(0) * (DAYS_IN_YEAR / step_days)
+    factor, memory = snow.melt_factor * step_days, snow.memory**step_days
+    water = precipitation - frozen
+    lying, cold = np.zeros(len(covers)), np.zeros(len(covers))
     for steps in (slice(0, first_year), slice(None)):
-        _melt(precipitation[steps], temperature[steps], factor * step_days, lying, water[steps])
-    return water
+        melt = _melt(frozen[steps], temperature[steps], factor, memory, covers, lying, cold)
+    return np.asarray(water + melt, np.float32)
 
 
-def melt_factor(
+def find_snow(
     precipitation: np.ndarray,
-    water: Callable[[float], np.ndarray],
+    water: Callable[[Snow], np.ndarray],
     discharge: np.ndarray,
     times: Times,
     known: np.ndarray,
-) -> float | None:
-    """The one of `MELT_FACTORS` whose water explains discharge best; None where snow does not
-    count, as the usual one's water does no better than the precipitation. The judge is the NSE of
-    the ridge on stretches of the known steps, each left out of its fit in turn.
+) -> Snow | None:
+    """The one of `SNOWS` whose water explains discharge best; None where snow does not count, as
+    the usual one's water does no better than the precipitation. The judge is the NSE of the ridge
+    on stretches of the known steps, each left out of its fit in turn.
 
     Args:
         precipitation: basin mean, (T,) [mm per step].
-        water: the basin mean of what reaches the ground, (T,) [mm per step], of a melt factor.
+        water: the basin mean of what reaches the ground, (T,) [mm per step].
         discharge: (T,) [m3 s-1], NaN where missing; at least `FOLDS` known values.
         times: of the steps, (T,).
         known: the steps whose discharge may be seen, (T,) bool.
@@ -84,22 +101,28 @@ def melt_factor(
 
     if explained(usual) <= explained(precipitation) + GAIN:
         return None
-    return max(MELT_FACTORS, key=lambda factor: explained(water(factor)))
+    return max(SNOWS, key=lambda snow: explained(water(snow)))
 
 
 @numba.njit(cache=True, nogil=True)
 def _melt(
-    precipitation: np.ndarray,
-    temperature: np.ndarray,
-    melt: float,  # [mm per degree and step]
+    frozen: np.ndarray,  # (T, N) [mm per step]
+    temperature: np.ndarray,  # (T, N) [degC]
+    factor: float,  # [mm per degree and step]
+    memory: float,  # of a step
+    covers: np.ndarray,  # (N,) [mm]
     lying: np.ndarray,  # (N,) [mm], moved on
-    water: np.ndarray,  # (T, N), written
-) -> None:
-    for t in range(precipitation.shape[0]):
-        for i in range(precipitation.shape[1]):
-            warmth, fallen = temperature[t, i], precipitation[t, i]
-            frozen = min(max((THAWS - warmth) / (THAWS - FREEZES), 0.0), 1.0) * fallen
-            lying[i] += frozen
-            gone = min(lying[i], melt * max(warmth, 0.0))
-            lying[i] -= gone
-            water[t, i] = fallen - frozen + gone
+    cold: np.ndarray,  # (N,) [degC], of the snow, moved on
+) -> np.ndarray:
+    """What melts, (T, N) [mm per step]."""
+    melt = np.zeros(frozen.shape, np.float32)
+    for t in range(frozen.shape[0]):
+        for i in range(frozen.shape[1]):
+            warmth = temperature[t, i]
+            lying[i] += frozen[t, i]
+            cold[i] = min(0.0, memory * cold[i] + (1 - memory) * warmth)
+            if lying[i] > 0 and warmth > 0 and cold[i] >= 0:
+                covered = BARE + (1 - BARE) * min(lying[i] / max(covers[i], 1e-6), 1.0)
+                melt[t, i] = covered * min(lying[i], factor * warmth)
+                lying[i] -= melt[t, i]
+    return melt

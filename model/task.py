@@ -164,7 +164,7 @@ def finish_head(
         "kept_update": fitted.kept_update,
         "updates": fitted.updates,
         "cells": head.share.size,
-        "melt_factor": head.melt_factor,
+        "snow": head.snow._asdict() if head.snow else None,
         "seconds": fitted.seconds,
     }
     test = head.split.test

@@ -52,7 +52,7 @@ def build_head(site_no: str = "01", rows: int = 6, columns: int = 5, years: int 
         discharge=runoff * area / 86400e3,
         runoff=runoff.astype(np.float32),
         split=split,
-        melt_factor=None,
+        snow=None,
         rain_scale=float(depth.std()),
         runoff_scale=float(np.nanstd(runoff)),
         runoff_mean=float(np.nanmean(runoff)),

@@ -1,10 +1,10 @@
-"""Skill on hourly records: made-up watersheds, scored beside the floors.
+"""Skill on made-up watersheds, scored beside the floors: on hourly records, and where it snows.
 
-    python -m benchmarks.hourly [--heads N] [--updates N] [--json FILE]
+    python -m benchmarks.made_up hourly|snow [--heads N] [--updates N] [--json FILE]
 
-Writes a store of made-up watersheds of 39 to 67 cells with six hourly water years, four of them to
-train on, and runs `python -m model.train` on it. What settings were chosen on were other
-watersheds.
+Writes a store of watersheds of 39 to 67 cells with six water years, four of them to train on, and
+runs `python -m model.train` on it. Of *snow* the steps are days, and what falls goes through a snow
+model of another kind than `model/snow.py`. What settings were chosen on were other watersheds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -26,13 +26,21 @@ from benchmarks.main_job import run_and_watch
 from benchmarks.synthetic import make_head
 from benchmarks.synthetic_store import write_store
 
+World = Literal["hourly", "snow"]
+WORLDS: dict[World, dict[str, Any]] = {"hourly": {"step_hours": 1}, "snow": {"snowy": True}}
+FIRST: dict[World, int] = {"hourly": 1, "snow": 401}  # number of a watershed
 FLOORS = ("ridge", "persistence")
 
 
-def measure(folder: Path, heads: int, years: int, updates: int | None) -> dict[str, Any]:
+def measure(
+    world: World, folder: Path, heads: int, years: int, updates: int | None
+) -> dict[str, Any]:
     """Train on a new store in `folder`: time, memory and every head's scores."""
-    store = folder / "hourly.zarr"
-    sheds = [make_head(i + 1, 7 + i % 3, 8 + i % 5, years, step_hours=1) for i in range(heads)]
+    store = folder / f"{world}.zarr"
+    sheds = [
+        make_head(FIRST[world] + i, 7 + i % 3, 8 + i % 5, years, **WORLDS[world])
+        for i in range(heads)
+    ]
     write_store(sheds, store)
     run = folder / "run"
     command = [sys.executable, "-m", "model.train", str(store), "--run", str(run)]
@@ -41,23 +49,27 @@ def measure(folder: Path, heads: int, years: int, updates: int | None) -> dict[s
     scores = {
         score["site_no"]: {
             "cells": shed.share.size,
+            "melt": score["snow"] and score["snow"]["melt_factor"],
             **{name: score[name] for name in ("nse", "kge", "seconds", "updates")},
             **{floor: score[f"{floor}_nse"] for floor in FLOORS},
         }
         for shed, score in zip(sheds, metrics["heads"], strict=True)
     }
-    return {"cores": os.cpu_count(), **watched, "split": metrics["split"], "heads": scores}
+    about = {"world": world, "cores": os.cpu_count(), "split": metrics["split"]}
+    return {**about, **watched, "heads": scores}
 
 
 def show(report: dict[str, Any]) -> None:
     """A row a head, and their median."""
-    table = Table(title=f"hourly; {report['split']}", box=SIMPLE_HEAD, padding=0)
+    title = f"{report['world']}; {report['split']}"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=0)
     names = ("cells", "nse", "kge", *FLOORS, "seconds")
-    for name in ("site", *names):
-        table.add_column(name, justify="right", no_wrap=True)
     digits = {"cells": 0, "seconds": 0}
+    for name in ("site", *names, "melt"):
+        table.add_column(name, justify="right", no_wrap=True)
     for site, score in report["heads"].items():
-        table.add_row(site, *(f"{score[name]:.{digits.get(name, 3)}f}" for name in names))
+        numbers = (f"{score[name]:.{digits.get(name, 3)}f}" for name in names)
+        table.add_row(site, *numbers, str(score["melt"] or "-"))
     every = report["heads"].values()
     middle = {name: median(score[name] for score in every) for name in names}
     table.add_row("median", *(f"{middle[name]:.{digits.get(name, 3)}f}" for name in names))
@@ -65,11 +77,13 @@ def show(report: dict[str, Any]) -> None:
     for floor in FLOORS:
         lost = [site for site, score in report["heads"].items() if score["nse"] < score[floor]]
         print(f"heads below {floor}: {', '.join(lost) or 'none'}")
-    print("test NSE; persistence sees the discharge of the hour before")
-    print(f"{report['seconds']:.0f} s with data, scores and report on {report['cores']} cores")
+    print("test NSE; persistence sees the discharge of the step before; melt: of snow, in mm per")
+    print(f"degree and day. {report['seconds']:.0f} s with data, scores and report, ", end="")
+    print(f"on {report['cores']} cores")
 
 
 def main(
+    world: Annotated[World, typer.Argument(help="what watersheds")],
     heads: Annotated[int, typer.Option(min=1, help="watersheds")] = 6,
     years: Annotated[int, typer.Option(min=3, help="water years, two of them held out")] = 6,
     updates: Annotated[
@@ -77,9 +91,9 @@ def main(
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
 ) -> None:
-    """Train heads on hourly records and report their skill beside the floors."""
+    """Train heads on made-up watersheds and report their skill beside the floors."""
     with TemporaryDirectory() as temporary:
-        report = measure(Path(temporary), heads, years, updates)
+        report = measure(world, Path(temporary), heads, years, updates)
     show(report)
     if json_file:
         json_file.write_text(json.dumps(report, indent=2) + "\n")
