@@ -58,14 +58,15 @@ def melted(
         first_year: steps of the record that run before it once, so that its start has a past.
         train: the steps that tell how much snow is usual.
     """
-    frozen = np.clip((THAWS - temperature) / (THAWS - FREEZES), 0, 1) * precipitation
-    covers = COVERS * frozen[train].mean(0) * (DAYS_IN_YEAR / step_days)
-    factor, memory = snow.melt_factor * step_days, snow.memory**step_days
-    water = precipitation - frozen
-    lying, cold = np.zeros(len(covers)), np.zeros(len(covers))
+    water = np.empty(precipitation.shape, np.float32)
+    usual = _snowfall(precipitation[train], temperature[train]) * (DAYS_IN_YEAR / step_days)
+    per_step = Snow(snow.melt_factor * step_days, snow.memory**step_days)
+    covers = np.maximum(COVERS * usual, 1e-6)  # of a cell that had none, whatever falls
+    lying, cold = np.zeros_like(usual), np.zeros_like(usual)
     for steps in (slice(0, first_year), slice(None)):
-        melt = _melt(frozen[steps], temperature[steps], factor, memory, covers, lying, cold)
-    return np.asarray(water + melt, np.float32)
+        fields = precipitation[steps], temperature[steps], water[steps]
+        _melt(*fields, per_step, covers, lying, cold)
+    return water
 
 
 def find_snow(
@@ -105,24 +106,39 @@ def find_snow(
 
 
 @numba.njit(cache=True, nogil=True)
+def _frozen(precipitation: float, temperature: float) -> float:
+    return min(max((THAWS - temperature) / (THAWS - FREEZES), 0.0), 1.0) * precipitation
+
+
+@numba.njit(cache=True, nogil=True)
+def _snowfall(precipitation: np.ndarray, temperature: np.ndarray) -> np.ndarray:
+    """Mean of the steps (T, N) that is snow, (N,) [mm per step]."""
+    total = np.zeros(precipitation.shape[1])
+    for t in range(precipitation.shape[0]):
+        for i in range(precipitation.shape[1]):
+            total[i] += _frozen(precipitation[t, i], temperature[t, i])
+    return total / precipitation.shape[0]
+
+
+@numba.njit(cache=True, nogil=True)
 def _melt(
-    frozen: np.ndarray,  # (T, N) [mm per step]
-    temperature: np.ndarray,  # (T, N) [degC]
-    factor: float,  # [mm per degree and step]
-    memory: float,  # of a step
+    precipitation: np.ndarray,
+    temperature: np.ndarray,
+    water: np.ndarray,  # (T, N), written
+    snow: Snow,  # per step
     covers: np.ndarray,  # (N,) [mm]
     lying: np.ndarray,  # (N,) [mm], moved on
     cold: np.ndarray,  # (N,) [degC], of the snow, moved on
-) -> np.ndarray:
-    """What melts, (T, N) [mm per step]."""
-    melt = np.zeros(frozen.shape, np.float32)
-    for t in range(frozen.shape[0]):
-        for i in range(frozen.shape[1]):
-            warmth = temperature[t, i]
-            lying[i] += frozen[t, i]
-            cold[i] = min(0.0, memory * cold[i] + (1 - memory) * warmth)
-            if lying[i] > 0 and warmth > 0 and cold[i] >= 0:
-                covered = BARE + (1 - BARE) * min(lying[i] / max(covers[i], 1e-6), 1.0)
-                melt[t, i] = covered * min(lying[i], factor * warmth)
-                lying[i] -= melt[t, i]
-    return melt
+) -> None:
+    for t in range(precipitation.shape[0]):
+        for i in range(precipitation.shape[1]):
+            warmth, fallen = temperature[t, i], precipitation[t, i]
+            frozen = _frozen(fallen, warmth)
+            lying[i] += frozen
+            cold[i] = min(0.0, snow.memory * cold[i] + (1 - snow.memory) * warmth)
+            gone = 0.0
+            if warmth > 0 and cold[i] >= 0 and lying[i] > 0:
+                covered = BARE + (1 - BARE) * min(lying[i] / covers[i], 1.0)
+                gone = covered * min(lying[i], snow.melt_factor * warmth)
+            lying[i] -= gone
+            water[t, i] = fallen - frozen + gone
