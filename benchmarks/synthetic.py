@@ -198,12 +198,13 @@ def thawed(
     water = np.empty(rain.shape, np.float32)
     ice, liquid = np.zeros(cells), np.zeros(cells)
     for t, warmth in enumerate(local):
-        melt = np.minimum(ice + frozen[t], factor * season[t] * warmth.clip(0))
-        liquid += rain[t] - frozen[t] + melt
+        ice = ice + frozen[t]
+        melt = np.minimum(ice, factor * season[t] * warmth.clip(0))
+        liquid = liquid + rain[t] - frozen[t] + melt
         again = np.minimum(liquid, REFREEZES * step_days * (-warmth).clip(0))
-        ice += frozen[t] - melt + again
-        water[t] = (liquid - again - HOLDS * ice).clip(0)
-        liquid -= again + water[t]
+        ice, liquid = ice - melt + again, liquid - again
+        left = (liquid - HOLDS * ice).clip(0)
+        water[t], liquid = left, liquid - left
     return water
 
 

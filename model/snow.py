@@ -78,27 +78,38 @@ def find_snow(
 ) -> Snow | None:
     """The one of `SNOWS` whose water explains discharge best; None where snow does not count, as
     the usual one's water does no better than the precipitation. The judge is the NSE of the ridge
-    on stretches of the known steps, each left out of its fit in turn.
+    on stretches of the known days, each left out of its fit in turn.
 
     Args:
         precipitation: basin mean, (T,) [mm per step].
         water: the basin mean of what reaches the ground, (T,) [mm per step].
-        discharge: (T,) [m3 s-1], NaN where missing; at least `FOLDS` known values.
+        discharge: (T,) [m3 s-1], NaN where missing.
         times: of the steps, (T,).
         known: the steps whose discharge may be seen, (T,) bool.
     """
     usual = water(USUAL)
     if np.abs(usual - precipitation).sum() <= RARE * precipitation.sum():
         return None
-    seen = np.flatnonzero(known & np.isfinite(discharge))
+    per_day = max(1, round(np.timedelta64(1, "D") / (times[1] - times[0])))
+    days = len(times) // per_day
+
+    def daily(series: np.ndarray) -> np.ndarray:
+        return series[: days * per_day].reshape(days, per_day)
+
+    observed, starts, told = daily(discharge), daily(times)[:, 0], np.asarray(daily(known).all(1))
+    count = np.isfinite(observed).sum(1)
+    flow = np.where(count > 0, np.nansum(observed, 1) / np.maximum(count, 1), np.nan)
+    seen = np.flatnonzero(told & np.isfinite(flow))
+    if seen.size < FOLDS:
+        return None
 
     def explained(series: np.ndarray) -> float:
         simulated = np.empty(seen.size)
         for fold in np.array_split(np.arange(seen.size), FOLDS):
-            out = np.zeros(discharge.size, bool)
+            out = np.zeros(days, bool)
             out[seen[fold]] = True
-            simulated[fold] = ridge(series, discharge, times, known & ~out, out)[out]
-        return nse(simulated, discharge[seen])
+            simulated[fold] = ridge(daily(series).sum(1), flow, starts, told & ~out, out)[out]
+        return nse(simulated, flow[seen])
 
     if explained(usual) <= explained(precipitation) + GAIN:
         return None

@@ -117,3 +117,16 @@ def test_discharge_tells_how_snow_melts(truth: Snow | None, warmest: float):
     flow[~known] = 1e3 * rain[~known]  # says nothing of what is known
     found = find_snow(rain, water, flow, DAYS, known)
     assert found == (truth if warmest < 20 else None)
+
+    steps = 4  # of a day, of some of which discharge is not known
+    times = DAYS[0] + np.arange(steps * DAYS.size) * np.timedelta64(24 // steps, "h")
+
+    def within(series: np.ndarray) -> np.ndarray:
+        return np.repeat(series, steps)
+
+    gaps = within(flow)
+    gaps[::7] = np.nan
+    shorter = find_snow(
+        within(rain) / steps, lambda snow: within(water(snow)) / steps, gaps, times, within(known)
+    )
+    assert shorter == found
