@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import dask
 import pytest
+from distributed import Client
 from hypothesis import settings
 
 # how long an example takes says nothing of whether it is right
@@ -13,6 +16,17 @@ settings.register_profile("dom-st", deadline=None)
 settings.load_profile("dom-st")
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def no_scheduler_is_left() -> Iterator[None]:
+    """A client that closes while another one is still closing leaves itself as Dask's default, and
+    every later computation without a client would fail."""
+    yield
+    try:
+        Client.current()
+    except ValueError:
+        dask.config.config.pop("scheduler", None)
 
 
 @pytest.fixture(scope="session")
