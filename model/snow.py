@@ -38,6 +38,7 @@ class Snow(NamedTuple):
 
 
 USUAL = Snow(4.0, 0.0)  # by which it is judged whether there is any
+# Degree-day factors of 2 to 6 are usual without forest (Hock 2003, J. Hydrol. 282, 104-115).
 SNOWS = tuple(Snow(*one) for one in product((2.0, 2.5, 3.2, 4.0, 5.0, 6.3, 8.0, 10.0), (0.0, 0.7)))
 
 
