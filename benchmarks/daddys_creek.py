@@ -27,6 +27,7 @@ from rich.table import Table
 from model.dataset import Split, survey_store
 from model.metrics import kge, nse
 from model.run import Run
+from model.sampling import interval, nse_samples
 from model.settings import REFIT, Settings
 from model.train import train
 from pipeline.catalog import load_catalog
@@ -35,6 +36,7 @@ from pipeline.errors import exit_codes
 from pipeline.graph import run as run_pipeline
 
 CATALOG = Path(__file__).resolve().parents[1] / "catalogs/daddys_creek.yaml"
+DAY_S = 86_400.0
 HISTORY = "past discharge"
 VARIANTS: dict[str, dict[str, Any]] = {
     "Dom-ST": {},
@@ -48,11 +50,13 @@ SCORES = ("nse", "kge", "pbias", "fhv", "seconds")
 
 
 def ensemble(runs: list[Run], held: NDArray[np.bool_]) -> dict[str, float]:
-    """NSE and KGE of the seeds' mean discharge on the steps `held`."""
+    """NSE, its interval and KGE of the seeds' mean discharge on the steps `held`."""
     opened = [xr.open_zarr(run.predictions, consolidated=False) for run in runs]
     simulated = np.mean([one["simulated"].values[0, held] for one in opened], 0)
     observed = opened[0]["observed"].values[0, held]
-    return {"nse": nse(simulated, observed), "kge": kge(simulated, observed).kge}
+    low, high = interval(nse_samples(simulated, observed, DAY_S))
+    score = nse(simulated, observed)
+    return {"nse": score, "low": low, "high": high, "kge": kge(simulated, observed).kge}
 
 
 def measure(folder: Path, seeds: int, years: tuple[int, int]) -> dict[str, Any]:
@@ -87,7 +91,7 @@ def show(report: dict[str, Any]) -> None:
     title = f"Daddys Creek; {report['split']}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
-    for heading in ("NSE", "range", "KGE", "PBIAS", "FHV", "ensemble", "s"):
+    for heading in ("NSE", "range", "KGE", "PBIAS", "FHV", "ensemble", "from-to", "s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, found in report["variants"].items():
         heads = found["heads"]
@@ -101,13 +105,14 @@ def show(report: dict[str, Any]) -> None:
             f"{middle['pbias']:+.1f}",
             f"{middle['fhv']:+.1f}",
             f"{found['ensemble']['nse']:.3f}",
+            f"{found['ensemble']['low']:.2f}-{found['ensemble']['high']:.2f}",
             f"{middle['seconds']:.0f}",
         )
     for floor, score in report["floors"].items():
         table.add_row(floor, f"{score:.3f}")
     Console().print(table)
     print("medians over the seeds; PBIAS and FHV in percent; ensemble: NSE of the seeds' mean")
-    print("discharge; s: seconds to train")
+    print("discharge; from-to: its interval, see model/sampling.py; s: seconds to train")
 
 
 def main(

@@ -8,6 +8,7 @@ import numpy as np
 
 from model import baselines, metrics
 from model.dataset import HeadData
+from model.sampling import interval, nse_samples
 
 
 def score_head(head: HeadData, simulated: np.ndarray, history: bool) -> dict[str, Any]:
@@ -20,7 +21,8 @@ def score_head(head: HeadData, simulated: np.ndarray, history: bool) -> dict[str
     Returns:
         Metrics of `metrics.evaluate` on the test steps, with the NSE of persistence (the
         discharge one step before), climatology (day of year) and ridge (lagged rain) beside them.
-        `n_test` is the number of steps scored.
+        `nse_low` and `nse_high` are the interval of `model.sampling`, `n_test` is the number of
+        steps scored.
     """
     split, observed = head.split, head.discharge
     times = head.dates.to_numpy().astype("datetime64[s]")
@@ -41,6 +43,8 @@ def score_head(head: HeadData, simulated: np.ndarray, history: bool) -> dict[str
     window = metrics.default_peak_window(np.timedelta64(round(head.step_seconds), "s"))
     scores = metrics.evaluate(simulated[test], observed[test], peak_window=window)
     scores["n_test"] = scores.pop("n")
+    samples = nse_samples(simulated[test], observed[test], head.step_seconds)
+    scores["nse_low"], scores["nse_high"] = interval(samples)
     for name, series in floors.items():
         seen = test & np.isfinite(series)  # persistence has no value after a gap
         scores[f"{name}_nse"] = metrics.nse(series[seen], observed[seen])

@@ -21,6 +21,8 @@ LOWEST_NSE = -0.5  # the chart's axis ends here; what is worse is drawn on its e
 COLUMNS = {
     "cells": ("cells", "{:.0f}"),
     "nse": ("NSE", "{:.3f}"),
+    "nse_low": ("from", "{:.3f}"),
+    "nse_high": ("to", "{:.3f}"),
     "persistence_nse": ("persistence NSE", "{:.3f}"),
     "climatology_nse": ("climatology NSE", "{:.3f}"),
     "ridge_nse": ("ridge NSE", "{:.3f}"),
@@ -68,6 +70,10 @@ def draw_skill(run: Run, heads: Sequence[dict[str, Any]]) -> None:
     for name in FLOORS:
         values = np.maximum([head[f"{name}_nse"] for head in order], LOWEST_NSE)
         axes.scatter(values, rows, s=22, c=FLOOR_COLOURS[name], label=name, marker="|", lw=2)
+    low, high = (
+        np.maximum([head[key] for head in order], LOWEST_NSE) for key in ("nse_low", "nse_high")
+    )
+    axes.hlines(rows, low, high, colors=HEAD_COLOUR, lw=1.2, alpha=0.5)
     axes.scatter(
         np.maximum([head["nse"] for head in order], LOWEST_NSE),
         rows,
@@ -114,7 +120,8 @@ def page(metrics: dict[str, Any]) -> str:
 <p><img src="skill.png" alt="NSE of every head and of the floors"></p>
 <p>Persistence repeats the discharge of the step before, climatology the usual discharge of the
 day of the year; ridge is a regression on lagged rain and its products with wetness and season.
-{sees} past discharge. Snow that lies and melts counts in {snow} of
+{sees} past discharge. From and to, and the lines of the picture: the middle 90 % of NSE when months
+of the test years are drawn anew, with replacement. Snow that lies and melts counts in {snow} of
 {count(len(heads), "watershed")}. Shaded rows lose to climatology or ridge.</p>
 <div class="wide">{table(heads)}</div>
 <h2>Hydrographs of the test years</h2>

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from model.metrics import median_known
 
-SHORT = {"persistence": "persist.", "climatology": "climat.", "ridge": "ridge"}
+SHORT = {"persistence": "pers.", "climatology": "clim.", "ridge": "ridge"}
 FLOORS = tuple(SHORT)
 
 
@@ -79,27 +79,27 @@ class Progress:
 def skill_table(metrics: dict[str, Any]) -> Table:
     """The scores of a run on its test years: a row a head, the medians last.
 
-    PBIAS and FHV are in percent, the lag of peaks in steps, the floors are NSE. Rows in yellow
-    lose to climatology or ridge.
+    Behind NSE stands its interval (`model.sampling`); PBIAS and FHV are in percent, the lag of
+    peaks in steps, the floors are NSE. Rows in yellow lose to climatology or ridge.
     """
     heads: Sequence[dict[str, Any]] = metrics["heads"]
     data = "synthetic, " if metrics["synthetic"] else ""
     title = f"{metrics['title']} ({data}{metrics['variant']}; {metrics['split']})"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("site", no_wrap=True)
-    for name in ("cells", "NSE", "KGE", "PBIAS", "FHV", "lag", *SHORT.values()):
+    for name in ("NSE", "90 %", "KGE", "PBIAS", "FHV", "lag", *SHORT.values()):
         table.add_column(name, justify="right", no_wrap=True)
     keys = ("nse", "kge", "pbias", "fhv", "peak_timing", *(f"{name}_nse" for name in FLOORS))
     digits = (3, 3, 1, 1, 1, 3, 3, 3)
     for head in heads:
-        cells = [f"{head[key]:.{n}f}" for key, n in zip(keys, digits, strict=True)]
+        nse, *others = (f"{head[key]:.{n}f}" for key, n in zip(keys, digits, strict=True))
+        within = f"{head['nse_low']:.2f}-{head['nse_high']:.2f}"
         loses = head["nse"] < max(head[f"{name}_nse"] for name in FLOORS[1:])
-        table.add_row(
-            head["site_no"], str(head["cells"]), *cells, style="yellow" if loses else None
-        )
-    medians = [
+        style = "yellow" if loses else None
+        table.add_row(head["site_no"], nse, within, *others, style=style)
+    nse, *others = [
         f"{median_known([h[k] for h in heads]):.{n}f}" for k, n in zip(keys, digits, strict=True)
     ]
     table.add_section()
-    table.add_row("median", "", *medians, style="bold")
+    table.add_row("median", nse, "", *others, style="bold")
     return table
