@@ -91,7 +91,7 @@ def show(report: dict[str, Any]) -> None:
     title = f"Daddys Creek; {report['split']}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
-    for heading in ("NSE", "range", "KGE", "PBIAS", "FHV", "ensemble", "from-to", "s"):
+    for heading in ("NSE", "range", "KGE", "PBIAS", "FHV", "ensemble", "s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, found in report["variants"].items():
         heads = found["heads"]
@@ -105,14 +105,16 @@ def show(report: dict[str, Any]) -> None:
             f"{middle['pbias']:+.1f}",
             f"{middle['fhv']:+.1f}",
             f"{found['ensemble']['nse']:.3f}",
-            f"{found['ensemble']['low']:.2f}-{found['ensemble']['high']:.2f}",
             f"{middle['seconds']:.0f}",
         )
     for floor, score in report["floors"].items():
         table.add_row(floor, f"{score:.3f}")
     Console().print(table)
     print("medians over the seeds; PBIAS and FHV in percent; ensemble: NSE of the seeds' mean")
-    print("discharge; from-to: its interval, see model/sampling.py; s: seconds to train")
+    print("discharge; s: seconds to train. The middle 90 % of the ensembles' NSE in draws of the")
+    print("test year's months (model/sampling.py):")
+    for name, found in report["variants"].items():
+        print(f"    {name}: {found['ensemble']['low']:.2f} to {found['ensemble']['high']:.2f}")
 
 
 def main(
