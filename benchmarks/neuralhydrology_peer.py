@@ -242,10 +242,9 @@ def show(report: dict[str, Any]) -> None:
     Console().print(table)
     ours, theirs = (report["methods"][name]["ensemble"] for name in ("Dom-ST", "NeuralHydrology"))
     low, high = report["ahead"]
-    print(
-        f"Dom-ST's ensemble is ahead by {ours - theirs:+.3f}, and by {low:+.3f} to {high:+.3f} in"
-    )
-    print("the middle 90 % of draws of the test year's months (model/sampling.py)")
+    ahead = f"{ours - theirs:+.3f}, in the middle 90 % {low:+.3f} to {high:+.3f}"
+    print(f"Dom-ST's ensemble is ahead by {ahead},")
+    print("when the test year's months are drawn anew (model/sampling.py)")
     print("medians over the seeds; ensemble: NSE of the seeds' mean discharge; valid.: NSE of the")
     print("validation year; command: s of `nh-run train`, or `python -m model.train`, with test;")
     print(f"loop: s of training in it, with validation. Runs and logs: {report['runs']}")
