@@ -71,7 +71,8 @@ def draw_skill(run: Run, heads: Sequence[dict[str, Any]]) -> None:
         values = np.maximum([head[f"{name}_nse"] for head in order], LOWEST_NSE)
         axes.scatter(values, rows, s=22, c=FLOOR_COLOURS[name], label=name, marker="|", lw=2)
     low, high = (
-        np.maximum([head[key] for head in order], LOWEST_NSE) for key in ("nse_low", "nse_high")
+        np.maximum([head.get(key, np.nan) for head in order], LOWEST_NSE)
+        for key in ("nse_low", "nse_high")
     )
     axes.hlines(rows, low, high, colors=HEAD_COLOUR, lw=1.2, alpha=0.5)
     axes.scatter(

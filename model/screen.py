@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -93,7 +94,8 @@ def skill_table(metrics: dict[str, Any]) -> Table:
     digits = (3, 3, 1, 1, 1, 3, 3, 3)
     for head in heads:
         nse, *others = (f"{head[key]:.{n}f}" for key, n in zip(keys, digits, strict=True))
-        within = f"{head['nse_low']:.2f}-{head['nse_high']:.2f}"
+        low, high = (head.get(key, math.nan) for key in ("nse_low", "nse_high"))
+        within = "" if math.isnan(low) else f"{low:.2f}-{high:.2f}"  # older runs have none either
         loses = head["nse"] < max(head[f"{name}_nse"] for name in FLOORS[1:])
         style = "yellow" if loses else None
         table.add_row(head["site_no"], nse, within, *others, style=style)

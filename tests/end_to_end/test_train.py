@@ -16,6 +16,7 @@ import xarray as xr
 import yaml
 
 from model.metrics import nse
+from model.sampling import interval, nse_samples
 from model.settings import Settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -76,7 +77,7 @@ def test_a_run_directory_holds_what_the_design_says(finished: Path, tiny_store: 
 
 
 def test_metrics_are_those_of_the_predictions(finished: Path, tiny_store: Path) -> None:
-    """NSE computed anew from predictions.zarr and the store's own discharge."""
+    """NSE and its interval computed anew from predictions.zarr and the store's own discharge."""
     metrics = json.loads((finished / "metrics.json").read_text())
     predictions = xr.open_zarr(finished / "predictions.zarr", consolidated=False)
     for head in metrics["heads"]:
@@ -86,6 +87,9 @@ def test_metrics_are_those_of_the_predictions(finished: Path, tiny_store: Path) 
         observed = shed["discharge"].values.astype(np.float64)
         test = (shed["time"] >= np.datetime64("2014-10-01")).values
         assert head["nse"] == pytest.approx(nse(simulated[test], observed[test]), abs=1e-4)
+        within = interval(nse_samples(simulated[test], observed[test], 86_400.0))
+        assert (head["nse_low"], head["nse_high"]) == pytest.approx(within, abs=1e-4)
+        assert head["nse_low"] < head["nse"] < head["nse_high"]
         assert head["n_test"] == np.isfinite(observed[test]).sum()
         assert np.isfinite(simulated).all()
         assert (simulated >= 0).all()
@@ -96,6 +100,8 @@ def test_running_again_trains_nothing(finished: Path, tiny_store: Path) -> None:
     before = [(path.stat().st_mtime_ns, path.read_bytes()) for path in files]
     again = train(str(tiny_store), "--run", str(finished), *QUICK)
     assert again.returncode == 0, again.stderr
+    for head in json.loads((finished / "metrics.json").read_text())["heads"]:
+        assert f"{head['nse']:.3f}  {head['nse_low']:.2f}-{head['nse_high']:.2f}" in again.stdout
     assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in files] == before
 
 
