@@ -29,7 +29,7 @@ from benchmarks.synthetic_store import write_store
 World = Literal["hourly", "snow"]
 WORLDS: dict[World, dict[str, Any]] = {"hourly": {"step_hours": 1}, "snow": {"snowy": True}}
 FIRST: dict[World, int] = {"hourly": 1, "snow": 401}  # number of a watershed
-FLOORS = ("ridge", "persistence")
+FLOORS = ("ridge", "climatology", "persistence")
 
 
 def measure(
