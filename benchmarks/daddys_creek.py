@@ -24,7 +24,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from model.dataset import Split, survey_store
+from model.dataset import DAY_SECONDS, Split, survey_store
 from model.metrics import kge, nse
 from model.run import Run
 from model.sampling import interval, nse_samples
@@ -36,7 +36,6 @@ from pipeline.errors import exit_codes
 from pipeline.graph import run as run_pipeline
 
 CATALOG = Path(__file__).resolve().parents[1] / "catalogs/daddys_creek.yaml"
-DAY_S = 86_400.0
 HISTORY = "past discharge"
 VARIANTS: dict[str, dict[str, Any]] = {
     "Dom-ST": {},
@@ -54,7 +53,7 @@ def ensemble(runs: list[Run], held: NDArray[np.bool_]) -> dict[str, float]:
     opened = [xr.open_zarr(run.predictions, consolidated=False) for run in runs]
     simulated = np.mean([one["simulated"].values[0, held] for one in opened], 0)
     observed = opened[0]["observed"].values[0, held]
-    low, high = interval(nse_samples(simulated, observed, DAY_S))
+    low, high = interval(nse_samples(simulated, observed, DAY_SECONDS))
     score = nse(simulated, observed)
     return {"nse": score, "low": low, "high": high, "kge": kge(simulated, observed).kge}
 

@@ -32,8 +32,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.daddys_creek import CATALOG, DAY_S
-from model.dataset import Split, survey_store
+from benchmarks.daddys_creek import CATALOG
+from model.dataset import DAY_SECONDS, Split, survey_store
 from model.metrics import kge, nse
 from model.run import Run
 from model.sampling import interval, nse_samples
@@ -195,7 +195,7 @@ def measure(folder: Path, seeds: int, years: tuple[int, int]) -> dict[str, Any]:
         ours.append(train_ours(runs / f"ours-{seed}", store, options, split.test))
         print(f"seed {seed}: both trained", flush=True)
     methods = {"NeuralHydrology": scores(peers, observed), "Dom-ST": scores(ours, observed)}
-    samples = [nse_samples(ensemble(method), observed, DAY_S) for method in (ours, peers)]
+    samples = [nse_samples(ensemble(method), observed, DAY_SECONDS) for method in (ours, peers)]
     return {
         "split": split.describe(dates),
         "methods": methods,
