@@ -26,14 +26,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.altered import Change, altered
-from model.run import Run
+from model.output.run_directory import Run
 from model.settings import Settings
 from model.train import train
-from pipeline.catalog import load_catalog
-from pipeline.cluster import make_client
+from pipeline.catalog.models import load_catalog
 from pipeline.errors import exit_codes
-from pipeline.graph import run as run_pipeline
-from pipeline.sample import make_sample
+from pipeline.run.cluster import make_client
+from pipeline.run.execute import run as run_pipeline
+from pipeline.sample.make import make_sample
 
 CATALOG = Path(__file__).resolve().parents[1] / "catalogs/daddys_creek.yaml"
 TEST_YEARS = (2019, 2020, 2021)

@@ -24,16 +24,16 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from model.dataset import DAY_SECONDS, Split, survey_store
-from model.metrics import kge, nse
-from model.run import Run
-from model.sampling import interval, nse_samples
+from model.evaluation.bootstrap import interval, nse_samples
+from model.evaluation.metrics import kge, nse
+from model.inputs.watershed import DAY_SECONDS, Split, survey_store
+from model.output.run_directory import Run
 from model.settings import REFIT, Settings
 from model.train import train
-from pipeline.catalog import load_catalog
-from pipeline.cluster import make_client
+from pipeline.catalog.models import load_catalog
 from pipeline.errors import exit_codes
-from pipeline.graph import run as run_pipeline
+from pipeline.run.cluster import make_client
+from pipeline.run.execute import run as run_pipeline
 
 CATALOG = Path(__file__).resolve().parents[1] / "catalogs/daddys_creek.yaml"
 HISTORY = "past discharge"
@@ -111,7 +111,7 @@ def show(report: dict[str, Any]) -> None:
     Console().print(table)
     print("medians over the seeds; PBIAS and FHV in percent; ensemble: NSE of the seeds' mean")
     print("discharge; s: seconds to train. The middle 90 % of the ensembles' NSE in draws of the")
-    print("test year's months (model/sampling.py):")
+    print("test year's months (model/evaluation/bootstrap.py):")
     for name, found in report["variants"].items():
         print(f"    {name}: {found['ensemble']['low']:.2f} to {found['ensemble']['high']:.2f}")
 

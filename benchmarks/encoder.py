@@ -26,15 +26,15 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.dataset import HeadData, load_head, survey_store
-from model.fit import Trainer
-from model.metrics import nse
-from model.network import PATCH, HeadLinear, ImageEncoder, Watersheds
+from model.evaluation.metrics import nse
+from model.inputs.watershed import HeadData, load_head, survey_store
+from model.network.domst import PATCH, HeadLinear, ImageEncoder, Watersheds
 from model.settings import Settings
-from pipeline.catalog import load_catalog
-from pipeline.cluster import make_client
-from pipeline.graph import run as run_pipeline
-from pipeline.sample import make_sample
+from model.training.trainer import Trainer
+from pipeline.catalog.models import load_catalog
+from pipeline.run.cluster import make_client
+from pipeline.run.execute import run as run_pipeline
+from pipeline.sample.make import make_sample
 
 CPU = torch.device("cpu")
 USUAL, OURS, NONE = "the usual form", "Dom-ST", "no CNN"
@@ -97,7 +97,7 @@ FORMS: dict[str, tuple[type[nn.Module], Settings]] = {
 
 def train_head(head: HeadData, encoder: type[nn.Module], settings: Settings) -> dict[str, float]:
     """Milliseconds of an update, and test NSE."""
-    with patch("model.network.ImageEncoder", encoder):
+    with patch("model.network.domst.ImageEncoder", encoder):
         trainer = Trainer([head], settings, CPU)
     seconds = 0.0
     while trainer.update < settings.updates:

@@ -26,11 +26,11 @@ import torch
 import typer
 
 from benchmarks.synthetic import make_head
-from model import checkpoint
-from model.dataset import HeadData
-from model.fit import Trainer
-from model.metrics import nse
+from model.evaluation.metrics import nse
+from model.inputs.watershed import HeadData
 from model.settings import VARIANTS, Settings
+from model.training import checkpoint
+from model.training.trainer import Trainer
 from pipeline.errors import InputError, exit_codes
 
 BUDGET_SECONDS = 400.0  # after which no measurement is begun

@@ -21,10 +21,10 @@ from rich.console import Console
 
 from benchmarks.synthetic import make_head
 from benchmarks.synthetic_store import write_store
-from model.run import Run
+from model.output.run_directory import Run
 from model.settings import Settings
 from model.train import train
-from pipeline.cluster import make_client
+from pipeline.run.cluster import make_client
 
 ROWS, COLUMNS, YEARS = 20, 22, 10
 GIB = 2**30

@@ -4,7 +4,8 @@
 
 Writes a store of watersheds of 39 to 67 cells with six water years, four of them to train on, and
 runs `python -m model.train` on it. Of *snow* the steps are days, and what falls goes through a snow
-model of another kind than `model/snow.py`. What settings were chosen on were other watersheds.
+model of another kind than `model/inputs/snow.py`. What settings were chosen on were other
+watersheds.
 """
 
 from __future__ import annotations

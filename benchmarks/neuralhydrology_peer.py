@@ -33,15 +33,15 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.daddys_creek import CATALOG
-from model.dataset import DAY_SECONDS, Split, survey_store
-from model.metrics import kge, nse
-from model.run import Run
-from model.sampling import interval, nse_samples
-from pipeline.catalog import load_catalog
-from pipeline.cluster import make_client
+from model.evaluation.bootstrap import interval, nse_samples
+from model.evaluation.metrics import kge, nse
+from model.inputs.watershed import DAY_SECONDS, Split, survey_store
+from model.output.run_directory import Run
+from pipeline.catalog.models import load_catalog
 from pipeline.errors import RunError, exit_codes
-from pipeline.graph import run as run_pipeline
-from pipeline.store import open_watershed
+from pipeline.run.cluster import make_client
+from pipeline.run.execute import run as run_pipeline
+from pipeline.store.read import open_watershed
 
 SITE = "03539600"
 INPUTS = ["precipitation", "temperature"]
@@ -244,7 +244,7 @@ def show(report: dict[str, Any]) -> None:
     low, high = report["ahead"]
     ahead = f"{ours - theirs:+.3f}, in the middle 90 % {low:+.3f} to {high:+.3f}"
     print(f"Dom-ST's ensemble is ahead by {ahead},")
-    print("when the test year's months are drawn anew (model/sampling.py)")
+    print("when the test year's months are drawn anew (model/evaluation/bootstrap.py)")
     print("medians over the seeds; ensemble: NSE of the seeds' mean discharge; valid.: NSE of the")
     print("validation year; command: s of `nh-run train`, or `python -m model.train`, with test;")
     print(f"loop: s of training in it, with validation. Runs and logs: {report['runs']}")

@@ -38,9 +38,9 @@ from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import zoom
 
-from pipeline.catalog import load_catalog
-from pipeline.cluster import make_client
-from pipeline.graph import run
+from pipeline.catalog.models import load_catalog
+from pipeline.run.cluster import make_client
+from pipeline.run.execute import run
 
 START = datetime(2020, 6, 1)
 HOURS = 24  # fields that differ
@@ -186,9 +186,6 @@ def write_catalog(folder: Path, name: str, days: int) -> Path:
 
 def import_all() -> None:
     """What a block needs, kernels included; runs on a worker."""
-    import pipeline.graph
-    import pipeline.rasters.gdal
-    import pipeline.regrid  # noqa: F401
 
 
 def usage() -> tuple[int, int, float]:

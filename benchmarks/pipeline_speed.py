@@ -26,9 +26,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.catalog import load_catalog
-from pipeline.rasters import group_forcings, open_series
-from pipeline.sample import make_sample
+from pipeline.catalog.models import load_catalog
+from pipeline.rasters.series import group_forcings, open_series
+from pipeline.sample.make import make_sample
 
 BLOCKS_ALONE = re.compile(r"the blocks alone (\d+) rasters/s")
 KIB = 1024  # ru_maxrss counts these

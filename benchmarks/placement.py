@@ -27,15 +27,15 @@ from rich.console import Console
 from rich.table import Table
 from scipy.optimize import nnls
 
-from model.dataset import load_head
-from model.fit import Trainer
-from model.placement import CostModel, pack_heads
+from model.inputs.watershed import load_head
+from model.jobs.placement import CostModel, pack_heads
 from model.settings import Settings
-from pipeline.catalog import load_catalog
-from pipeline.cluster import make_client
-from pipeline.graph import run
-from pipeline.sample import make_sample
-from pipeline.store import list_sites
+from model.training.trainer import Trainer
+from pipeline.catalog.models import load_catalog
+from pipeline.run.cluster import make_client
+from pipeline.run.execute import run
+from pipeline.sample.make import make_sample
+from pipeline.store.read import list_sites
 
 WATERSHEDS = 10_000
 WORKERS = tuple(4**k for k in range(6))

@@ -27,7 +27,7 @@ import xarray as xr
 from rasterio.enums import Resampling
 
 from benchmarks.regrid_rasters import GRID, Edges, Field, Raster
-from pipeline.grid import zone_area
+from pipeline.regrid.grid import zone_area
 
 CHUNK = 48  # steps in a task
 FILL = -9e33

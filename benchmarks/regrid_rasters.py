@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from scipy.sparse import csr_array, kron
 
-from pipeline.grid import Grid
-from pipeline.overlap import OverlapWeights, projected_weights
-from pipeline.rasters.layout import Axes
+from pipeline.rasters.pixels import Axes
+from pipeline.regrid.grid import Grid
+from pipeline.regrid.projected import OverlapWeights, projected_weights
 
 GRID = Grid.covering((-97.0, 40.0, -90.0, 44.0))  # 84 x 48 cells
 LONLAT = CRS("EPSG:4326")

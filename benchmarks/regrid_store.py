@@ -7,10 +7,10 @@ Inputs: the fields of `benchmarks.regrid` (0.01 degree, hourly) and of `benchmar
 step. Everything runs on one Dask client with its threads in this process, as `pipeline run` has it
 by default, in turns; the best of some repeats counts:
 
-    reading alone        the raw values of each block read by zarr-python and thrown away
-    Dom-ST               `pipeline.graph.execute`: read, check, regrid, clip, write, done-marks
-    xarray-regrid        open_zarr, conservative with skipna, to_zarr; on lat/lon only
-    xESMF's apply step   open_zarr, the step with skipna and our weights, to_zarr
+    reading alone        the raw values of each block read by zarr-python and thrown away Dom-ST
+    `pipeline.run.execute.execute`: read, check, regrid, clip, write, done-marks xarray-regrid
+    open_zarr, conservative with skipna, to_zarr; on lat/lon only xESMF's apply step   open_zarr,
+    the step with skipna and our weights, to_zarr
 
 Stores are laid out before the clock starts, ours and the peers'. Peers write values alone; we also
 write valid fractions, a watershed's clip and marks. Processor seconds, of this process and so of
@@ -59,11 +59,11 @@ from benchmarks.regrid_rasters import (
     fields,
     with_holes,
 )
-from pipeline.catalog import load_catalog
-from pipeline.cluster import make_client
-from pipeline.graph import execute, prepare
-from pipeline.plan import Plan, make_plan
-from pipeline.store import open_region, remaining
+from pipeline.catalog.models import load_catalog
+from pipeline.run.cluster import make_client
+from pipeline.run.execute import execute, prepare
+from pipeline.run.plan import Plan, make_plan
+from pipeline.store.read import open_region, remaining
 
 START = datetime(2020, 6, 1)
 RAW_CHUNK = (24, 256, 256)  # steps, rows and columns that are compressed together

@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.signal import lfilter, oaconvolve
 from scipy.stats import invgauss
 
-from model.dataset import HeadData, Split, attributes_of
+from model.inputs.watershed import HeadData, Split, attributes_of
 from pipeline.evaporation import potential_evaporation
 
 CELL_AREA = 6e7  # m2, about that of 5 arc-minutes at 45 degrees
@@ -184,7 +184,8 @@ def thawed(
     step_days: float,
 ) -> np.ndarray:
     """Water that reaches the ground, (T, N) [mm per step], of a snow model of another kind than
-    `model/snow.py`: it knows altitude and season, and snow holds water that may freeze again.
+    `model/inputs/snow.py`: it knows altitude and season, and snow holds water that may freeze
+    again.
 
     Args:
         rain: what falls, (T, N) [mm per step].

@@ -10,8 +10,8 @@ import xarray as xr
 import zarr
 
 from benchmarks.synthetic import CELL_AREA, LATITUDE
-from model.dataset import HeadData
-from pipeline.store import LAYOUT, PROGRESS
+from model.inputs.watershed import HeadData
+from pipeline.store.read import LAYOUT, PROGRESS
 
 
 def write_store(heads: Sequence[HeadData], path: Path) -> None:

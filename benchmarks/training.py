@@ -6,9 +6,10 @@ Time is time to the same validation NSE: for a head, the best that every approac
 
 All heads are trained as they are (encode-once, stretches, own windows), on one worker and on W. The
 usual single heads would take days, so N heads of different size stand for all. Their learning curve
-is measured with the record encoded once, which teaches the same (`tests/model/test_fit.py`), and
-what an update costs with windows cut out and encoded one by one is measured by itself; seconds are
-the product. The split of the speedup goes from the usual form to ours one step at a time.
+is measured with the record encoded once, which teaches the same
+(`tests/model/training/test_trainer.py`), and what an update costs with windows cut out and encoded
+one by one is measured by itself; seconds are the product. The split of the speedup goes from the
+usual form to ours one step at a time.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from model.dataset import HeadData, load_head
-from model.fit import Trainer
-from model.run import Run
+from model.inputs.watershed import HeadData, load_head
+from model.output.run_directory import Run
 from model.settings import VARIANTS, Settings
 from model.train import train
-from pipeline.catalog import load_catalog
-from pipeline.cluster import make_client
-from pipeline.graph import run as run_pipeline
-from pipeline.sample import make_sample
+from model.training.trainer import Trainer
+from pipeline.catalog.models import load_catalog
+from pipeline.run.cluster import make_client
+from pipeline.run.execute import run as run_pipeline
+from pipeline.sample.make import make_sample
 
 TIMED = 2  # updates whose cost is measured
 CPU = torch.device("cpu")

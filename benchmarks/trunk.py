@@ -24,15 +24,15 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.altered import altered
-from model.dataset import Split, survey_store
-from model.run import Run
+from model.inputs.watershed import Split, survey_store
+from model.output.run_directory import Run
 from model.settings import TRUNKS, Settings
 from model.train import train
-from pipeline.catalog import load_catalog
-from pipeline.cluster import make_client
+from pipeline.catalog.models import load_catalog
 from pipeline.errors import exit_codes
-from pipeline.graph import run as run_pipeline
-from pipeline.sample import make_sample
+from pipeline.run.cluster import make_client
+from pipeline.run.execute import run as run_pipeline
+from pipeline.sample.make import make_sample
 
 SHORT_YEARS = 2
 

@@ -19,17 +19,17 @@ import typer
 from distributed import Client
 from rich.console import Console
 
-from model import checkpoint
-from model.dataset import Split, Survey, survey_store, water_years
-from model.report import write_report
-from model.run import Run
-from model.screen import skill_table
+from model.inputs.watershed import Split, Survey, survey_store, water_years
+from model.jobs.tasks import predict_head
+from model.output.progress import skill_table
+from model.output.report import write_report
+from model.output.run_directory import Run
 from model.settings import Settings
-from model.task import predict_head
 from model.train import Scheduler, SchedulerFile, Workers, split_years, summary
-from pipeline.cluster import make_client
+from model.training import checkpoint
 from pipeline.errors import InputError, exit_codes
-from pipeline.locations import located
+from pipeline.run.cluster import make_client
+from pipeline.storage import located
 
 
 @dataclass(frozen=True)

@@ -18,18 +18,18 @@ import typer
 from distributed import Client, Future, KilledWorker, as_completed
 from rich.console import Console
 
-from model.dataset import Split, Survey, survey_store
-from model.metrics import median_known
-from model.placement import CostModel, pack_heads
-from model.report import write_report
-from model.run import Run
-from model.screen import Progress, skill_table
+from model.evaluation.metrics import median_known
+from model.inputs.watershed import Split, Survey, survey_store
+from model.jobs.placement import CostModel, pack_heads
+from model.jobs.tasks import train_pack, trunk_branch
+from model.output.progress import Progress, skill_table
+from model.output.report import write_report
+from model.output.run_directory import Run
 from model.settings import REFIT, SUBDAILY, TRUNKS, VARIANTS, Settings, Trunk, Variant
-from model.task import train_pack, trunk_branch
-from model.trunk import fit_trunk, trunk_branches
-from pipeline.cluster import Kind, dashboard_address, make_client
+from model.training.trunk import fit_trunk, trunk_branches
 from pipeline.errors import InputError, RunError, exit_codes
-from pipeline.locations import located
+from pipeline.run.cluster import Kind, dashboard_address, make_client
+from pipeline.storage import located
 
 log = logging.getLogger("model.train")
 PACKS_A_GPU = 4  # more packs than devices, so that the scheduler evens out the rest
@@ -253,9 +253,9 @@ def summary(
 
 def make_sample_store(console: Console) -> Path:
     """The embedded sample and its store, made first if they are missing."""
-    from pipeline.catalog import load_catalog
-    from pipeline.graph import run as run_pipeline
-    from pipeline.sample import make_sample
+    from pipeline.catalog.models import load_catalog
+    from pipeline.run.execute import run as run_pipeline
+    from pipeline.sample.make import make_sample
 
     console.print(f"embedded sample, a synthetic world: {SAMPLE}")
     catalog = load_catalog(make_sample(SAMPLE))

@@ -14,9 +14,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.catalog import load_catalog
+from pipeline.catalog.models import load_catalog
 from pipeline.errors import InputError, RunError, exit_codes
-from pipeline.locations import located
+from pipeline.storage import located
 
 app = typer.Typer(
     add_completion=False,
@@ -64,8 +64,8 @@ def run(
         started = time.perf_counter()
         described = load_catalog(catalog)
         size = _bytes(memory)
-        from pipeline.cluster import dashboard_address, make_client
-        from pipeline.graph import run as run_graph
+        from pipeline.run.cluster import dashboard_address, make_client
+        from pipeline.run.execute import run as run_graph
 
         with make_client(scheduler, scheduler_file, workers=workers) as client:
             print(f"dashboard: {dashboard_address(client)}", flush=True)
@@ -99,11 +99,11 @@ def plan(
     """Say what a run would read, compute and write, without doing it."""
     with exit_codes():
         described = load_catalog(catalog)
-        from pipeline.cluster import cores
-        from pipeline.describe import describe_plan
-        from pipeline.memory import Bound
-        from pipeline.plan import make_plan
-        from pipeline.store import stored_block_steps
+        from pipeline.run.cluster import cores
+        from pipeline.run.memory import Bound
+        from pipeline.run.plan import make_plan
+        from pipeline.run.summary import describe_plan
+        from pipeline.store.read import stored_block_steps
 
         place = None if store is None else located(store)
         bound = Bound(_bytes(memory), workers or cores())
@@ -130,7 +130,7 @@ def _bytes(memory: str | None) -> int | None:
 def check(store: Annotated[str, typer.Argument(metavar="STORE")]) -> None:
     """Verify a store: template, blocks, gaps, coverage, conservation, water balance."""
     with exit_codes():
-        from pipeline.check import check_store, print_checks
+        from pipeline.check.checks import check_store, print_checks
 
         place = located(store)
         checks = check_store(place)
@@ -147,7 +147,7 @@ def sample(
 ) -> None:
     """Make the embedded sample: a synthetic world in raw formats, and its catalog."""
     with exit_codes():
-        from pipeline.sample import make_sample
+        from pipeline.sample.make import make_sample
 
         print(make_sample(directory, tiny=tiny))
 
@@ -162,7 +162,7 @@ def fetch(
     """Fetch a catalog's files from the public services, or those that are not there yet."""
     with exit_codes():
         described = load_catalog(catalog)
-        from pipeline.fetch import fetch_catalog
+        from pipeline.fetch.fetch import fetch_catalog
 
         with nullcontext(_silent) if dry_run else _progress("files") as show:
             for outcome in fetch_catalog(described, show, dry_run=dry_run):

@@ -52,10 +52,10 @@ def domst_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of the shrunken sample world: a few watersheds, three water years."""
-    from pipeline.catalog import load_catalog
-    from pipeline.cluster import make_client
-    from pipeline.graph import run
-    from pipeline.sample import make_sample
+    from pipeline.catalog.models import load_catalog
+    from pipeline.run.cluster import make_client
+    from pipeline.run.execute import run
+    from pipeline.sample.make import make_sample
 
     folder = tmp_path_factory.mktemp("tiny")
     catalog = load_catalog(make_sample(folder / "world", tiny=True))

@@ -55,7 +55,7 @@ def imported_packages(source: str) -> set[str]:
     [
         "import model",
         "import model.train as t",
-        "from model.metrics import nse",
+        "from model.evaluation.metrics import nse",
         "def late():\n    from model import metrics",
         "import importlib\nimportlib.import_module('model.train')",
     ],

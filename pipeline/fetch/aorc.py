@@ -22,14 +22,14 @@ import xarray as xr
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import MemoryStore
 
-from pipeline.catalog import Catalog
+from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError, RunError
 from pipeline.fetch.files import Item
 from pipeline.fetch.manifest import write_whole
 from pipeline.fetch.series import HOUR, labelled, labels, template_folder
 from pipeline.fetch.services import Service
-from pipeline.grid import Grid
-from pipeline.watersheds import read_watersheds, region_grid
+from pipeline.regrid.grid import Grid
+from pipeline.watersheds.polygons import read_watersheds, region_grid
 
 DIMENSIONS = ["time", "latitude", "longitude"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.catalog import Catalog, Fetch
+from pipeline.catalog.models import Catalog, Fetch
 from pipeline.errors import InputError
 from pipeline.fetch.aorc import plan_aorc
 from pipeline.fetch.files import Outcome, Show, fetch_items
@@ -20,7 +20,7 @@ Windows = dict[Path, tuple[slice, ...]]  # of the stores that were fetched, by p
 
 
 def fetch_parts(catalog: Catalog, fetch: Fetch, show: Show, *, dry_run: bool) -> Iterator[Outcome]:
-    """As `pipeline.fetch.fetch_catalog`, whose catalog's section `fetch` is."""
+    """As `pipeline.fetch.fetch.fetch_catalog`, whose catalog's section `fetch` is."""
     services = {name: Service.of(catalog, fetch, name) for name in sorted(fetch.used)}
     try:
         if fetch.watersheds:

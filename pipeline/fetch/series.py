@@ -20,11 +20,11 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from pipeline.catalog import Catalog
+from pipeline.catalog.models import Catalog
+from pipeline.catalog.raster_source import TIME_FIELD
 from pipeline.errors import InputError, RunError
 from pipeline.fetch.files import Item
 from pipeline.fetch.services import Service, excerpt
-from pipeline.raster_source import TIME_FIELD
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 

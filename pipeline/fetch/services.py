@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 import httpx
 
-from pipeline.catalog import Catalog, Fetch, ServiceName
+from pipeline.catalog.models import Catalog, Fetch, ServiceName
 from pipeline.errors import InputError, RunError
 
 FIRST_WAIT = 1.0  # s before the first repetition; doubles each time

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipeline.catalog import Catalog
+from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 from pipeline.gauges.flags import holds_value, value_and_flag
 from pipeline.gauges.times import day_starts, instants

@@ -16,9 +16,9 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from pipeline.catalog import Catalog
+from pipeline.catalog.models import Catalog
+from pipeline.catalog.time import YEARS
 from pipeline.errors import InputError
-from pipeline.schema import YEARS
 
 OFFSET = re.compile(r"\d(?:Z|[+-]\d\d:?\d\d)$")
 # Hours from UTC of the agency's codes; help.waterdata.usgs.gov/code/tz_query

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
+from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError
-from pipeline.raster_source import RasterSource
-from pipeline.rasters.layout import Location
-from pipeline.rasters.placement import DEGREES_EAST, DEGREES_NORTH, Axis, Coordinates
+from pipeline.rasters.geolocation import DEGREES_EAST, DEGREES_NORTH, Axis, Coordinates
+from pipeline.rasters.pixels import Location
 
 STANDARD_NAMES = {
     "time": "time",

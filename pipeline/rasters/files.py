@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.catalog.raster_source import TIME_FIELD
+from pipeline.catalog.time import Period
 from pipeline.errors import InputError
-from pipeline.locations import below, find_files, list_files, lists
-from pipeline.raster_source import TIME_FIELD
-from pipeline.rasters.layout import Location
-from pipeline.schema import Period
+from pipeline.rasters.pixels import Location
+from pipeline.storage import below, find_files, list_files, lists
 
 # Directives of a time field and the digits that they stand for: each has a fixed width, so that a
 # label has one spelling and a path can be made from its time.
@@ -96,7 +96,7 @@ class Template:
 
         Raises:
             InputError: a * where the folder cannot be listed.
-            InputError, RunError: as `pipeline.locations.reaching`.
+            InputError, RunError: as `pipeline.storage.reaching`.
         """
         shape = wild = ""
         groups = []

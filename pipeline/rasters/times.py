@@ -11,10 +11,10 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError, refusals
-from pipeline.raster_source import RasterSource
 from pipeline.rasters.coordinates import SINCE, UNREADABLE, Roles, reason_of
-from pipeline.rasters.layout import Location
+from pipeline.rasters.pixels import Location
 
 REFERENCE = "forecast_reference_time"
 

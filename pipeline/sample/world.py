@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import numpy as np
 from rasterio.transform import Affine
 
-from pipeline.grid import Grid, cell_areas
+from pipeline.regrid.grid import Grid, cell_areas
 
 GENERATOR_VERSION = "1"  # a change of any byte of the sample is a new version
 SEED = 9

@@ -17,14 +17,14 @@ import zarr
 from rich.console import Console
 from typer.testing import CliRunner
 
+from model.output.run_directory import Run
 from model.predict import main
-from model.run import Run
 from model.settings import Settings
 from model.train import train
-from pipeline.catalog import load_catalog
-from pipeline.cluster import make_client
-from pipeline.graph import run as run_pipeline
-from pipeline.sample import make_sample
+from pipeline.catalog.models import load_catalog
+from pipeline.run.cluster import make_client
+from pipeline.run.execute import run as run_pipeline
+from pipeline.sample.make import make_sample
 
 QUICK = Settings(updates=20, evaluate_every=10, seed=3)
 

@@ -15,8 +15,8 @@ import pytest
 import xarray as xr
 import yaml
 
-from model.metrics import nse
-from model.sampling import interval, nse_samples
+from model.evaluation.bootstrap import interval, nse_samples
+from model.evaluation.metrics import nse
 from model.settings import Settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]

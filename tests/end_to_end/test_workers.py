@@ -15,13 +15,13 @@ import torch
 from distributed import Client
 from rich.console import Console
 
-from model.fit import Trainer
-from model.run import Run
+from model.output.run_directory import Run
 from model.settings import TRUNKS, Settings
 from model.train import train
-from pipeline.cluster import make_client
+from model.training.trainer import Trainer
 from pipeline.errors import RunError
-from pipeline.store import list_sites
+from pipeline.run.cluster import make_client
+from pipeline.store.read import list_sites
 
 SHORT = Settings(updates=40, evaluate_every=4)
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from model.dataset import HeadData, Split
+from model.inputs.watershed import HeadData, Split
 
 
 def build_head(site_no: str = "01", rows: int = 6, columns: int = 5, years: int = 4) -> HeadData:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from model.dataset import HeadData
-from model.fit import Trainer
+from model.inputs.watershed import HeadData
 from model.settings import Settings
+from model.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="no GPU: PyTorch finds no CUDA device"

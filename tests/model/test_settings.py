@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from model.dataset import Survey
+from model.inputs.watershed import Survey
 from model.settings import REFIT, SUBDAILY_DROPOUT, TRUNKS, Settings
 from model.train import paced
 

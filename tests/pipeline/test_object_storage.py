@@ -24,17 +24,17 @@ import yaml
 from botocore.exceptions import EndpointConnectionError
 from distributed import Client
 
-from pipeline.catalog import load_catalog
-from pipeline.check import check_store
-from pipeline.cluster import make_client
+from pipeline.catalog.models import load_catalog
+from pipeline.check.checks import check_store
 from pipeline.errors import InputError, RunError
-from pipeline.graph import run
-from pipeline.rasters import open_series
-from pipeline.store import list_sites, open_gauges, open_region, open_watershed
+from pipeline.rasters.series import open_series
+from pipeline.run.cluster import make_client
+from pipeline.run.execute import run
+from pipeline.store.read import list_sites, open_gauges, open_region, open_watershed
 from tests.pipeline.handmade import World, write_raster
-from tests.pipeline.test_cli import require_one_line
-from tests.pipeline.test_graph import contents
-from tests.pipeline.test_readers import RAIN, grib, series_of
+from tests.pipeline.rasters.test_drivers import RAIN, grib, series_of
+from tests.pipeline.run.test_execute import contents
+from tests.pipeline.test_command_line import require_one_line
 
 BUCKET = "domst"
 RASTERS = f"s3://{BUCKET}/raw/rain_{{time:%Y%m%d}}.tif"

@@ -20,12 +20,12 @@ import yaml
 from typer.testing import CliRunner
 
 from pipeline.__main__ import app
-from pipeline.catalog import load_catalog
+from pipeline.catalog.models import load_catalog
 from pipeline.fetch import services
 from pipeline.fetch.manifest import MANIFEST
-from pipeline.gauges import FLAGS, read_gauges
-from pipeline.store import open_region, open_watershed
-from pipeline.watersheds import read_watersheds
+from pipeline.gauges.read import FLAGS, read_gauges
+from pipeline.store.read import open_region, open_watershed
+from pipeline.watersheds.polygons import read_watersheds
 from tests.pipeline.fetch.job import ONLY_RAIN, Job, require_one_line
 from tests.pipeline.fetch.replay import (
     AREA_MI2,

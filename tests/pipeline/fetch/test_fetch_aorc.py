@@ -14,7 +14,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from pipeline.__main__ import app
-from pipeline.store import open_region
+from pipeline.store.read import open_region
 from tests.pipeline.fetch.job import Job, require_one_line
 from tests.pipeline.fetch.replay import FLOW, Answer, days_from, serve_usgs
 

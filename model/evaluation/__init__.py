@@ -1,0 +1,1 @@
+"""Skill: metrics, floors to compare with, and how sure a score is."""

@@ -1,0 +1,1 @@
+"""Heads on Dask workers: what a task does, and which worker takes it."""

@@ -1,0 +1,1 @@
+"""The Dom-ST network: PyTorch modules, tensors in and tensors out."""

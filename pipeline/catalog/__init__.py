@@ -1,0 +1,1 @@
+"""What data exist: the catalog's schema, raster sources and time labels."""

@@ -1,0 +1,367 @@
+"""What data exists: the strict schema of `catalogs/*.yaml`.
+
+A catalog describes raw data, it does not process it. Unknown keys and bad values are refused in
+one line each that names the file, the key, the value and what is expected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+import yaml
+from pydantic import (
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from pipeline.catalog.raster_source import RasterSource
+from pipeline.catalog.time import STEP, Duration, Period, Strict, TimeLabel
+from pipeline.errors import InputError
+from pipeline.storage import Location, located
+
+PRECIPITATION = "precipitation"
+NAMES = r"^[A-Za-z][A-Za-z0-9_]*$"  # of forcings, which are names of arrays
+TAKEN = frozenset(  # by other arrays of the store
+    [
+        "time",
+        "time_bnds",
+        "x",
+        "y",
+        "spatial_ref",
+        "cell_area",
+        "coverage",
+        "flow_distance",
+        "discharge",
+        "flag",
+        "runoff",
+    ]
+)
+
+
+class Columns(Strict):
+    """Column names of a discharge CSV."""
+
+    site: str = "site_no"
+    time: str = "datetime"
+    discharge: str = "discharge"
+    flag: str | None = None
+
+
+class Gauges(Strict):
+    """Discharge records: daily means, or instantaneous values to be averaged over the steps."""
+
+    format: Literal["rdb", "csv", "json", "waterml", "waterdata"]
+    files: str = Field(description="path; {site} stands for the site number, if one file a site")
+    units: Literal["ft3/s", "m3/s"]
+    values: Literal["daily", "instantaneous"] = "daily"
+    series: dict[str, str] | None = Field(
+        default=None, description="by site number, which series of discharge to take"
+    )
+    time: TimeLabel = Field(default=TimeLabel(), description="daily only")
+    min_valid: float | None = Field(
+        default=None, gt=0, le=1, description="instantaneous only: least covered share of a step"
+    )
+    max_gap: Duration | None = Field(
+        default=None, gt=timedelta(0), description="instantaneous only: longest time to bridge"
+    )
+    columns: Columns | None = Field(default=None, description="csv only")
+    time_format: str | None = Field(default=None, min_length=1, description="csv only, strptime")
+    time_zone: str | None = Field(
+        default=None, description="csv with instantaneous values only: an IANA name"
+    )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                ZoneInfo(value)
+            except (ValueError, OSError, KeyError) as error:  # of a bad key, a folder, no zone
+                raise ValueError("expected an IANA time zone such as America/Chicago") from error
+        return value
+
+    @model_validator(mode="after")
+    def _no_idle_keys(self) -> Self:
+        for key in ("columns", "time_format", "time_zone"):
+            if self.format != "csv" and key in self.model_fields_set:
+                raise ValueError(f"{key} describes a csv, format is {self.format}: expected none")
+        if self.format == "csv" and self.series is not None:
+            raise ValueError("series chooses among the agency's, format is csv: expected none")
+        daily = self.values == "daily"
+        for key in ("min_valid", "max_gap", "time_zone") if daily else ("time",):
+            if key in self.model_fields_set:
+                other = "instantaneous" if daily else "daily"
+                raise ValueError(
+                    f"{key} is for {other} values, values is {self.values}: expected none"
+                )
+        return self
+
+
+class Watersheds(Strict):
+    """Polygons, one a gauge."""
+
+    file: str
+    site_field: str
+    name_field: str | None = None
+    area_field: str | None = Field(default=None, description="reported drainage area")
+    area_units: Literal["m2", "km2", "mi2"] = "km2"
+    sites: list[str] | None = Field(default=None, description="site numbers; all if left out")
+
+
+class Terrain(Strict):
+    """Where flow directions come from: a DEM, to be conditioned and traced, or a D8 raster."""
+
+    dem: str | None = None
+    d8: str | None = None
+    codes: Literal["esri", "ldd"] | None = Field(default=None, description="of the d8 raster")
+    outlet_snap: float = Field(default=1000.0, gt=0, description="search radius [m]")
+
+    @model_validator(mode="after")
+    def _one_raster(self) -> Self:
+        if (self.dem is None) == (self.d8 is None):
+            raise ValueError("expected one of dem and d8")
+        if (self.d8 is None) != (self.codes is None):
+            raise ValueError("expected codes with d8, and with d8 alone")
+        return self
+
+    @property
+    def raster(self) -> str:
+        """The path of the one or the other."""
+        path = self.dem or self.d8
+        assert path is not None
+        return path
+
+
+ServiceName = Literal["aorc", "mrms", "mtarchive", "prism", "waterdata", "nldi"]
+
+
+class FetchService(Strict):
+    """What is asked of a service otherwise than by default."""
+
+    url: str | None = Field(default=None, pattern=r"^https?://[^/]", description="base address")
+    pause: float | None = Field(default=None, ge=0, le=3600, description="between requests [s]")
+    connections: int | None = Field(default=None, ge=1, le=32, description="requests at a time")
+
+
+class FetchForcing(Strict):
+    """Where a forcing's rasters come from."""
+
+    service: Literal["aorc", "mrms", "mtarchive", "prism"]
+    variable: str = Field(pattern=r"^\w+$", description="the service's name for it")
+
+
+class Fetch(Strict):
+    """Which parts of the catalog `python -m pipeline fetch` brings, and from where."""
+
+    gauges: Literal["waterdata"] | None = None
+    watersheds: Literal["nldi"] | None = None
+    forcings: dict[str, FetchForcing] = Field(default={})
+    services: dict[ServiceName, FetchService] = Field(default={})
+    retries: int = Field(default=5, ge=0, le=20, description="of a request that failed")
+    timeout: float = Field(default=60.0, gt=0, le=3600, description="silence of a service [s]")
+
+    @property
+    def used(self) -> set[ServiceName]:
+        """Services that are asked; the polygons' names and areas come from the gauges' service."""
+        used: set[ServiceName] = {forcing.service for forcing in self.forcings.values()}
+        if self.gauges or self.watersheds:
+            used.add("waterdata")
+        return used | ({"nldi"} if self.watersheds else set())
+
+
+class Catalog(Strict):
+    """One region: its period, rasters, gauges, watersheds and terrain."""
+
+    title: str
+    synthetic: bool = Field(default=False, description="made up: said wherever results show")
+    root: str = Field(default=".", description="paths below start here; $VARIABLES are expanded")
+    period: Period
+    bounds: tuple[float, float, float, float] | None = Field(
+        default=None, description="west, south, east, north; the watersheds' own if left out"
+    )
+    forcings: dict[Annotated[str, Field(pattern=NAMES)], RasterSource]
+    gauges: Gauges
+    watersheds: Watersheds
+    terrain: Terrain | None = None
+    block_steps: int | None = Field(default=None, ge=1, description="steps in a block of work")
+    versions: Literal["time", "content"] = Field(
+        default="time", description="what tells that a raw raster has changed"
+    )
+    fetch: Fetch | None = None
+
+    _path: Path = PrivateAttr(default=Path("."))
+    _text: str = PrivateAttr(default="")
+
+    @model_validator(mode="after")
+    def _rain(self) -> Self:
+        rain = self.forcings.get(PRECIPITATION)
+        if rain is None:
+            raise ValueError(f"forcings {sorted(self.forcings)} lack {PRECIPITATION!r}")
+        if not (rain.sums and rain.store_units == "mm"):
+            raise ValueError(
+                f"precipitation units {rain.units!r}: expected an amount or a rate, such as 'mm'"
+            )
+        for name, source in self.forcings.items():
+            if name != PRECIPITATION and source.sets("max_negative"):
+                raise ValueError(f"forcings.{name}.max_negative: is a key of {PRECIPITATION} alone")
+            if source.step and (source.step > (step := STEP[self.period.step])):
+                raise ValueError(
+                    f"forcings.{name}.step: {source.step} is coarser than the period's: expected "
+                    f"at most {step}"
+                )
+            if source.step and step % source.step:
+                raise ValueError(
+                    f"forcings.{name}.step: {source.step} does not divide the period's {step}"
+                )
+            own = source.step or STEP[self.period.step]
+            if source.totals and (source.totals % own or timedelta(days=1) % source.totals):
+                raise ValueError(
+                    f"forcings.{name}.totals: {source.totals}: expected a whole number of steps of "
+                    f"{own} that divides a day"
+                )
+            if name in TAKEN or name.endswith("valid_fraction"):
+                raise ValueError(f"forcings.{name}: expected a name that the store does not use")
+        return self
+
+    @model_validator(mode="after")
+    def _degrees(self) -> Self:
+        if self.bounds is not None:
+            west, south, east, north = self.bounds
+            turned = -180 <= west < east <= 360 and (east <= 180 or west >= 0)
+            if not (turned and -90 <= south < north <= 90):
+                raise ValueError(
+                    f"bounds {self.bounds}: expected west < east within -180..180, or 0..360, and "
+                    "south < north within -90..90"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _fetched(self) -> Self:
+        if self.fetch is None:
+            return self
+        if unknown := sorted(self.fetch.forcings.keys() - self.forcings.keys()):
+            raise ValueError(f"fetch.forcings: {', '.join(unknown)}: expected names of forcings")
+        if unused := sorted(self.fetch.services.keys() - self.fetch.used):
+            raise ValueError(f"fetch.services: {', '.join(unused)}: expected services in use")
+        if (self.fetch.gauges or self.fetch.watersheds) and not self.watersheds.sites:
+            raise ValueError("watersheds.sites: missing: expected the sites to fetch")
+        return self
+
+    @property
+    def path(self) -> Path:
+        """The file this was read from."""
+        return self._path
+
+    @property
+    def text(self) -> str:
+        """The file's text."""
+        return self._text
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text."""
+        return hashlib.sha256(self._text.encode()).hexdigest()
+
+    def locate(self, path: str) -> Location:
+        """A path of this catalog, made absolute, or a URL.
+
+        Relative paths start at `root`, and a relative `root` at the catalog's own folder.
+
+        Raises:
+            InputError: a $VARIABLE in `root` is not set; the system allows no such path; a URL of
+                a kind that is not known, or with credentials in it.
+        """
+        root = os.path.expandvars(self.root)
+        if "$" in root:
+            raise InputError(
+                f"{self.path}: root: {self.root!r}: expected the environment variable to be set"
+            )
+        if "://" in path:
+            return located(path)
+        if "://" in root and not path.startswith("/"):
+            return located(f"{root.rstrip('/')}/{path}")
+        try:
+            return (self.path.parent / root / path).resolve()
+        except (ValueError, RuntimeError) as error:  # a NUL character; links in a circle
+            raise InputError(f"{self.path}: path {path!r}: {error}: expected a path") from error
+
+    def resolve(self, path: str) -> Path:
+        """A path of this catalog that has to be on this machine, made absolute.
+
+        Raises:
+            InputError: as `locate`; a URL.
+        """
+        found = self.locate(path)
+        if not isinstance(found, Path):
+            raise InputError(
+                f"{self.path}: {found}: expected a path: only rasters are read from URLs"
+            )
+        return found
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                problem = f"key {key.value!r} is there twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            if isinstance(key.value, str):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def load_catalog(path: str | os.PathLike[str]) -> Catalog:
+    """Read and validate a catalog.
+
+    Raises:
+        InputError: not readable, not YAML, an unknown key or a bad value; one line per problem.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = yaml.load(text, _Loader)  # noqa: S506, a safe loader
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable ({error}): expected a catalog in YAML") from error
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" line {where.line + 1}" if where else ""
+        raise InputError(
+            f"{path}:{line} {getattr(error, 'problem', error)}: expected YAML"
+        ) from error
+    except (ValueError, RecursionError) as error:  # 2020-02-30 looks like a date and is none
+        raise InputError(f"{path}: {error}: expected YAML with valid values") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: holds {type(data).__name__}: expected a mapping of keys")
+    try:
+        catalog = Catalog.model_validate(data)
+    except ValidationError as error:
+        problems = (_describe(problem) for problem in error.errors(include_url=False))
+        raise InputError("; ".join(f"{path}: {problem}" for problem in problems)) from error
+    catalog._path, catalog._text = path.resolve(), text
+    return catalog
+
+
+def _describe(problem: Any) -> str:
+    """One line: key, value, expectation."""
+    key = ".".join(str(part) for part in problem["loc"]) or "catalog"
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key: expected one of the documented keys"
+    if problem["type"] == "missing":
+        return f"{key}: missing: this key is required"
+    value = "" if isinstance(problem["input"], dict) else f" {problem['input']!r}:"
+    message = re.sub(r"^\w+ should be ", "expected ", problem["msg"].removeprefix("Value error, "))
+    message = re.sub(r"^\w+ should ", "expected it to ", message)
+    message = re.sub(r"datetime\.timedelta\((?:days=)?(-?\d+)\)", r"\1 days", message)
+    return f"{key}:{value} {message}"

@@ -1,0 +1,1 @@
+"""Readers of gauge records, one file a format."""

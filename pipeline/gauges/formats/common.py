@@ -1,0 +1,70 @@
+"""What the readers of records share: text, units and statistics as the agency codes them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from pipeline.catalog.models import Catalog
+from pipeline.errors import InputError
+
+DISCHARGE = "00060"  # parameter: discharge, in ft3/s by definition
+# Statistic codes: 00003 is the mean; unit values have 00011, 00000 or none
+STATISTICS = {"daily": ("00003",), "instantaneous": ("00000", "00011", "")}
+WORDS_OF_UNITS = {
+    "ft3/s": re.compile(
+        r"cubic f(?:ee|oo)t per sec|ft\^?3/s|(?<![a-z])cfs(?![a-z])|ft³/s", re.IGNORECASE
+    ),
+    "m3/s": re.compile(
+        r"cubic met(?:er|re)s? per sec|m\^?3/s|(?<![a-z])cms(?![a-z])|m³/s", re.IGNORECASE
+    ),
+}
+
+
+def read_text(path: Path) -> str:
+    """The file's text.
+
+    Raises:
+        InputError: not readable.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: not readable ({reason}): expected a discharge record") from error
+
+
+def read_json(path: Path, what: str) -> Any:
+    """The file's JSON; `what` is expected of it, for the message.
+
+    Raises:
+        InputError: not readable, or no JSON.
+    """
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not JSON ({error}): expected {what}") from error
+
+
+def check_units(catalog: Catalog, path: Path, text: str) -> None:
+    """Refuse a header, column name or unit that states other units than the catalog does."""
+    for units, words in WORDS_OF_UNITS.items():
+        found = words.search(text)
+        if found and units != catalog.gauges.units:
+            raise InputError(
+                f"{path}: states {found[0]!r} ({units}): expected {catalog.gauges.units}, "
+                f"the gauges.units of {catalog.path}"
+            )
+
+
+def check_parameter(catalog: Catalog, path: Path, name: str) -> None:
+    """Refuse a catalog that has the parameter 00060, as `name` in the file, in other units."""
+    if catalog.gauges.units != "ft3/s":
+        raise InputError(
+            f"{path}: {name}: parameter {DISCHARGE} is in ft3/s: expected {catalog.gauges.units}, "
+            f"the gauges.units of {catalog.path}"
+        )

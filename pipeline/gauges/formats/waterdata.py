@@ -1,0 +1,76 @@
+"""GeoJSON of the USGS Water Data API: features of the collections `daily` and `continuous`.
+
+https://api.waterdata.usgs.gov/ogcapi/v0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.catalog.models import Catalog
+from pipeline.errors import InputError
+from pipeline.gauges.flags import WITHHOLDING, holds_value
+from pipeline.gauges.formats.common import (
+    DISCHARGE,
+    STATISTICS,
+    check_parameter,
+    check_units,
+    read_json,
+)
+from pipeline.gauges.record import Row, site_number
+
+
+def read_waterdata(catalog: Catalog, path: Path) -> Iterator[Row]:
+    """Rows of a feature collection: its values of discharge with the wanted statistic.
+
+    Raises:
+        InputError: not such a collection, a page of a longer one, or units that contradict the
+            catalog.
+    """
+    answer = read_json(path, "features of the Water Data API")
+    units: set[str] = set()
+    try:
+        if any(link.get("rel") == "next" for link in answer.get("links") or []):
+            raise InputError(
+                f"{path}: one page of several, with a link to the next: expected the features of "
+                "all pages in one file, as `pipeline fetch` asks for them"
+            )
+        for number, feature in enumerate(answer["features"], start=1):
+            values = feature["properties"]
+            statistic = values["statistic_id"] or ""
+            if values["parameter_code"] != DISCHARGE:
+                continue
+            if statistic not in STATISTICS[catalog.gauges.values]:
+                continue
+            unit = values["unit_of_measure"]
+            if unit not in units:
+                check_units(catalog, path, unit)
+                check_parameter(catalog, path, unit)
+                units.add(unit)
+            yield _row(values, f"feature {number}")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: malformed ({error!r}): expected features of the Water Data API's collections "
+            "daily or continuous"
+        ) from error
+
+
+def _row(values: dict[str, Any], place: str) -> Row:
+    """The row of a feature's properties.
+
+    With a qualifier of ice or equipment the API publishes what the agency worked out for the time,
+    if it did: such a value counts as estimated.
+    """
+    site = values["monitoring_location_id"].partition("-")[2]  # after the agency's code
+    value, found = (
+        str("" if values["value"] is None else values["value"]).strip(),
+        values["qualifier"] or [],
+    )
+    qualifiers = [found] if isinstance(found, str) else list(found)
+    if holds_value(value):
+        qualifiers = ["e" if q.casefold() in WITHHOLDING else q for q in qualifiers]
+    status = values["approval_status"] or ""
+    series, time = values["time_series_id"], values["time"]
+    return Row(site_number(site), series, time, value, " ".join([status, *qualifiers]), place)

@@ -1,0 +1,1 @@
+"""Readers of rasters, one file a format."""

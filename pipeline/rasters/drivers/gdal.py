@@ -1,0 +1,372 @@
+"""What GDAL reads, by window: the layout of a raster, and its bands as float32 with NaN.
+
+GeoTIFFs are opened by their own driver, which is several times faster than looking for one.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from pyproj import CRS as ProjCRS
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.session import DummySession
+from rasterio.windows import Window
+
+from pipeline.catalog.raster_source import RasterSource
+from pipeline.errors import InputError, refusals
+from pipeline.rasters.drivers.grib_grid import HEAD, grib_grid
+from pipeline.rasters.files import Place
+from pipeline.rasters.geolocation import catalog_crs
+from pipeline.rasters.pixels import Axes, Layout, Location, column_parts, decode
+from pipeline.storage import file_system
+
+# A GeoTIFF's folder is neither listed nor searched for sidecar files: both cost more than the read.
+OPTIONS = {
+    "geotiff": {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"},
+    "grib": {"GRIB_NORMALIZE_UNITS": "NO"},  # kelvins stay kelvins, as the file says
+}
+CACHE = {"GDAL_CACHEMAX": 64}  # [MB] of decoded blocks, which GDAL keeps until a file is closed
+REMOTE = {  # what was read of an object is forgotten when it is closed: it may change
+    "CPL_VSIL_CURL_NON_CACHED": "/vsis3/",
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "1",  # [s], then longer
+}
+KINDS = {  # GDAL's driver, where it is known, and what was expected
+    "geotiff": ("GTiff", "a GeoTIFF"),
+    "grib": ("GRIB", "GRIB messages"),
+    "gdal": (None, "a raster that GDAL reads"),
+}
+UNEVEN = ("netCDF", "HDF5", "HDF5Image", "Zarr")  # of drivers that others here read better
+HUGE = 1e37  # what is beyond it on either side means missing where a nodata value is
+SAME_PLACE = 1e-3  # corners of the rasters of one series agree to this share of a pixel
+
+
+@dataclass(frozen=True, eq=False)
+class GdalLayout(Layout):
+    """What all rasters of a series have in common, as GDAL says it.
+
+    Attributes:
+        crs: the file's, or None.
+        transform: x of the first edge, width of a column, y of the first edge, height of a row, in
+            units of the CRS; width and height are negative where the axis descends.
+        bands: number of bands.
+    """
+
+    crs: CRS | None
+    transform: tuple[float, float, float, float]
+    bands: int
+
+
+def environment(source: RasterSource) -> rasterio.Env:
+    """GDAL's settings for a driver; enter it before `opened`.
+
+    GDAL itself takes credentials from the environment, but the endpoint by another name.
+    """
+    url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    scheme, _, host = (url or "").rpartition("://")
+    endpoint = {
+        "AWS_S3_ENDPOINT": host.rstrip("/"),
+        "AWS_HTTPS": "NO" if scheme == "http" else "YES",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+    }
+    options = {**CACHE, **REMOTE, **(endpoint if url else {}), **OPTIONS.get(source.driver, {})}
+    return rasterio.Env(DummySession(), **options)
+
+
+@contextmanager
+def opened(path: Location, source: RasterSource) -> Iterator[DatasetReader]:
+    """Open a raster; whatever GDAL finds wrong while it is open is the file's fault.
+
+    Call it within `environment`: `rasterio.open` would make another one for each file, which
+    takes a quarter of the time that opening does.
+    """
+    driver, expected = KINDS[source.driver]
+    try:
+        with DatasetReader(gdal_name(path, source), driver=driver) as file:
+            yield file
+    except RasterioError as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise InputError(f"{path}: not readable ({reason}): expected {expected}") from error
+
+
+def gdal_name(path: Location, source: RasterSource) -> str:
+    """What GDAL calls a file or an object, or the file inside it.
+
+    Raises:
+        InputError: not a zip file, or not one file inside it that the source means.
+    """
+    remote = not isinstance(path, Path)
+    name = str(path).replace("s3://", "/vsis3/", 1) if remote else str(path)
+    if source.inside is None:
+        return name
+    with _archive(path) as archive:
+        return f"/vsizip/{name}/{_member(path, archive, source.inside)}"
+
+
+@contextmanager
+def _archive(path: Location) -> Iterator[zipfile.ZipFile]:
+    try:
+        with _binary(path) as file, zipfile.ZipFile(file) as archive:
+            yield archive
+    except refusals(zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not readable ({error}): expected a zip file") from error
+
+
+def _member(path: Location, archive: zipfile.ZipFile, pattern: str) -> str:
+    """The one file of an archive that a pattern means."""
+    names = archive.namelist()
+    found = [name for name in names if fnmatch(name, pattern)]
+    if len(found) != 1:
+        raise InputError(
+            f"{path}: {len(found)} of its {len(names)} files match {pattern!r}: expected one"
+        )
+    return found[0]
+
+
+def _head(path: Location, source: RasterSource, size: int) -> bytes:
+    """The first bytes of what `gdal_name` names."""
+    if source.inside is None:
+        with _binary(path) as file:
+            return file.read(size)
+    with _archive(path) as archive, archive.open(_member(path, archive, source.inside)) as file:
+        return file.read(size)
+
+
+def _binary(path: Location) -> IO[bytes]:
+    if isinstance(path, Path):
+        return path.open("rb")
+    system, root = file_system(path)
+    return cast(IO[bytes], system.open(root, "rb"))
+
+
+def read_layout(path: Location, sources: Sequence[RasterSource]) -> GdalLayout:
+    """The layout of a raster.
+
+    Raises:
+        InputError: the file is not readable, has no CRS and the catalog gives none, lacks a band,
+            or its rows and columns do not follow the axes of its CRS.
+    """
+    first = sources[0]
+    with environment(first), opened(path, first) as file:
+        for source in sources:
+            if source.band > file.count:
+                raise InputError(f"{path}: has {file.count} bands: expected band {source.band}")
+        units = tuple(file.units[source.band - 1] or "" for source in sources)
+        return layout_of(path, file, first, units)
+
+
+def layout_of(
+    path: Location,
+    file: DatasetReader,
+    source: RasterSource,
+    units: tuple[str, ...],
+    lengths: tuple[timedelta, ...] = (),
+    begins: tuple[datetime, ...] = (),
+) -> GdalLayout:
+    """The layout of an opened raster.
+
+    Raises:
+        InputError: as `read_layout`, but for bands.
+    """
+    transform = transform_of(path, file)
+    whole = source.driver == "grib"  # decoded in float64
+    together = file.count if file.interleaving == Interleaving.pixel else 1
+    return GdalLayout(
+        path=path,
+        shape=file.shape,
+        placement=_axes(path, file, source),
+        units=units,
+        chunk=(1, *(file.shape if whole else file.block_shapes[0])),
+        itemsize=8 if whole else np.dtype(file.dtypes[0]).itemsize * together,
+        crs=file.crs,
+        transform=transform,
+        bands=file.count,
+        lengths=lengths,
+        begins=begins,
+    )
+
+
+def transform_of(path: Location, file: DatasetReader) -> tuple[float, float, float, float]:
+    """First edge and width of a column, first edge and height of a row."""
+    if file.width < 1:
+        raise InputError(
+            f"{path}: a reduced grid, of rows of unlike numbers of pixels: expected a regular one"
+        )
+    t = file.transform
+    if t.b or t.d or t.is_identity or t.is_degenerate:
+        raise InputError(
+            f"{path}: geotransform {tuple(t)[:6]}: expected rows along parallels and columns along "
+            "meridians, or the axes of a projection"
+        )
+    return t.c, t.a, t.f, t.e
+
+
+def _axes(path: Location, file: DatasetReader, source: RasterSource) -> Axes:
+    if file.driver in UNEVEN:
+        raise InputError(
+            f"{path}: {file.driver}, of which GDAL takes uneven axes for even ones: expected "
+            "driver: netcdf or zarr"
+        )
+    x_edges, y_edges = _edges(transform_of(path, file), file.shape)
+    own = ProjCRS.from_wkt(file.crs.to_wkt()) if file.crs else None
+    grid = grib_grid(_head(path, source, HEAD)) if file.driver == "GRIB" else None
+    if grid is not None and own is not None:
+        try:
+            x_edges, y_edges = grid.edges(x_edges, y_edges, own)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+    found = catalog_crs(source) or own
+    if found is None:
+        raise InputError(f"{path}: has no CRS: expected one, or that the catalog says it (crs)")
+    plain = found.is_geographic and not found.is_derived
+    return Axes(x_edges, y_edges, None if plain else found)
+
+
+def _edges(
+    transform: tuple[float, float, float, float], shape: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Edges of the columns and rows, in the file's order."""
+    x, width, y, height = transform
+    return x + width * np.arange(shape[1] + 1.0), y + height * np.arange(shape[0] + 1.0)
+
+
+def require_same(
+    path: Location, file: DatasetReader, expected: GdalLayout, bands: bool = True
+) -> None:
+    """An opened raster is like the first of its series.
+
+    Raises:
+        InputError: in shape, CRS, place or number of `bands` it is not.
+    """
+    shape, transform = file.shape, transform_of(path, file)
+    compared: dict[str, tuple[object, object, bool]] = {
+        "rows x columns": (shape, expected.shape, shape == expected.shape),
+        "CRS": (file.crs or None, expected.crs, file.crs == expected.crs),
+        "origin and pixel size": (
+            transform,
+            expected.transform,
+            transform == expected.transform or _same_place(transform, expected),
+        ),
+    }
+    if bands:
+        same = file.count == expected.bands
+        compared["number of bands"] = (file.count, expected.bands, same)
+    for what, (one, other, same) in compared.items():
+        if not same:
+            name = Path(expected.path).name
+            raise InputError(f"{path}: {what} {one}: expected {other} as in {name}")
+
+
+def _same_place(transform: tuple[float, float, float, float], expected: GdalLayout) -> bool:
+    """Whether the corners agree to a small share of a pixel; the shapes are the same."""
+    found = _edges(transform, expected.shape)
+    return all(
+        bool(np.abs(one - other).max() <= SAME_PLACE * abs(other[1] - other[0]))
+        for one, other in zip(found, _edges(expected.transform, expected.shape), strict=True)
+    )
+
+
+def read_block(
+    places: Sequence[Place | None],
+    layout: Layout,
+    sources: Sequence[RasterSource],
+    window: tuple[slice, slice],
+) -> NDArray[np.float32]:
+    """A window of some bands of some files, opening each file once.
+
+    Args:
+        places: rasters of the series that `layout` describes; None where there is none.
+        layout: what each file has to look like.
+        sources: one for each band, which say what else means missing besides its nodata value.
+        window: (rows, columns); columns from the width on start again at the first column.
+
+    Returns:
+        float32 (sources, places, rows, columns), in the published units (scale and offset applied),
+        NaN where missing or without a file.
+
+    Raises:
+        InputError: a file is not readable, or of another shape, CRS, number of bands or place.
+    """
+    assert isinstance(layout, GdalLayout)
+    windows, shape = windows_of(window, layout)
+    bands = [source.band for source in sources]
+    block = np.empty((len(bands), len(places), *shape), np.float32)
+    with environment(sources[0]):
+        for step, place in enumerate(places):
+            if place is None:
+                block[:, step] = np.nan
+                continue
+            path = place[0]
+            with opened(path, sources[0]) as file:
+                require_same(path, file, layout)
+                raw = read_bands(file, bands, windows)
+                for out, values, source in zip(block[:, step], raw, sources, strict=True):
+                    write_band(out, values, file, source.band, source)
+                    mask = _mask(file, source.band, windows)
+                    if mask is not None:
+                        out[mask == 0] = np.nan
+    return block
+
+
+def windows_of(window: tuple[slice, slice], layout: Layout) -> tuple[list[Window], tuple[int, int]]:
+    """GDAL's windows that make up a window side by side, and its shape."""
+    rows, columns = window
+    parts = column_parts(window, layout.shape[1])
+    return [
+        Window.from_slices((rows.start, rows.stop), (part.start, part.stop)) for part in parts
+    ], (rows.stop - rows.start, columns.stop - columns.start)
+
+
+def read_bands(file: DatasetReader, bands: list[int], windows: list[Window]) -> NDArray[Any]:
+    """The file's numbers, (bands, rows, columns)."""
+    pieces = [file.read(bands, window=piece) for piece in windows]
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=2)
+
+
+def _mask(file: DatasetReader, band: int, windows: list[Window]) -> NDArray[Any] | None:
+    """What the file's own mask or alpha band says of a band, 0 where missing: (rows, columns).
+
+    GDAL does not count an alpha band of floats as a mask.
+    """
+    alpha = file.colorinterp.index(ColorInterp.alpha) + 1 if has_alpha(file) else None
+    if MaskFlags.per_dataset in file.mask_flag_enums[band - 1]:
+        pieces = [file.read_masks(band, window=piece) for piece in windows]
+    elif alpha not in (None, band):
+        pieces = [file.read(alpha, window=piece) for piece in windows]
+    else:
+        return None
+    return np.concatenate(pieces, axis=1)
+
+
+def has_alpha(file: DatasetReader) -> bool:
+    """Whether one of several bands says which pixels count."""
+    return file.count > 1 and ColorInterp.alpha in file.colorinterp
+
+
+def write_band(
+    out: NDArray[np.float32],
+    raw: NDArray[Any],
+    file: DatasetReader,
+    band: int,
+    source: RasterSource,
+) -> None:
+    """Write a band's numbers to `out`: scaled, NaN where nodata or a missing code."""
+    nodata = file.nodatavals[band - 1]
+    codes = source.missing if nodata is None else [nodata, *source.missing]
+    decode(out, raw, file.scales[band - 1], file.offsets[band - 1], codes)
+    if nodata is not None and abs(nodata) > HUGE:  # the lowest number there is, often rounded
+        out[np.abs(raw) > HUGE] = np.nan

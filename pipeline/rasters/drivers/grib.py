@@ -1,0 +1,156 @@
+"""GRIB, editions 1 and 2, through GDAL: a message is a band, which its metadata describe.
+
+A message's label is its validity time, the end of what it accumulates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.io import DatasetReader
+
+from pipeline.catalog.raster_source import RasterSource
+from pipeline.errors import InputError
+from pipeline.rasters.drivers.gdal import (
+    GdalLayout,
+    environment,
+    layout_of,
+    opened,
+    read_bands,
+    require_same,
+    windows_of,
+    write_band,
+)
+from pipeline.rasters.files import ONLY, Place
+from pipeline.rasters.pixels import Layout, Location
+
+HOUR = timedelta(hours=1)
+UNITS = {  # of time, code table 4.4
+    0: HOUR / 60, 1: HOUR, 2: 24 * HOUR, 10: 3 * HOUR, 11: 6 * HOUR, 12: 12 * HOUR, 13: HOUR / 3600,
+}  # fmt: skip
+
+
+def _messages(path: Location, file: DatasetReader, source: RasterSource) -> dict[datetime, int]:
+    """Bands of the messages that a source selects, by label, naive UTC.
+
+    Raises:
+        InputError: none, or two of one time.
+    """
+    found: dict[datetime, int] = {}
+    for band in file.indexes:
+        tags = file.tags(band)
+        if any(tags.get(key) != str(value) for key, value in source.select.items()):
+            continue
+        seconds = int(tags["GRIB_VALID_TIME"].split()[0])
+        label = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+        if label in found:
+            raise InputError(
+                f"{path}: messages {found[label]} and {band}, of {label}, both match "
+                f"{source.select}: expected one of a time (select)"
+            )
+        found[label] = band
+    if not found:
+        known = {file.tags(band).get("GRIB_ELEMENT", "") for band in file.indexes}
+        raise InputError(
+            f"{path}: none of its {file.count} messages, of {', '.join(sorted(known))}, matches "
+            f"{source.select}: expected some (select)"
+        )
+    return found
+
+
+def _length(tags: dict[str, str]) -> timedelta | None:
+    """Of the interval that a message of edition 2 is a sum or mean over, if it says that: its
+    product definition template is 4.8 then, whose numbers 26 and 27 are the unit and the length."""
+    values = tags.get("GRIB_PDS_TEMPLATE_ASSEMBLED_VALUES", "").split()
+    if tags.get("GRIB_PDS_PDTN") != "8" or len(values) < 27 or int(values[25]) not in UNITS:
+        return None
+    return int(values[26]) * UNITS[int(values[25])]
+
+
+def _labels(
+    path: Location, file: DatasetReader, sources: Sequence[RasterSource]
+) -> tuple[list[datetime], list[dict[datetime, int]]]:
+    """Times of which every source has a message, ascending, and the bands of each source."""
+    bands = [_messages(path, file, source) for source in sources]
+    return sorted(set.intersection(*map(set, bands))), bands
+
+
+def read_layout(path: Location, sources: Sequence[RasterSource]) -> GdalLayout:
+    """The layout of the messages that some sources select.
+
+    Raises:
+        InputError: the file is not readable or holds none of a source's messages.
+    """
+    with environment(sources[0]), opened(path, sources[0]) as file:
+        labels, bands = _labels(path, file, sources)
+        tags = [file.tags(next(iter(found.values()))) for found in bands]
+        units = tuple(about.get("GRIB_UNIT", "").strip("[]-") for about in tags)
+        numbers = [number for found in bands for number in found.values()]
+        lengths = {length for number in numbers if (length := _length(file.tags(number)))}
+        each = [_length(file.tags(bands[0][label])) for label in labels]
+        begins = [
+            label - length for label, length in zip(labels, each, strict=True) if length is not None
+        ]
+        whole = tuple(begins) if len(begins) == len(labels) else ()
+        return layout_of(path, file, sources[0], units, tuple(sorted(lengths)), whole)
+
+
+def read_times(path: Location, sources: Sequence[RasterSource]) -> list[datetime]:
+    """Labels of the file's rasters, naive UTC, ascending.
+
+    Raises:
+        InputError: the file is not readable; a source selects no message, or two of one time.
+    """
+    with environment(sources[0]), opened(path, sources[0]) as file:
+        return _labels(path, file, sources)[0]
+
+
+def read_block(
+    places: Sequence[Place | None],
+    layout: Layout,
+    sources: Sequence[RasterSource],
+    window: tuple[slice, slice],
+) -> NDArray[np.float32]:
+    """A window of some messages of some files, opening each file once.
+
+    A message is decoded whole, whatever the window: GRIB packs all of it together.
+
+    Args:
+        places: rasters of the series that `layout` describes; None where there is none.
+        layout: what each file has to look like.
+        sources: what selects the messages of each forcing.
+        window: (rows, columns); columns from the width on start again at the first column.
+
+    Returns:
+        float32 (sources, places, rows, columns), in the published units, NaN where missing or
+        without a file.
+
+    Raises:
+        InputError: a file is not readable, or not like the series' first.
+    """
+    assert isinstance(layout, GdalLayout)
+    windows, shape = windows_of(window, layout)
+    block = np.full((len(sources), len(places), *shape), np.nan, np.float32)
+    numbered = [(k, place) for k, place in enumerate(places) if place is not None]
+    with environment(sources[0]):
+        for path, group in groupby(numbered, key=lambda item: item[1][0]):
+            with opened(path, sources[0]) as file:
+                require_same(path, file, layout, bands=False)
+                labels, bands = _labels(path, file, sources)
+                for k, (_, position) in group:
+                    if position == ONLY and len(labels) != 1:
+                        raise InputError(
+                            f"{path}: holds {len(labels)} rasters: expected one, of the time in "
+                            "its name; or that the catalog says that times stand in the file "
+                            "(times: file)"
+                        )
+                    label = labels[0 if position == ONLY else position]
+                    chosen = [found[label] for found in bands]
+                    raw = read_bands(file, chosen, windows)
+                    for number, (band, source) in enumerate(zip(chosen, sources, strict=True)):
+                        write_band(block[number, k], raw[number], file, band, source)
+    return block

@@ -1,0 +1,382 @@
+"""NetCDF, HDF5 and Zarr, as xarray opens them: layouts, times, and windows of variables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import xarray as xr
+import zarr
+from netCDF4 import default_fillvals
+from numpy.typing import NDArray
+
+from pipeline.catalog.raster_source import RasterSource
+from pipeline.errors import InputError, refusals
+from pipeline.rasters.coordinates import (
+    UNREADABLE,
+    Roles,
+    common_roles,
+    coordinates_of,
+    corners_of,
+    reason_of,
+    roles_of,
+    variable_of,
+)
+from pipeline.rasters.files import ONLY, Place
+from pipeline.rasters.geolocation import place_pixels
+from pipeline.rasters.pixels import Layout, Location, column_parts, decode
+from pipeline.rasters.times import bounds_of, labels_of
+from pipeline.storage import file_system
+
+SAME_PLACE = 1e-3  # the files of one series agree to this share of a pixel
+FILLS = ("_FillValue", "missing_value")
+RANGES = ("valid_min", "valid_max", "valid_range")
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetLayout(Layout):
+    """A layout, and what is compared with it in every file: `corners`, the outermost coordinates
+    (pixels count as `pixel` wide), by their names."""
+
+    corners: dict[str, NDArray[np.float64]]
+    pixel: dict[str, float]
+
+
+# The NetCDF library must not be entered by two threads, not even with two files; xarray's own lock
+# leaves out what it does while a file is opened. Regridding goes on beside it.
+NETCDF = Lock()
+# How an object is read: in blocks of bytes around what is asked for, some of which are kept.
+BY_RANGE = {"cache_type": "blockcache", "block_size": 2**20, "cache_options": {"maxblocks": 16}}
+EXPECTED = {"netcdf": "HDF5 or NetCDF 4 (classic NetCDF is read from paths)", "zarr": "zarr"}
+
+
+# The store that each series, by its layout, has open in this process.
+_STORES: WeakKeyDictionary[DatasetLayout, tuple[Location, xr.Dataset]] = WeakKeyDictionary()
+
+
+@contextmanager
+def _opened(path: Location, source: RasterSource) -> Iterator[xr.Dataset]:
+    """Open a file or store as it is: numbers packed, times encoded, coordinates as variables."""
+    with NETCDF if source.driver == "netcdf" else nullcontext(), _dataset(path, source) as dataset:
+        yield dataset
+
+
+def _dataset(path: Location, source: RasterSource) -> xr.Dataset:
+    plain: dict[str, Any] = {
+        "group": source.group,
+        "mask_and_scale": False,
+        "decode_times": False,
+        "decode_coords": False,
+        "create_default_indexes": False,  # takes as long as the rest of opening
+        "chunks": None,
+    }
+    try:
+        if source.driver == "zarr":
+            root = zarr.open_group(str(path), mode="r")
+            whole = root.metadata.consolidated_metadata is not None
+            dataset = xr.open_zarr(str(path), consolidated=whole, **plain)
+            _restore_fills(dataset, root, source.group)
+            return dataset
+        if isinstance(path, Path):
+            return xr.open_dataset(path, engine="netcdf4", cache=False, **plain)
+        system, name = file_system(path)
+        file = system.open(name, "rb", **BY_RANGE)
+        return xr.open_dataset(file, engine="h5netcdf", phony_dims="access", cache=False, **plain)
+    except refusals(*UNREADABLE) as error:
+        group = f" with group {source.group!r}" if source.group else ""
+        kind = source.driver if isinstance(path, Path) else EXPECTED[source.driver]
+        raise InputError(
+            f"{path}: not readable ({reason_of(error)}): expected {kind}{group}"
+        ) from error
+
+
+def _restore_fills(dataset: xr.Dataset, root: zarr.Group, group: str | None) -> None:
+    """Give variables the `_FillValue` that their attributes say.
+
+    In format 2 xarray puts the array's own `fill_value` over it, which is 0 where nobody chose one;
+    in format 3 it leaves out what is no attribute.
+    """
+    for name, variable in dataset.variables.items():
+        array = root[f"{group}/{name}" if group else str(name)]
+        if not isinstance(array, zarr.Array) or variable.dtype.kind not in "fiu":
+            continue
+        said, fill = array.attrs.get(FILLS[0]), array.fill_value
+        if said is None and fill is not None and fill != 0 and fill == fill:
+            variable.attrs[FILLS[0]] = fill
+        elif said is None:
+            variable.attrs.pop(FILLS[0], None)
+        elif array.metadata.zarr_format == 2:
+            variable.attrs[FILLS[0]] = said
+
+
+def read_layout(path: Location, sources: Sequence[RasterSource]) -> DatasetLayout:
+    """The layout of some variables of a file.
+
+    Raises:
+        InputError: the file is not readable, lacks a variable, or does not say clearly where the
+            pixels lie; the variables lie on different grids.
+    """
+    with _opened(path, sources[0]) as dataset:
+        return _layout(path, dataset, sources)
+
+
+def _layout(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSource]) -> DatasetLayout:
+    roles = common_roles(path, dataset, sources)
+    variable = variable_of(path, dataset, sources[0])
+    placement = place_pixels(path, coordinates_of(path, dataset, roles, sources[0]), sources[0])
+    chunks = variable.encoding.get("preferred_chunks") or {}
+    corners = corners_of(dataset, roles)
+    lengths, begins = bounds_of(dataset, roles)
+    return DatasetLayout(
+        path=path,
+        shape=(variable.sizes[roles.y], variable.sizes[roles.x]),
+        placement=placement,
+        units=tuple(str(dataset[source.variable].attrs.get("units", "")) for source in sources),
+        chunk=(
+            int(chunks.get(roles.time, 1)) if roles.time else 1,
+            int(chunks.get(roles.y, variable.sizes[roles.y])),
+            int(chunks.get(roles.x, variable.sizes[roles.x])),
+        ),
+        itemsize=variable.dtype.itemsize,
+        lengths=lengths,
+        begins=begins,
+        corners=corners,
+        pixel={
+            name: float(abs(values.flat[-1] - values.flat[0]))
+            / max(1, max(variable.sizes[roles.y], variable.sizes[roles.x]) - 1)
+            for name, values in corners.items()
+        },
+    )
+
+
+def _require_same(
+    path: Location,
+    found: Roles,
+    dataset: xr.Dataset,
+    layout: DatasetLayout,
+    sources: Sequence[RasterSource],
+) -> None:
+    """Shape, outermost coordinates and units are those of the series' first file."""
+    first = Path(layout.path).name
+    variable = variable_of(path, dataset, sources[0])
+    shape = variable.sizes[found.y], variable.sizes[found.x]
+    if shape != layout.shape:
+        raise InputError(f"{path}: rows x columns {shape}: expected {layout.shape} as in {first}")
+    corners = corners_of(dataset, found)
+    for name, expected in layout.corners.items():
+        one = corners.get(name)
+        if (
+            one is None
+            or one.shape != expected.shape
+            or (np.abs(one - expected).max() > SAME_PLACE * layout.pixel[name])
+        ):
+            said = None if one is None else one.ravel().tolist()
+            raise InputError(
+                f"{path}: {name} at the corners {said}: expected {expected.ravel().tolist()} as in "
+                f"{first}"
+            )
+    for source, units in zip(sources, layout.units, strict=True):
+        says = str(dataset[source.variable].attrs.get("units", ""))
+        if says != units:
+            raise InputError(
+                f"{path}: units of {source.variable} {says!r}: expected {units!r} as in {first}"
+            )
+
+
+@contextmanager
+def _opened_alike(
+    path: Location, layout: DatasetLayout, sources: Sequence[RasterSource]
+) -> Iterator[xr.Dataset]:
+    """Open a file or store that is like the series' first.
+
+    A Zarr store stays open for the next block: to open it and to look it over takes many requests,
+    and longer than to regrid what is read of it.
+    """
+    kept = _STORES.get(layout)
+    if kept is not None and kept[0] == path:
+        yield kept[1]
+        return
+    with _opened(path, sources[0]) as dataset:
+        roles = common_roles(path, dataset, sources)
+        _require_same(path, roles, dataset, layout, sources)
+        if sources[0].driver == "zarr":  # closing it does nothing
+            _STORES[layout] = path, dataset
+        yield dataset
+
+
+def read_times(path: Location, sources: Sequence[RasterSource]) -> list[datetime]:
+    """Labels of the file's rasters by its own time axis, naive UTC, in the file's order.
+
+    Raises:
+        InputError: the file is not readable or has no time.
+    """
+    with _opened(path, sources[0]) as dataset:
+        roles = common_roles(path, dataset, sources)
+        return labels_of(path, dataset, roles, sources[0])
+
+
+def read_block(
+    places: Sequence[Place | None],
+    layout: Layout,
+    sources: Sequence[RasterSource],
+    window: tuple[slice, slice],
+) -> list[NDArray[np.float32]]:
+    """A window of some variables of some files, opening each file once.
+
+    Args:
+        places: rasters of the series that `layout` describes; None where there is none.
+        layout: what each file has to look like.
+        sources: one for each variable.
+        window: (rows, columns); columns from the width on start again at the first column.
+
+    Returns:
+        For each source float32 (places, rows, columns), in the published units (scale and offset
+        applied), NaN where missing or without a file.
+
+    Raises:
+        InputError: a file is not readable, or not like the series' first.
+    """
+    assert isinstance(layout, DatasetLayout)
+    rows, columns = window
+    shape = (rows.stop - rows.start, columns.stop - columns.start)
+    numbered = [(k, place) for k, place in enumerate(places) if place is not None]
+    files = [
+        (path, *zip(*((k, place[1]) for k, place in group), strict=True))
+        for path, group in groupby(numbered, key=lambda item: item[1][0])
+    ]
+    if len(files) == 1 and len(numbered) == len(places):  # as it is read: copying takes long
+        path, _, positions = files[0]
+        return _read_file(path, positions, layout, sources, window)
+    blocks = [np.full((len(places), *shape), np.nan, np.float32) for _ in sources]
+    for path, at, positions in files:
+        for block, part in zip(
+            blocks, _read_file(path, positions, layout, sources, window), strict=True
+        ):
+            block[list(at)] = part
+    return blocks
+
+
+def _read_file(
+    path: Location,
+    positions: Sequence[int],
+    layout: DatasetLayout,
+    sources: Sequence[RasterSource],
+    window: tuple[slice, slice],
+) -> list[NDArray[np.float32]]:
+    """The rasters at some positions of a file: for each source float32 (rasters, rows, columns)."""
+    decoded = []
+    with _opened_alike(path, layout, sources) as dataset:
+        for source in sources:
+            variable = dataset.variables[source.variable]
+            try:
+                raw = _raw(path, variable, roles_of(path, dataset, source), positions, window)
+                raw, about = _as_meant(raw, variable.attrs)
+                scale, offset, codes = _packing(raw, about, source)
+            except refusals(*UNREADABLE) as error:
+                raise InputError(
+                    f"{path}: not readable ({reason_of(error)}): expected {source.variable}"
+                ) from error
+            outside = _outside(raw, about)
+            if raw.dtype == np.float32 and (scale, offset) == (1.0, 0.0):
+                out = raw = np.ascontiguousarray(raw)
+            else:
+                out = np.empty(raw.shape, np.float32)
+            for one, packed in zip(out, raw, strict=True):  # each stays in the core's cache
+                decode(one, packed, scale, offset, codes)
+            if outside is not None:
+                out[outside] = np.nan
+            decoded.append(out)
+    return decoded
+
+
+def _raw(
+    path: Location,
+    variable: xr.Variable,
+    roles: Roles,
+    positions: Sequence[int],
+    window: tuple[slice, slice],
+) -> NDArray[Any]:
+    """Packed numbers (positions, rows, columns)."""
+    steps = variable.sizes[roles.time] if roles.time else 1
+    if positions[0] == ONLY and steps != 1:
+        raise InputError(
+            f"{path}: holds {steps} rasters: expected one, of the time in its name; or that the "
+            "catalog says that times stand in the file (times: file)"
+        )
+    positions = [0] if positions[0] == ONLY else positions
+    first, last = positions[0], positions[-1] + 1
+    index: dict[Any, Any] = {roles.y: window[0]}
+    if roles.time:
+        whole = list(positions) == list(range(first, last))
+        index[roles.time] = slice(first, last) if whole else list(positions)
+    index |= {d: 0 for d in variable.dims if d not in (roles.time, roles.y, roles.x)}
+    order = (*((roles.time,) if roles.time else ()), roles.y, roles.x)
+    pieces = [
+        variable.isel({**index, roles.x: part}).transpose(*order).values
+        for part in column_parts(window, variable.sizes[roles.x])
+    ]
+    raw = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=-1)
+    return raw.reshape(len(positions), *raw.shape[-2:])
+
+
+def _as_meant(raw: NDArray[Any], attributes: dict[Any, Any]) -> tuple[NDArray[Any], dict[Any, Any]]:
+    """Packed numbers, and the attributes that speak of them, as unsigned where `_Unsigned`."""
+    if str(attributes.get("_Unsigned", "")).lower() != "true" or raw.dtype.kind != "i":
+        return raw, attributes
+    unsigned = np.dtype(f"u{raw.dtype.itemsize}")
+    if FILLS[0] not in attributes and raw.dtype.itemsize > 1:  # the fill of what is stored
+        attributes = {**attributes, FILLS[0]: default_fillvals[raw.dtype.str[1:]]}
+    changed = {
+        key: np.asarray(_numbers(attributes[key])).astype(raw.dtype).view(unsigned)
+        for key in (*FILLS, *RANGES)
+        if key in attributes
+    }
+    return raw.view(unsigned), attributes | changed
+
+
+def _packing(
+    raw: NDArray[Any], attributes: dict[Any, Any], source: RasterSource
+) -> tuple[float, float, list[float]]:
+    """Scale and offset of packed numbers, and the codes that mean missing, after CF."""
+    codes = [code for key in FILLS for code in _numbers(attributes.get(key))]
+    if source.driver == "netcdf" and FILLS[0] not in attributes and raw.dtype.itemsize > 1:
+        codes += [fill for fill in [default_fillvals.get(raw.dtype.str[1:])] if fill is not None]
+    scale, offset = (
+        float(attributes.get(key, plain)) for key, plain in (("scale_factor", 1), ("add_offset", 0))
+    )
+    return scale, offset, [*(float(code) for code in codes), *source.missing]
+
+
+def _numbers(value: Any) -> list[Any]:
+    """Of an attribute: one or several numbers, or the text of one."""
+    if value is None:
+        return []
+    found = np.ravel(value)
+    if found.dtype.kind in "fiu":
+        return list(found)
+    try:
+        return [float(text) for text in found]
+    except ValueError:  # a word
+        return []
+
+
+def _outside(raw: NDArray[Any], attributes: dict[Any, Any]) -> NDArray[np.bool_] | None:
+    """Where numbers lie outside of the range that the file calls valid, if it gives one for them as
+    they are packed."""
+    lowest, highest, both = (_numbers(attributes.get(key)) for key in RANGES)
+    if len(both) == 2:
+        lowest, highest = both[:1], both[1:]
+    outside = None
+    for limits, beyond in ((lowest, np.less), (highest, np.greater)):
+        if len(limits) == 1 and np.asarray(limits[0]).dtype.kind == raw.dtype.kind:
+            found = beyond(raw, limits[0])
+            outside = found if outside is None else outside | found
+    return outside

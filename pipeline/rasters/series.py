@@ -1,0 +1,320 @@
+"""Raw raster series as a catalog describes them, in whatever format they are published.
+
+A series is opened by listing its files once. Nothing but the first file's header is read then, and
+the times of files whose names do not say them. Every file is checked against the first one when it
+is read. A driver is a module with these functions:
+
+    read_layout(path, sources)                      what all rasters of a series have in common
+    read_block(places, layout, sources, window)     for each source float32 (places, rows, columns)
+    read_times(path, sources)                       labels of a file's rasters; not of GDAL's
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.catalog.models import Catalog
+from pipeline.catalog.raster_source import TIME_FIELD, RasterSource
+from pipeline.catalog.time import STEP, Period
+from pipeline.errors import InputError
+from pipeline.rasters.accumulation import begins
+from pipeline.rasters.files import Files, Intervals, Named, Template, in_words
+from pipeline.rasters.pixels import Layout, Location
+from pipeline.storage import below
+from pipeline.units import FORCING_UNITS, forcing_unit
+
+__all__ = ["RasterSeries", "group_forcings", "open_series"]
+
+LOG = logging.getLogger(__name__)
+MODULES = {  # imported when needed: xarray takes longer than a small run's reading
+    "geotiff": "pipeline.rasters.drivers.gdal",
+    "gdal": "pipeline.rasters.drivers.gdal",
+    "netcdf": "pipeline.rasters.drivers.netcdf_zarr",
+    "zarr": "pipeline.rasters.drivers.netcdf_zarr",
+    "grib": "pipeline.rasters.drivers.grib",
+}
+LABELS_NEAR = timedelta(days=62)  # by which a file's own label may lie outside the period
+OF_THE_FILES = (  # keys that say how files are opened and which raster is whose
+    "driver", "files", "inside", "group", "axes", "crs", "place_by", "step", "time", "times",
+    "bounds",
+)  # fmt: skip
+
+
+def group_forcings(catalog: Catalog) -> list[list[str]]:
+    """Names of the forcings that are in the same files, group by group in catalog order."""
+    groups: dict[object, list[str]] = {}
+    for name, source in catalog.forcings.items():
+        groups.setdefault(_same_files(source), []).append(name)
+    return list(groups.values())
+
+
+def _same_files(source: RasterSource) -> tuple[object, ...]:
+    return tuple(getattr(source, key) for key in OF_THE_FILES)
+
+
+def _driver(source: RasterSource) -> Any:
+    return import_module(MODULES[source.driver])
+
+
+@dataclass(frozen=True, eq=False)
+class RasterSeries:
+    """Forcings that are in the same files, over the intervals of a period.
+
+    Holds no open file, and not one path where names follow from times, so it costs little to send
+    to a worker.
+
+    Attributes:
+        names: the forcings.
+        sources: what the catalog says of each.
+        layout: shape and place of every raster.
+        files: where the raster of each interval is.
+        intervals: the period cut into the source's own steps.
+        present: bool (intervals,), whether an interval has a raster.
+    """
+
+    names: tuple[str, ...]
+    sources: tuple[RasterSource, ...]
+    layout: Layout
+    files: Files
+    intervals: Intervals
+    present: NDArray[np.bool_]
+
+    @property
+    def period(self) -> Period:
+        """The store's steps."""
+        return self.intervals.period
+
+    @property
+    def per_step(self) -> int:
+        """Intervals in a step of the store."""
+        return STEP[self.period.step] // self.intervals.step
+
+    @property
+    def times(self) -> pd.DatetimeIndex:
+        """Starts (naive UTC) of the intervals that have a raster."""
+        return self.intervals.times[self.present]
+
+    @property
+    def missing_times(self) -> pd.DatetimeIndex:
+        """Starts (naive UTC) of the intervals without a raster."""
+        return self.intervals.times[~self.present]
+
+    @property
+    def stretches(self) -> dict[str, NDArray[np.bool_]]:
+        """Of the forcings whose numbers are totals that run on: bool (intervals,), whether an
+        interval is the first of a stretch."""
+        return {
+            name: begins(self.intervals.times, source.totals)
+            for name, source in zip(self.names, self.sources, strict=True)
+            if source.totals
+        }
+
+    @property
+    def paths(self) -> list[Location]:
+        """The file of each raster, aligned with `times`."""
+        return [self.files.place(k)[0] for k in np.flatnonzero(self.present).tolist()]
+
+    def conversion(self, name: str) -> tuple[float, float]:
+        """Scale and offset from the mean of a forcing's raw numbers over a step to the store's."""
+        source = self.sources[self.names.index(name)]
+        return source.conversion(source.units, self.intervals.step, STEP[self.period.step])
+
+    def read(
+        self, start: int, stop: int, window: tuple[slice, slice]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Read a window of the intervals `start` to `stop` of the period, each raster once.
+
+        Args:
+            start, stop: positions in `intervals.times`.
+            window: (rows, columns) of the rasters; columns from the width on start again at the
+                first column, as in `SeparableWeights.window`.
+
+        Returns:
+            For each name float32 (stop - start, rows, columns), in the source's units; NaN where
+            the pixel is nodata or a missing code, or the interval has no raster. What is infinite
+            in the file stays so here, and is missing too.
+
+        Raises:
+            InputError: a file is not readable, or differs from the series' first.
+        """
+        assert 0 <= start <= stop <= self.present.size, (start, stop, self.present.size)
+        places = [self.files.place(k) if self.present[k] else None for k in range(start, stop)]
+        driver = _driver(self.sources[0])
+        block = driver.read_block(places, self.layout, self.sources, window)
+        return dict(zip(self.names, block, strict=True))
+
+
+def open_series(catalog: Catalog, names: Sequence[str]) -> RasterSeries:
+    """List the files of some forcings and read the first one's header.
+
+    Args:
+        catalog: describes the forcings.
+        names: forcings in the same files, such as a group of `group_forcings`.
+
+    Raises:
+        InputError: no raster in the period; rasters that overlap or are off the source's steps;
+            more intervals without one than `max_missing_steps`; a first file that is not readable,
+            lacks a forcing or a place, or states another unit or length of time than the catalog.
+    """
+    sources = tuple(catalog.forcings[name] for name in names)
+    first = sources[0]
+    assert all(_same_files(source) == _same_files(first) for source in sources), names
+    key = f"{catalog.path}: forcings.{names[0]}.files"
+    period = catalog.period
+    step = first.step or STEP[period.step]
+    shift = first.time.start_of(pd.DatetimeIndex([period.start]), step)[0] - period.start
+    intervals = Intervals(period, step, shift.to_pytimedelta())
+    files, present = _files(catalog, sources, intervals, key)
+    series = RasterSeries(
+        names=tuple(names),
+        sources=sources,
+        layout=_driver(first).read_layout(files.place(int(present.argmax()))[0], sources),
+        files=files,
+        intervals=intervals,
+        present=present,
+    )
+    _require_lengths(catalog, series)
+    _require_begin(catalog, series)
+    _require_whole_stretches(catalog, series)
+    for name, source, units in zip(names, sources, series.layout.units, strict=True):
+        _require_units(catalog, series, name, units)
+        _require_few_holes(series, name, source.max_missing_steps)
+    return series
+
+
+def _files(
+    catalog: Catalog, sources: tuple[RasterSource, ...], intervals: Intervals, key: str
+) -> tuple[Files, NDArray[np.bool_]]:
+    """Where the rasters are, and which intervals have one."""
+    first = sources[0]
+    where = catalog.locate(first.files)
+    if not isinstance(where, Path):
+        _require_readable(where, first.driver, key)
+    if not isinstance(where, Path) and first.driver == "zarr":
+        paths: list[Location] = [where]
+    else:
+        template = Template.of(where, key)
+        by_name = first.times == "name" if first.times else template.dated
+        if by_name or first.driver in ("geotiff", "gdal"):
+            return intervals.named(template, key)
+        near = pd.Timedelta(LABELS_NEAR)
+        names = template.names(
+            pd.date_range(catalog.period.start - near, catalog.period.end + near, freq="h")
+        )
+        if not names:
+            raise InputError(f"{key}: no file matches {template.where}: expected one")
+        years = range(catalog.period.start.year - 1, catalog.period.end.year + 2)
+        paths = [
+            below(template.folder, name)
+            for name, at in names.items()
+            if at.get("Y", years[1]) in years
+        ]
+        if not paths:
+            raise InputError(
+                f"{template.where}: {len(names)} files: expected some of the years "
+                f"{years[1]} to {years[-2]}"
+            )
+
+    def read_times(path: Location) -> list[datetime]:
+        return _driver(first).read_times(path, sources)
+
+    return intervals.dated_inside(paths, read_times)
+
+
+def _require_readable(url: str, driver: str, key: str) -> None:
+    """A driver reads from such a URL."""
+    if driver == "zarr":
+        if "*" in url or TIME_FIELD.search(url):
+            raise InputError(f"{key}: {url}: expected the URL of one Zarr store")
+    elif driver == "netcdf":
+        if find_spec("h5netcdf") is None:
+            raise InputError(f"{key}: {url}: expected h5netcdf installed (dom-st[s3])")
+    elif not url.startswith("s3://"):
+        raise InputError(
+            f"{key}: {url}: not read by the driver {driver}: expected a path or s3://; any other "
+            "URL with netcdf or zarr"
+        )
+
+
+def _require_units(catalog: Catalog, series: RasterSeries, name: str, units: str) -> None:
+    """What the file says of its unit, if it does, is worth the same as what the catalog says."""
+    source = series.sources[series.names.index(name)]
+    known = forcing_unit(units)
+    where = f"{series.layout.path}: {name} in {units!r}"
+    if known is None:
+        if units:
+            LOG.warning("%s: a unit not known here, taken as %s", where, source.units)
+        return
+    step = series.intervals.step
+    stated, expected = (source.conversion(unit, step, step) for unit in (known, source.units))
+    same = FORCING_UNITS[known].store == source.store_units
+    if not (same and np.allclose(stated, expected, rtol=1e-9, atol=0)):
+        raise InputError(
+            f"{where}, in steps of {in_words(step)}: expected {source.units!r}, as "
+            f"forcings.{name}.units of {catalog.path} says"
+        )
+
+
+def _require_lengths(catalog: Catalog, series: RasterSeries) -> None:
+    """Where the first file says how long its rasters last, each lasts a step of the source; of
+    totals that run on, several."""
+    step = series.intervals.step
+    stretch = max([source.totals or step for source in series.sources])
+    for length in series.layout.lengths:
+        steps = min(max(1, round(length / step)), stretch // step)
+        if abs(length - steps * step) > step / 100:
+            raise InputError(
+                f"{series.layout.path}: rasters that stand for {in_words(length)}: expected "
+                f"{in_words(step)} (forcings.{series.names[0]}.step of {catalog.path}), or sums "
+                "since the start of a stretch of several (totals)"
+            )
+
+
+def _require_begin(catalog: Catalog, series: RasterSeries) -> None:
+    """Where the first file says when its rasters begin, they begin where the catalog has them."""
+    first = int(series.present.argmax())
+    position = max(series.files.place(first)[1], 0)
+    source, begins = series.sources[0], series.layout.begins
+    if source.bounds == "ignore" or series.stretches or position >= len(begins):
+        return
+    said, expected = begins[position], series.intervals.times[first]
+    if abs(said - expected) > series.intervals.step / 100:
+        raise InputError(
+            f"{series.layout.path}: a raster from {said} by its own bounds: expected it from "
+            f"{expected}, as forcings.{series.names[0]}.time of {catalog.path} says (or bounds: "
+            "ignore)"
+        )
+
+
+def _require_whole_stretches(catalog: Catalog, series: RasterSeries) -> None:
+    """Where totals run on, intervals start at whole steps from 00:00 UTC, as stretches do."""
+    times, step = series.intervals.times, series.intervals.step
+    if series.stretches and not begins(times, step).all():
+        raise InputError(
+            f"{catalog.path}: forcings.{series.names[0]}: rasters that start at {times[0]:%H:%M} "
+            f"UTC: expected whole steps of {in_words(step)} from 00:00 UTC with totals"
+        )
+
+
+def _require_few_holes(series: RasterSeries, name: str, allowed: int) -> None:
+    holes = np.flatnonzero(~series.present)
+    if holes.size > allowed:
+        named = isinstance(series.files, Named)
+        expected = f", {series.files.place(int(holes[0]))[0]}" if named else ""
+        raise InputError(
+            f"{series.layout.path} and its like: {holes.size} of {series.present.size} steps of "
+            f"{in_words(series.intervals.step)} have no raster, the first from "
+            f"{series.missing_times[0]}{expected}: expected at most {allowed} "
+            f"(forcings.{name}.max_missing_steps)"
+        )

@@ -1,0 +1,1 @@
+"""Conservative regridding onto a longitude-latitude grid."""

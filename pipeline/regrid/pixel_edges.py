@@ -1,0 +1,170 @@
+"""The sides of a raster's pixels as lines of points in the plane of `pipeline.regrid.cell_shares`.
+
+Only the pixels that may lie over the grid are drawn, and they are drawn a band of rows at a time,
+so that memory does not grow with the raster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pyproj import CRS, Transformer
+
+from pipeline.errors import InputError
+from pipeline.regrid.cell_shares import to_plane
+from pipeline.regrid.grid import WGS84_A, Grid
+from pipeline.regrid.separable import ROUND, Window
+
+SECTION = 0.05  # degrees (5.6 km): a longer side is made of several parabolas
+MOST_SECTIONS = 200
+
+Floats = NDArray[np.float64]
+Lines = tuple[Floats, Floats]
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """Pixels that may lie over a grid.
+
+    Attributes:
+        window: slices (rows, columns) of the raster.
+        drawn: function of the first row and the one after the last, counted in the window, that
+            gives points (u, s) along their row edges and along the column edges between these, as
+            `pipeline.regrid.cell_shares.shares` takes them.
+    """
+
+    window: Window
+    drawn: Callable[[int, int], tuple[Lines, Lines]]
+
+
+def projected_sides(x_edges: Floats, y_edges: Floats, crs: CRS, grid: Grid) -> Sides | None:
+    """Sides that are straight in a projected CRS, their points taken to the globe by PROJ.
+
+    Returns:
+        None where the raster does not come near the grid.
+
+    Raises:
+        InputError: a CRS without longitude and latitude.
+    """
+    globe = crs.geodetic_crs
+    if globe is not None and globe.is_derived:  # a rotated pole
+        globe = globe.source_crs
+    if globe is None or globe.prime_meridian is None:
+        raise InputError(f"raster CRS {crs.name}: expected one on the globe")
+    inverse = Transformer.from_crs(crs, globe, always_xy=True)
+    unit = np.degrees(globe.axis_info[0].unit_conversion_factor)
+    meridian = globe.prime_meridian
+    greenwich = np.degrees(meridian.longitude * float(meridian.unit_conversion_factor))
+
+    def to_grid(x: Floats, y: Floats) -> Lines:
+        x, y = np.broadcast_arrays(x, y)
+        longitude, latitude = inverse.transform(x, y)
+        latitude = np.where(np.isfinite(latitude), latitude, np.nan)  # beside the globe
+        return to_plane(longitude * unit + greenwich, latitude * unit, grid)
+
+    west, south, east, north = grid.bounds
+    box = inverse.transform_bounds(
+        *((west - greenwich) / unit, south / unit, (east - greenwich) / unit, north / unit),
+        densify_pts=1000,
+        direction="INVERSE",
+    )
+    if not np.isfinite(box).all():  # the projection does not show the whole region
+        box = (-np.inf, -np.inf, np.inf, np.inf)
+    if crs.is_geographic:  # longitudes on any turn
+        box = (-np.inf, box[1], np.inf, box[3])
+    columns, rows = _between(x_edges, box[0], box[2]), _between(y_edges, box[1], box[3])
+    if not (columns.stop and rows.stop):
+        return None
+    x, y = x_edges[columns.start : columns.stop + 1], y_edges[rows.start : rows.stop + 1]
+    degree = (
+        np.radians(1 if crs.is_geographic else WGS84_A) / crs.axis_info[0].unit_conversion_factor
+    )
+    k = _points(max(np.abs(np.diff(x)).max(), np.abs(np.diff(y)).max()) / degree)
+
+    def drawn(first: int, last: int) -> tuple[Lines, Lines]:
+        edges = y[first : last + 1]
+        along_rows = to_grid(_subdivided(x, np.diff(x), k), edges[:, None])
+        return along_rows, to_grid(x[:, None], _subdivided(edges, np.diff(edges), k))
+
+    return Sides((rows, columns), drawn)
+
+
+def curvilinear_sides(latitude: Floats, longitude: Floats, grid: Grid) -> Sides | None:
+    """Sides that are straight in longitude and latitude, between corners made from the centres.
+
+    Returns:
+        None where the raster does not come near the grid.
+    """
+    corner_y, corner_x = _corners(latitude, longitude)
+    west, south, east, north = grid.bounds
+    east_of = _four(_turn(corner_x - (west + east) / 2))
+    spread = np.abs(_turn(east_of - east_of[0])).max(axis=0)
+    near = np.abs(east_of).min(axis=0) < (east - west) / 2 + spread
+    height = _four(corner_y)
+    near &= (height.max(axis=0) > south) & (height.min(axis=0) < north)
+    if not near.any():
+        return None
+    rows, columns = (_hull(near.any(axis=axis)) for axis in (1, 0))
+    part = slice(rows.start, rows.stop + 1), slice(columns.start, columns.stop + 1)
+    x, y = corner_x[part], corner_y[part]
+    k = _points(max(np.abs(np.diff(y, axis=axis)).max() for axis in (0, 1)))
+
+    def lines(x: Floats, y: Floats) -> Lines:
+        dx, dy = _turn(np.diff(x, axis=1)), np.diff(y, axis=1)
+        return to_plane(_subdivided(x, dx, k), _subdivided(y, dy, k), grid)
+
+    def drawn(first: int, last: int) -> tuple[Lines, Lines]:
+        band = slice(first, last + 1)
+        return lines(x[band], y[band]), lines(x[band].T, y[band].T)
+
+    return Sides((rows, columns), drawn)
+
+
+def _between(edges: Floats, low: float, high: float) -> slice:
+    """The pixels that have some part from `low` to `high`, and one more on either side."""
+    inside = (np.maximum(edges[:-1], edges[1:]) > low) & (np.minimum(edges[:-1], edges[1:]) < high)
+    found = _hull(inside)
+    return slice(max(0, found.start - 1), min(inside.size, found.stop + 1)) if found.stop else found
+
+
+def _hull(chosen: NDArray[np.bool_]) -> slice:
+    """From the first to the last that is chosen; up to 0 where none is."""
+    at = np.flatnonzero(chosen)
+    return slice(int(at[0]), int(at[-1]) + 1) if at.size else slice(0, 0)
+
+
+def _points(longest: float) -> int:
+    """Steps from corner to corner, two to a parabola, for sides of up to so many degrees."""
+    return 2 * int(np.clip(np.ceil(longest / SECTION), 1, MOST_SECTIONS))
+
+
+def _subdivided(edges: Floats, steps: Floats, k: int) -> Floats:
+    """Each step from an edge to the next cut in k, along the last axis; edges stay as they are."""
+    points = edges[..., :-1, None] + steps[..., None] * (np.arange(k) / k)
+    flat = points.reshape(*edges.shape[:-1], -1)
+    return np.concatenate((flat, edges[..., -1:]), axis=-1)
+
+
+def _corners(latitude: Floats, longitude: Floats) -> Lines:
+    """Latitudes and longitudes of the pixels' corners, shape (height + 1, width + 1)."""
+    y, x = latitude, longitude
+    for _ in range(2):  # a column on either side, then, transposed, a row
+        y = np.hstack((2 * y[:, :1] - y[:, 1:2], y, 2 * y[:, -1:] - y[:, -2:-1])).T
+        first, last = _turn(x[:, 1:2] - x[:, :1]), _turn(x[:, -1:] - x[:, -2:-1])
+        x = np.hstack((x[:, :1] - first, x, x[:, -1:] + last)).T
+    around = _four(x)
+    corner_x = around[0] + _turn(around - around[0]).mean(axis=0)
+    return np.clip(_four(y).mean(axis=0), -90, 90), corner_x
+
+
+def _four(a: Floats) -> Floats:
+    """The four values around each of the places between them, shape (4, rows - 1, columns - 1)."""
+    return np.stack((a[:-1, :-1], a[:-1, 1:], a[1:, :-1], a[1:, 1:]))
+
+
+def _turn(difference: Floats) -> Floats:
+    """A difference of longitudes on the short way round."""
+    return difference - ROUND * np.rint(difference / ROUND)

@@ -1,0 +1,1 @@
+"""Plan a store and execute the plan on Dask workers."""

@@ -1,0 +1,288 @@
+"""What a run reads, computes and writes, known from listings and headers before any of it is done.
+
+The period is cut into blocks of whole steps, the unit of work and of resuming. A block is
+identified by a stamp of its raw files, so that a changed file shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.catalog.models import Catalog
+from pipeline.errors import InputError
+from pipeline.rasters.files import ONLY
+from pipeline.rasters.fingerprints import versions_of
+from pipeline.rasters.pixels import Weights
+from pipeline.rasters.series import RasterSeries, group_forcings, open_series
+from pipeline.regrid.grid import Grid
+from pipeline.run.memory import Bound, Memory, cost_of, shared_by_threads
+from pipeline.watersheds.polygons import (
+    Watershed,
+    coverage,
+    read_watersheds,
+    region_grid,
+    watershed_grid,
+)
+
+LOG = logging.getLogger(__name__)
+BLOCK_STEPS = 366  # longest block: a year of days is lost at most when a run is interrupted
+BLOCKS = 8  # blocks that a shorter period is cut into, for the workers to share
+OUTSIDE_REPORT, OUTSIDE_REFUSE = 0.1, 0.5  # shares of a watershed that lie beyond the rasters
+
+
+@dataclass(frozen=True)
+class Block:
+    """A stretch of steps that one task reads, regrids and writes.
+
+    Attributes:
+        index: position among the period's blocks.
+        start, stop: positions in the period's steps.
+        name: start of the first step, as a date (with the hour if the steps are hours).
+        rasters: to be read: files, or parts of files that hold several.
+        raw_bytes: their size.
+        stamp: 64-bit digest of the files' names, sizes and times of change, or checksums; never 0.
+    """
+
+    index: int
+    start: int
+    stop: int
+    name: str
+    rasters: int
+    raw_bytes: int
+    stamp: int
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A watershed on the grid.
+
+    Attributes:
+        watershed: the polygon.
+        grid: its window.
+        window: slices (rows, columns) of the region's grid at which that lies.
+        coverage: share of each cell inside the polygon, float64 (y, x) of the window.
+    """
+
+    watershed: Watershed
+    grid: Grid
+    window: tuple[slice, slice]
+    coverage: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A raster series, its weights on the region's grid, and its files.
+
+    Attributes:
+        piece: intervals that are read at once.
+        files, raw_bytes: their number and size.
+        digest: SHA-256 of their names, sizes and times of change.
+    """
+
+    series: RasterSeries
+    weights: Weights
+    piece: int
+    files: int
+    raw_bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything a run is going to do.
+
+    Attributes:
+        catalog: what it was made from.
+        grid: the region's.
+        sites: the watersheds, sorted by site number.
+        sources: the raster series, each a group of forcings in the same files.
+        block_steps: steps in a block, and in a chunk of the store; the last may be shorter.
+        blocks: in order of time.
+        memory: of a worker.
+    """
+
+    catalog: Catalog
+    grid: Grid
+    sites: tuple[Site, ...]
+    sources: tuple[Source, ...]
+    block_steps: int
+    blocks: tuple[Block, ...]
+    memory: Memory
+
+    @property
+    def steps(self) -> int:
+        """Steps in the period."""
+        return self.blocks[-1].stop
+
+    @property
+    def cells(self) -> int:
+        """Cells of the region."""
+        return self.grid.nx * self.grid.ny
+
+    @property
+    def forcings(self) -> list[str]:
+        """Names of the forcings, in the order in which they are read."""
+        return [name for source in self.sources for name in source.series.names]
+
+    @cached_property
+    def step_bytes(self) -> int:
+        """Bytes written a step before compression: values and valid fractions, and the clips."""
+        clipped = sum(site.coverage.size for site in self.sites)
+        return len(self.forcings) * 4 * (2 * self.cells + clipped)
+
+
+def make_plan(
+    catalog: Catalog,
+    stored: int | None = None,
+    bound: Bound = Bound(),  # noqa: B008, frozen
+) -> Plan:
+    """List the rasters, read one header of each series and the polygons, and cut the blocks.
+
+    Args:
+        catalog: what to read.
+        stored: steps in a block of the store that is there; if left out they are the catalog's,
+            or what `_block_steps` finds.
+        bound: of a worker's memory.
+
+    Raises:
+        InputError: as the modules that read them; a watershed more than half beyond the rasters; a
+            bound that one block does not fit into.
+    """
+    watersheds = read_watersheds(catalog)
+    grid = region_grid(catalog, watersheds)
+    sites = tuple(_site(watershed, grid) for watershed in watersheds)
+    clipped = sum(site.coverage.size for site in sites)
+    opened, costs = [], []
+    for names in group_forcings(catalog):
+        series = open_series(catalog, names)
+        weights = series.layout.weights(grid)
+        opened.append((series, weights))
+        costs.append(cost_of(series, weights, clipped))
+    memory = Memory(bound, tuple(costs), shared_by_threads([weights for _, weights in opened]))
+    steps = len(catalog.period.times)
+    given = stored or catalog.block_steps
+    block_steps = min(given or _block_steps(steps, opened, memory), steps)
+    whose = ", as in the store" if stored else " (block_steps)" if given else ""
+    memory.require(block_steps, f"a block of {block_steps} steps{whose}")
+    blocks, sources = _blocks(catalog, opened, block_steps, memory.pieces(block_steps))
+    for source in sources:
+        for site in sites:
+            _require_rasters(catalog, site, source)
+    return Plan(catalog, grid, sites, sources, block_steps, blocks, memory)
+
+
+def _site(watershed: Watershed, grid: Grid) -> Site:
+    own = watershed_grid(watershed.polygon)
+    return Site(watershed, own, grid.window(own), coverage(watershed.polygon, own))
+
+
+def _require_rasters(catalog: Catalog, site: Site, source: Source) -> None:
+    """Report or refuse a watershed that reaches beyond the rasters."""
+    area = site.coverage * site.grid.cell_area
+    outside = 1 - float((area * source.weights.coverage[site.window]).sum() / area.sum())
+    message = (
+        f"{catalog.resolve(catalog.watersheds.file)}: {outside:.0%} of the watershed of "
+        f"{site.watershed.site_no} lies outside the rasters of {source.series.names[0]}, which "
+        f"span {source.series.layout.placement.span}"
+    )
+    if outside > OUTSIDE_REFUSE:
+        raise InputError(f"{message}: expected at most {OUTSIDE_REFUSE:.0%}")
+    if outside > OUTSIDE_REPORT:
+        LOG.warning("%s", message)
+
+
+def _block_steps(steps: int, opened: list[tuple[RasterSeries, Weights]], memory: Memory) -> int:
+    """Steps in a block: few enough for memory and for `BLOCKS` blocks.
+
+    Whole chunks of the raw files, where those hold more than a block would and there is room for
+    them, so that none is decompressed twice.
+    """
+    most = min(BLOCK_STEPS, memory.most_steps)
+    length = math.ceil(steps / max(min(BLOCKS, steps), math.ceil(steps / most)))
+    chunk = max(math.ceil(series.layout.chunk[0] / series.per_step) for series, _ in opened)
+    whole = chunk * math.ceil(length / chunk)
+    return whole if whole <= memory.most_steps else length
+
+
+def _blocks(
+    catalog: Catalog,
+    opened: list[tuple[RasterSeries, Weights]],
+    block_steps: int,
+    pieces: Sequence[int],
+) -> tuple[tuple[Block, ...], tuple[Source, ...]]:
+    """Cut the period, and stamp each block and each series with what is known of their files."""
+    times = catalog.period.times
+    by_content = catalog.versions == "content"
+    listed = [_describe_files(series, by_content) for series, _ in opened]
+    form = "%Y-%m-%d" if catalog.period.step == "day" else "%Y-%m-%dT%H"
+    blocks = []
+    for index, start in enumerate(range(0, len(times), block_steps)):
+        stop = min(start + block_steps, len(times))
+        parts = [
+            (files, slice(start * series.per_step, stop * series.per_step))
+            for files, (series, _) in zip(listed, opened, strict=True)
+        ]
+        lines = [line for files, part in parts for line in files.lines[part]]
+        digest = hashlib.sha256("\n".join(lines).encode()).digest()
+        blocks.append(
+            Block(
+                index=index,
+                start=start,
+                stop=stop,
+                name=times[start].strftime(form),
+                rasters=sum(line != "" for line in lines),
+                raw_bytes=round(sum(files.sizes[part].sum() for files, part in parts)),
+                stamp=int.from_bytes(digest[:8], "little") or 1,
+            )
+        )
+    sources = tuple(
+        Source(
+            series=series,
+            weights=weights,
+            piece=piece,
+            files=files.count,
+            raw_bytes=round(files.sizes.sum()),
+            digest=hashlib.sha256("\n".join(files.lines).encode()).hexdigest(),
+        )
+        for (series, weights), files, piece in zip(opened, listed, pieces, strict=True)
+    )
+    return tuple(blocks), sources
+
+
+@dataclass(frozen=True, eq=False)
+class FileList:
+    """What is known of a series' files without looking at their rasters.
+
+    Attributes:
+        lines: for each interval the name and version of its raster's file, and the raster's
+            position where it has one; empty without a raster.
+        sizes: float64 (intervals,), bytes of the file, in equal parts for its rasters here.
+        count: number of files.
+    """
+
+    lines: list[str]
+    sizes: np.ndarray
+    count: int
+
+
+def _describe_files(series: RasterSeries, by_content: bool) -> FileList:
+    rasters = np.flatnonzero(series.present).tolist()
+    places = [series.files.place(interval) for interval in rasters]
+    held = Counter(path for path, _ in places)
+    versions = versions_of(list(held), series.sources[0].driver == "zarr", by_content)
+    lines, sizes = [""] * series.present.size, np.zeros(series.present.size)
+    for interval, (path, position) in zip(rasters, places, strict=True):
+        size, version = versions[path]
+        at = "" if position == ONLY else f" {position}"
+        lines[interval] = f"{Path(path).name} {size} {version}{at}"
+        sizes[interval] = size / held[path]
+    return FileList(lines, sizes, len(held))

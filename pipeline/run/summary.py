@@ -1,0 +1,79 @@
+"""A plan in words, for the terminal."""
+
+from __future__ import annotations
+
+from pipeline.run.memory import size
+from pipeline.run.plan import Plan
+from pipeline.storage import Location
+from pipeline.store.extend import extended_from
+from pipeline.store.layout import root_attributes
+from pipeline.store.read import is_absent, open_store, remaining, require_same
+
+
+def describe_plan(plan: Plan, store: Location | None = None) -> str:
+    """What a run would read, compute and write; with a store, what of it is still to be done.
+
+    Raises:
+        InputError: the store is another catalog's.
+    """
+    catalog, grid = plan.catalog, plan.grid
+    period = catalog.period
+    west, south, east, north = grid.bounds
+    lines = [
+        ("catalog", f"{catalog.path}" + (" (synthetic)" if catalog.synthetic else "")),
+        ("period", f"{period.start} to {period.end} UTC: {plan.steps} steps of a {period.step}"),
+        (
+            "region",
+            f"{west:g}..{east:g} E, {south:g}..{north:g} N: "
+            f"{grid.ny} x {grid.nx} = {plan.cells} cells",
+        ),
+        ("watersheds", f"{len(plan.sites)}: {', '.join(s.watershed.site_no for s in plan.sites)}"),
+    ]
+    for source in plan.sources:
+        series, (rows, columns) = source.series, source.weights.raw_shape
+        rasters, missing = int(series.present.sum()), int((~series.present).sum())
+        held = f"{rasters} rasters in {source.files}" if rasters != source.files else f"{rasters}"
+        lines.append(
+            (
+                "read",
+                f"{', '.join(series.names)}: {held} files, "
+                f"{_size(source.raw_bytes)}, {rows} x {columns} pixels of each",
+            )
+        )
+        if missing:
+            lines.append(("", f"{missing} of {missing + rasters} rasters are missing"))
+    memory = plan.memory
+    threads = f"{memory.bound.threads} thread" + "s" * (memory.bound.threads > 1)
+    lines += [
+        ("compute", f"{len(plan.blocks)} tasks, each a block of {plan.block_steps} steps"),
+        ("memory", f"up to {size(memory.needed(plan.block_steps))} a worker of {threads}"),
+        ("write", f"{_size(plan.steps * plan.step_bytes)} before compression"),
+    ]
+    if store is not None:
+        lines.append(("store", _state(plan, store)))
+    return "\n".join(f"{key:<10} {text}" for key, text in lines)
+
+
+def _state(plan: Plan, store: Location) -> str:
+    """What of a store is still to be done."""
+    if is_absent(store):
+        return f"{store}: not there yet, everything is to be done"
+    root = open_store(store)
+    extended = extended_from(root, plan.catalog.period) is not None
+    require_same(store, root, root_attributes(plan), extended)
+    todo = remaining(plan, root)
+    if not todo:
+        return f"{store}: finished, nothing is to be done"
+    return (
+        f"{store}: {len(todo)} of {len(plan.blocks)} tasks are to be done, "
+        f"{sum(block.rasters for block in todo)} rasters, {_size(sum(b.raw_bytes for b in todo))}"
+    )
+
+
+def _size(count: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.4g} TB"

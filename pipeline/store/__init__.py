@@ -1,0 +1,1 @@
+"""The store: layout, reading, writing and resuming. Knows nothing of pipeline.run."""

@@ -1,0 +1,56 @@
+"""What the store's arrays are called in the CF conventions, 1.11: attributes by kind of array."""
+
+from __future__ import annotations
+
+from pyproj import CRS
+
+from pipeline.gauges.read import FLAGS
+
+CONVENTIONS = "CF-1.11"
+EPOCH = "seconds since 1970-01-01 00:00:00"
+TIME = {
+    "standard_name": "time",
+    "long_name": "start of the step, UTC",
+    "units": EPOCH,
+    "calendar": "proleptic_gregorian",
+    "axis": "T",
+    "bounds": "time_bnds",
+}
+FORCINGS = {  # what CF calls the forcings that have a name there
+    "precipitation": {
+        "standard_name": "lwe_thickness_of_precipitation_amount",
+        "long_name": "precipitation per step",
+    },
+    "temperature": {"standard_name": "air_temperature", "long_name": "mean air temperature"},
+}
+UNITS = {"mm": "mm", "degC": "degree_Celsius"}  # of forcings in the store, and CF's
+OVER_TIME = {  # how a value stands for its step: whether it is a sum
+    True: "time: sum area: mean",
+    False: "time: mean area: mean",
+}
+WGS84 = CRS.from_epsg(4326).to_cf()
+AREA = {"standard_name": "cell_area", "long_name": "area on the WGS84 ellipsoid", "units": "m2"}
+COVERAGE = {"long_name": "share of the cell's area inside the watershed", "units": "1"}
+DISTANCE = {
+    "long_name": "distance along the flow path to the outlet",
+    "units": "m",
+    "cell_methods": "area: mean where watershed",
+}
+DISCHARGE = {
+    "standard_name": "water_volume_transport_in_river_channel",
+    "long_name": "discharge at the outlet",
+    "units": "m3 s-1",
+    "cell_methods": "time: mean",
+    "ancillary_variables": "flag",
+}
+RUNOFF = {
+    "long_name": "discharge over drainage area, per step",
+    "units": "mm",
+    "cell_methods": "time: sum",
+}
+FLAG = {
+    "standard_name": "status_flag",
+    "long_name": "what the agency says of the discharge",
+    "flag_values": list(FLAGS.values()),
+    "flag_meanings": " ".join(FLAGS),
+}

@@ -1,0 +1,102 @@
+"""Extending a store's period: the template of the longer one is laid over it, the data stay.
+
+What a longer period changes beside the data is small: the lengths of the arrays, the time axis, the
+records and the digests. The root's attributes are changed first, with the mark `extending`, and a
+store that bears it is not read. Then every file that differs from the longer template's is
+replaced, and the root last of all, which takes the mark away. A run that was killed in between
+leaves the mark, and the next one does all of it again; until then no block is done.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+import zarr
+
+from pipeline.catalog.time import Period
+from pipeline.run.plan import Plan
+from pipeline.storage import Location, remove_files, write_objects
+from pipeline.store.layout import build_template
+from pipeline.store.read import (
+    EXTENDING,
+    PROGRESS,
+    array_of,
+    attributes_of,
+    open_store,
+    static_files,
+    writing,
+)
+
+LOG = logging.getLogger(__name__)
+
+
+def extended_from(root: zarr.Group, period: Period) -> int | None:
+    """Steps that a store had before `period` makes it longer; None where that ends no later.
+
+    Also where an extension to `period`, or to a shorter one, was begun and has not come to its end.
+    """
+    attributes = attributes_of(root)
+    text = attributes["provenance"]["catalog"]["text"]
+    stored = Period.model_validate(yaml.safe_load(text)["period"])
+    if period.end < stored.end:
+        return None
+    if EXTENDING in attributes:
+        return int(attributes[EXTENDING])
+    return len(stored.times) if period.end > stored.end else None
+
+
+def extend(plan: Plan, attributes: Mapping[str, Any], path: Location, steps: int) -> None:
+    """Make a store as long as the plan; the blocks from the first new step on are not done then.
+
+    Args:
+        plan: of the longer period, in blocks as long as the store's.
+        attributes: of the root, as they would be written now.
+        path: the store.
+        steps: that it had before.
+
+    Raises:
+        InputError: as reading gauges and terrain; the store is as it was then.
+        RunError: the disk is full or read-only; or as `reaching`.
+    """
+    root = open_store(path, mode="r+")
+    provenance = attributes_of(root)["provenance"]
+    attributes = {
+        **attributes,
+        "provenance": {**attributes["provenance"], "created": provenance["created"]},
+    }
+    files = build_template(plan, attributes)
+    whole = files.pop("zarr.json")
+    with writing(path):
+        root.attrs.put({**attributes, EXTENDING: steps})
+        found = static_files(path, plan.forcings)
+        remove_files(path, found.keys() - files.keys())  # chunks of nothing but their fill value
+        _replace(path, {key: new for key, new in files.items() if found.get(key) != new})
+        marks = array_of(open_store(path, mode="r+"), PROGRESS)
+        marks[steps // plan.block_steps] = 0  # a block that was the last, and short
+        _replace(path, {"zarr.json": whole})
+    LOG.warning(
+        "%s: extended from %d to %d steps, in blocks of %d as before",
+        path, steps, plan.steps, plan.block_steps,
+    )  # fmt: skip
+
+
+def _replace(path: Location, files: Mapping[str, bytes]) -> None:
+    """Write files of a store, each in one go."""
+    if not isinstance(path, Path):
+        write_objects(path, files)
+        return
+    for key, content in files.items():
+        _replace_file(path / key, content)
+
+
+def _replace_file(path: Path, content: bytes) -> None:
+    """Write a file beside its place and rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)

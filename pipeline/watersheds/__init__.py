@@ -1,0 +1,1 @@
+"""Polygons, exact coverage of cells, flow directions and flow distance."""

@@ -1,0 +1,33 @@
+"""Heads as tensors: spin-up, padding, and heads that do not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from model.inputs.pack import make_pack
+from model.inputs.watershed import HeadData
+from pipeline.errors import InputError
+
+Make = Callable[..., HeadData]
+CPU = torch.device("cpu")
+
+
+def test_spinup_is_the_end_of_the_first_year(make_head: Make) -> None:
+    head = make_head("01")
+    pack = make_pack([head], 100, CPU)
+    rain = pack.water[0, :, 0, :-1].numpy()
+    np.testing.assert_array_equal(rain[:100], head.forcing[265:365, 0])
+    np.testing.assert_array_equal(rain[100:], head.forcing[:, 0])
+    assert (pack.water[0, ..., -1] == 0).all(), "the last cell is empty"
+    assert pack.runoff[0, :100].isnan().all()
+    # the season runs on from the spin-up into the record
+    assert (pack.basin[0, :, :2].diff(dim=0).norm(dim=1) < 0.04).all()
+
+
+def test_packs_refuse_heads_of_different_times(make_head: Make) -> None:
+    with pytest.raises(InputError, match="differ in time"):
+        make_pack([make_head("01"), make_head("02", years=5)], 10, CPU)

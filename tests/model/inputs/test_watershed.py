@@ -1,0 +1,146 @@
+"""The border between the store and arrays: splits, pairing, holes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+import zarr
+
+from model.inputs.watershed import Split, load_head, survey_store
+from pipeline.errors import InputError
+
+
+def days(first: str, last: str) -> pd.DatetimeIndex:
+    """Midpoints of the days from `first` to `last`."""
+    return pd.date_range(first, last, freq="D") + pd.Timedelta(hours=12)
+
+
+def test_water_years_split_the_record_in_order() -> None:
+    dates = days("2016-01-01", "2021-12-31")
+    split = Split.by_water_year(dates)
+    assert dates[split.train][-1].date() == pd.Timestamp("2019-09-30").date()
+    assert dates[split.validation][[0, -1]].strftime("%F").tolist() == ["2019-10-01", "2020-09-30"]
+    assert dates[split.test][[0, -1]].strftime("%F").tolist() == ["2020-10-01", "2021-09-30"]
+    parts = np.zeros(len(dates), int)
+    parts[split.train] += 1
+    assert (parts + split.validation + split.test <= 1).all()
+    assert split.train.stop == int(np.argmax(split.validation))
+    assert "train 2016-01-01 to 2019-09-30, validation WY 2020, test WY 2021" in split.describe(
+        dates
+    )
+
+
+def test_chosen_years_are_held_out() -> None:
+    dates = days("2010-10-01", "2018-09-30")
+    split = Split.by_water_year(dates, validation=[2014, 2015], test=[2017, 2018])
+    assert set(dates[split.validation].year) == {2013, 2014, 2015}
+    assert split.test.sum() == 730
+    assert dates[split.train][-1] < pd.Timestamp("2013-10-01")
+
+
+@pytest.mark.parametrize(
+    ("validation", "test", "message"),
+    [
+        ([], [2030], "water year 2030"),
+        ([2017], [2016], "in this order"),
+        ([2011], [], "nothing to train on"),
+    ],
+)
+def test_impossible_years_are_refused(validation: list[int], test: list[int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Split.by_water_year(days("2010-10-01", "2018-09-30"), validation, test)
+
+
+def test_forcings_are_those_of_the_step_in_which_discharge_was_last_measured(
+    tiny_store: Path, tmp_path: Path
+) -> None:
+    """Intervals that end 6 hours into the next day are paired with its rain."""
+    site = next(iter(survey_store(str(tiny_store)).pixels))
+    level = load_head(str(tiny_store), site)
+    assert level.interval_end == level.step_seconds
+    store = tmp_path / "store.zarr"
+    shutil.copytree(tiny_store, store)
+    group = zarr.open_group(store / "watersheds" / site, mode="r+")
+    group.attrs["discharge_shift_s"] = 6 * 3600.0
+    shifted = load_head(str(store), site)
+    assert shifted.interval_end == 6 * 3600.0
+    np.testing.assert_array_equal(shifted.forcing, level.forcing[1:])
+    np.testing.assert_array_equal(shifted.demand, level.demand[1:])
+    np.testing.assert_array_equal(shifted.discharge, level.discharge[:-1])
+    np.testing.assert_array_equal(shifted.times, level.times[:-1])
+    assert shifted.split.test.sum() == level.split.test.sum() - 1, "the last step has no next one"
+
+
+def test_a_watershed_of_the_store_becomes_a_head(tiny_store: Path) -> None:
+    survey = survey_store(str(tiny_store))
+    site = next(iter(survey.pixels))
+    head = load_head(str(tiny_store), site)
+    shed = xr.open_zarr(tiny_store, group=f"watersheds/{site}", consolidated=False).load()
+    assert survey.pixels[site] == head.inside.size
+    assert head.share.size == head.inside.sum() == (shed["coverage"] > 0).sum()
+    assert head.channels[0] == "precipitation"
+    assert head.share.sum() == pytest.approx(1, abs=1e-6)
+    assert np.isfinite(head.forcing).all()
+    # where nothing is missing, the basin mean is the area-weighted mean of the store's cells
+    weights = shed["coverage"] * shed["cell_area"]
+    full = (shed["precipitation"].notnull() | (weights == 0)).all(("y", "x")).values
+    expected = shed["precipitation"].weighted(weights).mean(("y", "x")).values
+    np.testing.assert_allclose(head.rain[full], expected[full], rtol=1e-4, atol=1e-5)
+    # holes are filled with the mean of the cells that are there
+    np.testing.assert_allclose(head.rain, expected, rtol=1e-3, atol=1e-4)
+    volume = head.discharge * head.step_seconds
+    np.testing.assert_allclose(head.runoff * head.area / 1000, volume, rtol=1e-5)
+    train = head.split.train
+    for i, name in enumerate(head.channels[1:], start=1):
+        mean = head.forcing[train, i] @ head.share
+        assert mean.mean() == pytest.approx(0, abs=1e-4), name
+        assert mean.std() == pytest.approx(1, abs=1e-3), name
+
+
+def test_a_site_that_is_not_there_is_refused(tiny_store: Path) -> None:
+    with pytest.raises(InputError, match="12345678"):
+        load_head(str(tiny_store), "12345678")
+
+
+def test_a_head_on_the_map_of_the_region(tiny_store: Path) -> None:
+    survey = survey_store(str(tiny_store))
+    region = xr.open_zarr(tiny_store, group="region", consolidated=False)
+    for site in survey.pixels:
+        own = load_head(str(tiny_store), site)
+        wide = load_head(str(tiny_store), site, region=True)
+        assert wide.inside.shape == region["cell_area"].shape
+        assert wide.inside.all()
+        np.testing.assert_allclose(wide.rain, own.rain, rtol=1e-5, atol=1e-5)
+        some = wide.share > 0
+        np.testing.assert_array_equal(wide.share[some], own.share)
+        np.testing.assert_array_equal(wide.distance[some], own.distance)
+        np.testing.assert_array_equal(wide.runoff, own.runoff)
+
+
+@pytest.mark.parametrize(("year", "message"), [(2013, "to train on"), (2014, "validation years")])
+def test_years_without_a_record_are_refused(
+    tiny_store: Path, tmp_path: Path, year: int, message: str
+) -> None:
+    """The sample's shrunken world trains on water year 2013 and validates on 2014."""
+    store = tmp_path / "store.zarr"
+    shutil.copytree(tiny_store, store)
+    site = next(iter(survey_store(str(store)).pixels))
+    group = zarr.open_group(store / "watersheds" / site, mode="r+")
+    dates = survey_store(str(store)).dates
+    runoff = group["runoff"]
+    assert isinstance(runoff, zarr.Array)
+    values = np.asarray(runoff[:])
+    values[(dates.year + (dates.month >= 10)) == year] = np.nan
+    runoff[:] = values
+    with pytest.raises(InputError, match=f"watershed {site}: 0 discharge values .*{message}"):
+        load_head(str(store), site)
+
+
+def test_a_path_without_a_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere"):
+        survey_store(str(tmp_path / "nowhere.zarr"))

@@ -1,0 +1,178 @@
+"""Each check passes on a sound store and fails on a planted fault, with its name."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from rich.console import Console
+
+from pipeline.check.checks import Check, check_store, print_checks
+from pipeline.errors import InputError
+from pipeline.store.read import array_of, open_store
+from tests.pipeline.handmade import World, write_raster
+
+SITE = "watersheds/01000001"
+
+
+def verdicts(world: World) -> dict[str, Check]:
+    return {check.name: check for check in check_store(world.store)}
+
+
+def array(world: World, name: str) -> zarr.Array:
+    return array_of(open_store(world.store, "r+"), name)
+
+
+def test_a_sound_store_passes(stored: World):
+    checks = verdicts(stored)
+    assert [name for name, check in checks.items() if check.status == "FAIL"] == []
+    assert checks["conservation"].status == "PASS"
+    assert checks["flow distance"].status == "WARN", "this world has no terrain"
+
+
+def scale(name: str, factor: float) -> Callable[[World], None]:
+    def plant(world: World) -> None:
+        values = array(world, name)
+        values[...] = np.asarray(values[...]) * factor
+
+    return plant
+
+
+def put(name: str, at: tuple, value: float) -> Callable[[World], None]:
+    def plant(world: World) -> None:
+        array(world, name)[at] = value
+
+    return plant
+
+
+def remove(name: str) -> Callable[[World], None]:
+    def plant(world: World) -> None:
+        for path in sorted((world.store / name).rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+
+    return plant
+
+
+def truncate(name: str) -> Callable[[World], None]:
+    def plant(world: World) -> None:
+        chunk = world.store / name
+        chunk.write_bytes(chunk.read_bytes()[:20])
+
+    return plant
+
+
+def nudge_everywhere(world: World) -> None:
+    """The same wrong value in the region and its clips: only the raw files can tell."""
+    for name in ("region", *(f"watersheds/{s}" for s in ("01000001", "01000002"))):
+        scale(f"{name}/precipitation", 1.0001)(world)
+
+
+FAULTS = [
+    ("template", remove(f"{SITE}/runoff")),
+    ("blocks", put("progress", (1,), 0)),
+    ("time", put("region/time", (4,), 0)),
+    ("time", put(f"{SITE}/time_bnds", (4, 1), 0)),
+    ("coverage", scale(f"{SITE}/coverage", 0.99999)),
+    ("coverage", put(f"{SITE}/coverage", (1, 1), 1.5)),
+    ("flow distance", put(f"{SITE}/flow_distance", (1, 1), np.nan)),
+    ("flow distance", put(f"{SITE}/flow_distance", (1, 1), 0.0)),
+    ("precipitation", put(f"{SITE}/precipitation", (5, 1, 1), 7.0)),
+    ("precipitation", put("region/precipitation", (5, 0, 0), np.nan)),
+    ("precipitation", put("region/precipitation", (5, 0, 0), -1.0)),
+    ("precipitation", put("region/precipitation", (5, 0, 0), 3276.7)),
+    ("precipitation", remove("region/precipitation/c/2")),
+    ("precipitation", remove("region/valid_fraction/c/2")),
+    ("conservation", nudge_everywhere),
+    ("water balance", scale(f"{SITE}/runoff", 35.3)),
+    ("discharge", scale(f"{SITE}/discharge", np.nan)),
+    ("readable", truncate("region/precipitation/c/1/0/0")),
+]
+
+
+@pytest.mark.parametrize(("name", "plant"), FAULTS)
+def test_a_planted_fault_fails(stored: World, name: str, plant: Callable[[World], None]):
+    plant(stored)
+    check = verdicts(stored)[name]
+    assert check.status == "FAIL", check
+    result = stored.command("check", stored.store)
+    assert result.exit_code == 1
+    assert name in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_year_with_more_runoff_than_rain_is_reported(stored: World):
+    stored.edit(title="the same")  # the catalog moved on: raw files are not compared
+    for site in ("01000001", "01000002"):
+        scale(f"watersheds/{site}/runoff", 0.001)(stored)
+    checks = verdicts(stored)
+    assert checks["conservation"].status == "WARN"
+    assert checks["water balance"].status == "WARN"
+    assert "only" in checks["water balance"].detail
+
+
+def test_raw_files_that_changed_or_went_away(stored: World):
+    for day in range(12):
+        write_raster(stored.raster(day), stored.rain[day] + 1)
+    assert verdicts(stored)["conservation"].status == "FAIL"
+    for day in range(12):
+        stored.raster(day).unlink()
+    assert verdicts(stored)["conservation"].status == "WARN"
+
+
+def test_the_table_shows_verdict_and_numbers(stored: World):
+    console = Console(record=True, width=120)
+    print_checks(stored.store, check_store(stored.store), console)
+    text = console.export_text()
+    assert "conservation" in text
+    assert "PASS" in text
+
+
+def test_no_store(tmp_path):
+    with pytest.raises(InputError, match="holds no store"):
+        check_store(tmp_path / "nothing")
+
+
+def test_every_static_file_is_verified(stored: World):
+    """Gone or cut short, one at a time: `check` fails with one line, whatever the file."""
+    region = ("region/precipitation/c", "region/valid_fraction/c")
+    files = [p for p in stored.store.rglob("*") if p.is_file() and p.parent != stored.store]
+    for path in files:
+        name = path.relative_to(stored.store).as_posix()
+        if "01000002" in name or name.startswith(("progress/", *region)):
+            continue
+        content = path.read_bytes()
+        for damaged in (None, content[: len(content) // 2]):
+            path.unlink() if damaged is None else path.write_bytes(damaged)
+            result = stored.command("check", stored.store)
+            assert result.exit_code == 1, (name, damaged)
+            assert len(result.stderr.splitlines()) == 1
+            path.write_bytes(content)
+    assert stored.command("check", stored.store).exit_code == 0
+
+
+def test_damaged_marks(stored: World):
+    (stored.store / "progress/c/1").write_bytes(b"123")
+    assert stored.command("check", stored.store).exit_code == 1
+    for command in (
+        stored.run,
+        lambda: stored.command("plan", stored.catalog, "--store", stored.store),
+    ):
+        result = command()
+        assert result.exit_code == 2
+        assert "progress" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_temperature_that_is_none_fails(tiny_store: Path, tmp_path: Path):
+    """A missing code among the pixels of a mean passes for no other reason."""
+    store = tmp_path / "store.zarr"
+    shutil.copytree(tiny_store, store)
+    zarr.open_array(store, path="region/temperature", mode="r+")[5, 0, 0] = -6398.0
+    (check,) = (check for check in check_store(store) if check.name == "temperature")
+    assert check.status == "FAIL"
+    assert "-6398" in check.detail
+    assert "missing code" in check.detail

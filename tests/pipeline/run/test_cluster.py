@@ -1,0 +1,136 @@
+"""The ways to get a client, and what is said when there is none to get."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from distributed import LocalCluster
+
+from pipeline.errors import InputError, RunError
+from pipeline.run import cluster
+from pipeline.run.cluster import dashboard_address, make_client
+
+
+@pytest.fixture(autouse=True)
+def no_client_is_left() -> Iterator[None]:
+    """A client that could not connect stays Dask's default one until it is collected."""
+    yield
+    gc.collect()
+
+
+def where() -> tuple[int, str]:
+    return os.getpid(), threading.current_thread().name
+
+
+def test_threads_are_in_this_process():
+    with make_client(workers=3) as client:
+        assert client.submit(where).result()[0] == os.getpid()
+        assert list(client.nthreads().values()) == [3]
+        with urlopen(dashboard_address(client)) as page:
+            assert page.status == 200
+
+
+def test_two_at_a_time_have_dashboards_of_their_own():
+    with make_client(workers=1) as one, make_client(workers=1) as other:
+        assert dashboard_address(one) != dashboard_address(other)
+
+
+def test_processes_and_a_scheduler_that_is_already_running(tmp_path: Path, monkeypatch):
+    with make_client(processes=True, workers=1) as own:
+        assert own.submit(where).result()[0] != os.getpid()
+        assert list(own.nthreads().values()) == [1]
+        address = own.scheduler_info()["address"]
+        file = tmp_path / "scheduler.json"
+        own.write_scheduler_file(str(file))
+        with make_client(address) as client:
+            assert client.submit(where).result()[0] != os.getpid()
+        with make_client(scheduler_file=file) as client:
+            assert client.scheduler_info()["address"] == address
+        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
+        with make_client() as client:
+            assert client.scheduler_info()["address"] == address
+        assert own.submit(where).result(), "the others left it running"
+
+
+def test_nobody_answers(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.5)
+    started = time.perf_counter()
+    with (
+        pytest.raises(RunError, match=r"tcp://127\.0\.0\.1:9: no answer"),
+        make_client("tcp://127.0.0.1:9"),
+    ):
+        pass
+    assert time.perf_counter() - started < 20
+
+
+def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.5)
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as empty,
+        pytest.raises(RunError, match="no worker"),
+        make_client(empty.scheduler_address),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[]", "not json"])
+def test_a_scheduler_file_that_is_not_one(tmp_path: Path, content: str | None):
+    file = tmp_path / "scheduler.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(InputError, match=str(file)), make_client(scheduler_file=file):
+        pass
+
+
+def test_an_address_and_a_file(tmp_path: Path):
+    file = tmp_path / "scheduler.json"
+    file.write_text(json.dumps({"address": "tcp://127.0.0.1:9"}))
+    with pytest.raises(InputError, match="expected one of them"), make_client("tcp://h:1", file):
+        pass
+
+
+def test_an_address_of_no_known_kind():
+    with pytest.raises(InputError, match="nonsense://x"), make_client("nonsense://x"):
+        pass
+
+
+def test_cuda_without_its_extra(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"dom-st\[cuda\]"), make_client(cluster="cuda"):
+        pass
+
+
+def test_cuda_without_a_gpu(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cluster, "find_spec", lambda name: object())
+    monkeypatch.setattr(cluster, "gpus", lambda: 0)
+    with pytest.raises(InputError, match="no GPU"), make_client(cluster="cuda"):
+        pass
+
+
+def test_auto_without_a_gpu_is_cpu(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cluster, "gpus", lambda: 0)
+    with make_client(cluster="auto", workers=1) as client:
+        assert client.submit(sum, [1, 2]).result() == 3
+
+
+def test_auto_says_that_a_gpu_is_not_used(monkeypatch: pytest.MonkeyPatch, caplog):
+    monkeypatch.setattr(cluster, "gpus", lambda: 1)
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    with make_client(cluster="auto", workers=1) as client:
+        assert client.submit(sum, [1, 2]).result() == 3
+    assert "dom-st[cuda]" in caplog.text
+
+
+def test_no_more_workers_than_there_is_work():
+    with make_client(at_most=1) as client:
+        assert sum(client.nthreads().values()) == 1
+    with make_client(workers=2, at_most=1) as client:
+        assert sum(client.nthreads().values()) == 2

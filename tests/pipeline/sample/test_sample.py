@@ -1,0 +1,334 @@
+"""The synthetic world, against conservation, geodesy, brute force and readers of its files."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pandas as pd
+import pyflwdir
+import pytest
+import rasterio
+from pyproj import Geod
+from scipy.integrate import quad
+from scipy.stats import invgauss, spearmanr
+
+from pipeline.catalog.models import load_catalog
+from pipeline.errors import InputError
+from pipeline.sample.build import Rivers, generators, make_rivers
+from pipeline.sample.make import GENERATOR_VERSION, SEED, make_sample
+from pipeline.sample.records import published
+from pipeline.sample.routing import VELOCITIES, Travel, travel_kernel
+from pipeline.sample.soil import Stores, simulate
+from pipeline.sample.terrain import make_elevation
+from pipeline.sample.world import STEP_SECONDS, World, full_world, tiny_world
+
+DAYS = 1095  # three water years, none of them with a February 29th
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_sample(tmp_path_factory.mktemp("sample") / "world", tiny=True).parent
+
+
+@pytest.fixture(scope="module")
+def truth(sample: Path) -> dict:
+    return json.loads((sample / "truth.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return tiny_world()
+
+
+@pytest.fixture(scope="module")
+def rivers(world: World) -> Rivers:
+    rng = generators(world.seed)
+    return make_rivers(world, make_elevation(world, rng["terrain"]), rng)
+
+
+@pytest.fixture(scope="module")
+def records(sample: Path) -> dict[str, pd.DataFrame]:
+    def read(path: Path) -> pd.DataFrame:
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+        assert lines[1] == "5s\t15s\t20d\t14n\t10s"
+        rows = [line.split("\t") for line in lines[2:]]
+        return pd.DataFrame(rows, columns=["agency", "site", "date", "value", "code"])
+
+    return {path.stem: read(path) for path in sorted((sample / "gauges").glob("*.rdb"))}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_the_same_arguments_give_the_same_bytes(sample: Path, tmp_path: Path):
+    again = make_sample(tmp_path / "again", tiny=True).parent
+    assert contents(again) == contents(sample)
+
+
+def test_a_complete_sample_is_left_alone_and_a_damaged_one_replaced(tmp_path: Path):
+    folder = make_sample(tmp_path / "world", tiny=True).parent
+    before = contents(folder)
+    stamp = (folder / "dem.tif").stat().st_mtime_ns
+    make_sample(folder, tiny=True)
+    assert (folder / "dem.tif").stat().st_mtime_ns == stamp
+    (folder / "rasters" / "storms_20130101.tif").unlink()
+    make_sample(folder, tiny=True)
+    assert contents(folder) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["world"], "scratch is left"
+
+
+def test_a_directory_with_other_files_is_refused(tmp_path: Path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(InputError, match="holds other files"):
+        make_sample(tmp_path, tiny=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(InputError, match="expected a directory"):
+        make_sample(tmp_path / "thesis.tex", tiny=True)
+
+
+def test_the_catalog_describes_the_files(sample: Path):
+    catalog = load_catalog(sample / "catalog.yaml")
+    assert catalog.synthetic
+    assert "ynthetic" in catalog.title
+    times = catalog.period.times
+    assert (len(times), times[0]) == (DAYS, pd.Timestamp("2012-10-01T06:00"))
+    for forcing in catalog.forcings.values():
+        labels = times - forcing.time.offset
+        assert all(catalog.resolve(f"rasters/storms_{t:%Y%m%d}.tif").is_file() for t in labels)
+    assert len(list((sample / "rasters").iterdir())) == DAYS
+    # A gauge's day and the raster's day of the same date are the same 24 hours.
+    label = pd.DatetimeIndex(["2013-05-01"])
+    rain = catalog.forcings["precipitation"].time.start_of(label, timedelta(days=1))
+    assert rain.equals(catalog.gauges.time.start_of(label, timedelta(days=1)))
+    for path in (catalog.gauges.files.replace("{site}", "99000001"), catalog.watersheds.file):
+        assert catalog.resolve(path).is_file()
+
+
+def test_everything_says_that_it_is_synthetic(sample: Path, truth: dict):
+    assert truth["synthetic"] is True
+    assert "SYNTHETIC" in (sample / "README.txt").read_text()
+    for path in (sample / "gauges").iterdir():
+        assert "SYNTHETIC" in path.read_text()
+    for path in (sample / "dem.tif", sample / "rasters" / "storms_20121001.tif"):
+        with rasterio.open(path) as raster:
+            assert raster.tags()["TITLE"].startswith("synthetic")
+    names = geopandas.read_file(sample / "watersheds.gpkg")["NAME"]
+    assert names.str.contains("synthetic").all()
+
+
+def test_rasters_hold_rain_with_changing_holes_and_a_season(sample: Path):
+    fields, warmth = [], []
+    for path in sorted((sample / "rasters").iterdir()):
+        with rasterio.open(path) as raster:
+            assert (raster.count, raster.dtypes[0], raster.nodata) == (2, "float32", -9999.0)
+            values = raster.read(masked=True)
+        fields.append(values[0].filled(np.nan))
+        warmth.append(values[1].filled(np.nan).mean())
+    rain = np.array(fields)
+    assert rain.shape[1:] == tiny_world().shape
+    assert np.nanmin(rain) == 0.0
+    annual = np.nanmean(rain, axis=0) * 365.25
+    assert 650 < annual.mean() < 1150
+    assert 0.2 < (rain > 0.25).mean() < 0.4, "share of wet days"
+    holes = np.isnan(rain)
+    assert 0 < holes.mean() < 0.01
+    assert not (holes.all(axis=0)).any()
+    month = pd.date_range("2012-10-01", periods=DAYS).month
+    summer, winter = (np.array(warmth)[month == m].mean() for m in (7, 1))
+    assert winter < 6 < 20 < summer
+
+
+def test_polygons_have_the_area_that_a_d8_trace_finds(sample: Path, truth: dict):
+    with rasterio.open(sample / "dem.tif") as raster:
+        elevation, transform = raster.read(1), raster.transform
+    flow = pyflwdir.from_dem(elevation)
+    frame = geopandas.read_file(sample / "watersheds.gpkg").set_index("SITE_NO")
+    geod = Geod(ellps="WGS84")
+    width = transform.a
+    for site in truth["watersheds"]:
+        lon, lat = site["outlet"]
+        column = int((lon - transform.c) / transform.a)
+        row = int((lat - transform.f) / transform.e)
+        rows = np.nonzero(flow.basins(idxs=np.array([row * flow.shape[1] + column])))[0]
+        pixels = np.bincount(rows, minlength=flow.shape[0])
+        traced = 0.0
+        for r in np.flatnonzero(pixels):
+            north, south = transform.f + r * transform.e, transform.f + (r + 1) * transform.e
+            ring = [0, width, width, 0], [north, north, south, south]
+            traced += pixels[r] * abs(geod.polygon_area_perimeter(*ring)[0])
+        polygon = frame.geometry[site["site_no"]]
+        area = abs(geod.geometry_area_perimeter(polygon)[0])
+        assert polygon.is_valid
+        assert area == pytest.approx(traced, rel=1e-4)
+        assert frame["DRAINAGE"][site["site_no"]] == pytest.approx(traced / 1e6, rel=1e-3)
+        assert site["area_km2"] == frame["DRAINAGE"][site["site_no"]]
+
+
+def test_the_terrain_drains_without_filling(sample: Path):
+    with rasterio.open(sample / "dem.tif") as raster:
+        elevation = raster.read(1)
+    filled, _ = pyflwdir.dem.fill_depressions(elevation)
+    np.testing.assert_array_equal(filled, elevation)
+
+
+def test_watersheds_nest_as_the_truth_says(sample: Path, truth: dict):
+    frame = geopandas.read_file(sample / "watersheds.gpkg").set_index("SITE_NO")
+    assert any(site["parent"] for site in truth["watersheds"])
+    for site in truth["watersheds"]:
+        own = frame.geometry[site["site_no"]]
+        for other in truth["watersheds"]:
+            if other["site_no"] == site["site_no"]:
+                continue
+            shared = own.intersection(frame.geometry[other["site_no"]]).area / own.area
+            nested = site["parent"] == other["site_no"] or other["parent"] == site["site_no"]
+            assert (shared > 1e-9) == nested
+            if site["parent"] == other["site_no"]:
+                assert shared == pytest.approx(1.0, abs=1e-9)
+
+
+def test_no_water_is_made_or_lost_in_the_soil(rivers: Rivers):
+    rng = np.random.default_rng(0)
+    days, pixels = 400, rivers.pixels.size
+    wet = rng.random((4 * days, pixels)) < 0.2
+    rain = (wet * rng.gamma(0.7, 12.0, wet.shape)).astype(np.float32)  # storms to over 80 mm
+    demand = rng.uniform(0, 7, (days, pixels)).astype(np.float32)
+    stores = Stores.before(rivers.soil)
+    start = stores.soil + stores.ground
+    with ThreadPoolExecutor(2) as pool:
+        runoff, evaporation = simulate(rain, demand, rivers.soil, stores, pool)
+    assert (runoff >= 0).all()
+    assert (stores.soil <= rivers.soil.capacity * (1 + 1e-12)).all()
+    assert (evaporation <= demand.sum(axis=0, dtype=float) * (1 + 1e-6)).all()
+    gained = rain.sum(axis=0, dtype=float) - evaporation - runoff.sum(axis=0, dtype=float)
+    change = stores.soil + stores.ground - start
+    for route in rivers.routes:
+        own = [np.average(x[route.pixels], weights=route.area) for x in (gained, change)]
+        total = np.average(rain.sum(axis=0, dtype=float)[route.pixels], weights=route.area)
+        assert own[0] == pytest.approx(own[1], abs=1e-6 * total)
+
+
+def test_the_written_balance_closes(truth: dict):
+    for site in truth["watersheds"]:
+        water = site["water_mm"]
+        left = water["rain"] - water["evaporation"] - water["runoff"] - water["storage"]
+        assert abs(left) < 0.03  # four roundings to 0.01 mm
+        assert 0.2 < site["runoff_ratio"] < 0.45
+
+
+@pytest.mark.parametrize(("distance", "velocity", "dispersion"), [
+    (5_000.0, 0.6, 1500.0), (80_000.0, 0.15, 500.0), (250_000.0, 1.2, 4000.0),
+])  # fmt: skip
+def test_travel_kernel_is_the_inverse_gaussian_of_a_step_of_runoff(
+    distance: float, velocity: float, dispersion: float
+):
+    kernel = travel_kernel(np.array([distance]), Travel(velocity, dispersion))[0]
+    assert kernel.sum() == pytest.approx(1.0, abs=1e-12)
+    mean, shape = distance / velocity, distance**2 / (2 * dispersion)
+    law = invgauss(mean / shape, scale=shape)
+    assert law.mean() == pytest.approx(mean)
+    assert law.var() == pytest.approx(2 * dispersion * distance / velocity**3)
+    for lag in range(len(kernel) - 1):
+        # Released at s in [0, 1): the share that arrives between lag and lag + 1, mean over s.
+        def share(s: float, lag: int = lag) -> float:
+            return float(np.diff(law.cdf(np.array([lag - s, lag + 1 - s]) * STEP_SECONDS))[0])
+
+        assert kernel[lag] == pytest.approx(quad(share, 0, 1, limit=200)[0], abs=2e-6)
+    # Step means add half a step and take half a step away: the mean delay is d / v.
+    assert kernel @ np.arange(len(kernel)) * STEP_SECONDS == pytest.approx(mean, rel=2e-3)
+
+
+def test_what_runs_off_arrives(rivers: Rivers):
+    runoff = np.random.default_rng(1).gamma(0.3, 2.0, (200, rivers.pixels.size)).astype(np.float32)
+    for basin, route in zip(rivers.basins, rivers.routes, strict=True):
+        volume = (runoff[:, route.pixels].sum(axis=0, dtype=float) * route.area).sum() / 1000
+        assert route.discharge(runoff).sum() * STEP_SECONDS == pytest.approx(volume, rel=1e-6)
+        assert route.area.sum() == pytest.approx(basin.area, rel=1e-12)
+
+
+def test_a_pulse_arrives_at_the_velocity_that_the_truth_states(rivers: Rivers):
+    for basin, travel, route in zip(rivers.basins, rivers.travels, rivers.routes, strict=True):
+        runoff = np.zeros((1, rivers.pixels.size), dtype=np.float32)
+        runoff[0, route.pixels] = 1.0
+        response = route.discharge(runoff)
+        delay = (response @ np.arange(response.size)) / response.sum() * STEP_SECONDS
+        path = np.nanmean(basin.distance)  # areas of its pixels differ by less than 1 %
+        assert delay * travel.velocity == pytest.approx(path, rel=0.01)
+
+
+def test_flow_distance_is_the_length_of_the_walk_downstream(rivers: Rivers, world: World):
+    elevation = make_elevation(world, generators(world.seed)["terrain"])
+    downstream = pyflwdir.from_dem(elevation).idxs_ds
+    lon, lat = world.dem_centres
+    geod = Geod(ellps="WGS84")
+    for basin in rivers.basins:
+        for start in np.flatnonzero(basin.mask)[::517]:
+            path = [int(start)]
+            while path[-1] != basin.pixel:
+                path.append(int(downstream[path[-1]]))
+            rows, columns = np.divmod(path, basin.mask.shape[1])
+            walked = geod.line_length(lon[columns], lat[rows])
+            assert basin.distance.flat[start] == pytest.approx(walked, abs=0.01)
+
+
+def test_records_have_flags_gaps_and_ice(records: dict[str, pd.DataFrame], truth: dict):
+    assert list(records) == [site["site_no"] for site in truth["watersheds"]]
+    everything = pd.concat(records.values())
+    assert {"A", "A:e", "P", ""} <= set(everything["code"]) <= {"A", "A:e", "P", "P:e", ""}
+    assert {"Ice", "-999999", ""} <= set(everything["value"])
+    ice = everything[everything["value"] == "Ice"]
+    assert ice["date"].str[5:7].isin(["11", "12", "01", "02", "03"]).all()
+    assert any(len(record) < DAYS for record in records.values()), "absent days"
+    for record in records.values():
+        assert record["date"].is_monotonic_increasing
+        assert not record["date"].duplicated().any()
+        assert pd.to_numeric(record["value"], errors="coerce").gt(0).mean() > 0.9
+
+
+def test_records_agree_with_the_true_water_balance(records: dict[str, pd.DataFrame], truth: dict):
+    for site in truth["watersheds"]:
+        value = pd.to_numeric(records[site["site_no"]]["value"], errors="coerce")
+        value = value.where(value >= 0)
+        depth = value.mean() * 0.3048**3 * 86400 / (site["area_km2"] * 1e6) * 1000 * DAYS
+        # Gaps and errors of some per cent, and water that was on its way at both ends.
+        assert depth == pytest.approx(site["water_mm"]["runoff"], rel=0.1)
+
+
+@pytest.mark.parametrize(("discharge", "text"), [
+    (0.0, "0.00"), (0.126, "0.13"), (3.456, "3.46"), (45.67, "45.7"), (345.6, "346"),
+    (12345.0, "12300"),
+])  # fmt: skip
+def test_discharge_is_rounded_as_the_service_does(discharge: float, text: str):
+    assert published(discharge) == text
+
+
+def test_the_full_world_is_as_large_as_it_says():
+    world = full_world()
+    rng = generators(world.seed)
+    rivers = make_rivers(world, make_elevation(world, rng["terrain"]), rng)
+    cell = world.grid.cell_area.mean()
+    cells = np.array([basin.area for basin in rivers.basins]) / cell
+    assert len(cells) == 23
+    assert 12 < cells.min() < 20
+    assert 200 < cells.max() < 300
+    covered = np.any([basin.mask for basin in rivers.basins], axis=0)
+    assert 1700 < (covered * world.dem_area).sum() / cell < 2300
+    assert sum(basin.parent is not None for basin in rivers.basins) == 8
+    velocity = np.array([travel.velocity for travel in rivers.travels])
+    assert VELOCITIES[0] <= velocity.min() < 0.2
+    assert 1.0 < velocity.max() <= VELOCITIES[1]
+    assert abs(spearmanr(velocity, cells).statistic) <= 0.1
+
+
+def test_version_and_seed_are_recorded(truth: dict):
+    recorded = truth["sample"]
+    assert (recorded["generator_version"], recorded["seed"]) == (GENERATOR_VERSION, SEED)

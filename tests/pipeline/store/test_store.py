@@ -1,0 +1,165 @@
+"""The store's layout, read back with xarray, and what opening refuses."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import shapely
+import xarray as xr
+import zarr
+from pyproj import CRS, Geod
+
+from pipeline.catalog.models import load_catalog
+from pipeline.errors import InputError, RunError
+from pipeline.store.read import (
+    array_of,
+    attributes_of,
+    list_sites,
+    open_gauges,
+    open_region,
+    open_store,
+    open_watershed,
+    require_same,
+    writing,
+)
+from tests.pipeline.handmade import BOXES, DAYS, World
+
+SITE = "01000001"
+
+
+def test_layout_follows_the_conventions(stored: World):
+    tree = xr.open_datatree(
+        stored.store, engine="zarr", consolidated=False, chunks=None, decode_coords="all"
+    )
+    assert set(tree.children) == {"region", "gauges", "watersheds"}
+    assert set(tree["watersheds"].children) == set(BOXES)
+    assert tree.attrs["Conventions"] == "CF-1.11"
+    assert tree.attrs["synthetic"] is True
+    for group in (tree["region"], tree[f"watersheds/{SITE}"]):
+        assert group["precipitation"].dims == ("time", "y", "x")
+        assert group["precipitation"].attrs["units"] == "mm"
+        assert "time: sum" in group["precipitation"].attrs["cell_methods"]
+        assert CRS.from_cf(group["spatial_ref"].attrs) == CRS.from_epsg(4326)
+        assert np.all(np.diff(group["y"]) < 0), "row 0 is the northernmost"
+    time, bounds = tree["region"]["time"], tree["region"]["time_bnds"]
+    expected = np.datetime64("2020-01-01") + np.arange(DAYS + 1)
+    np.testing.assert_array_equal(time.values, expected[:-1])
+    np.testing.assert_array_equal(bounds.values, np.stack((expected[:-1], expected[1:]), axis=1))
+
+
+def test_blocks_do_not_share_chunks(stored: World):
+    root = open_store(stored.store)
+    for name in ("region/precipitation", f"watersheds/{SITE}/precipitation"):
+        array = array_of(root, name)
+        assert array.chunks == (3, *array.shape[1:])
+
+
+def test_watershed_holds_what_the_model_needs(stored: World):
+    west, south, east, north = BOXES[SITE]
+    assert list_sites(stored.store) == sorted(BOXES)
+    data = open_watershed(stored.store, SITE).load()
+    polygon = shapely.from_wkt(data.attrs["polygon"])
+    assert polygon.equals(shapely.box(west, south, east, north))
+    area = abs(Geod(ellps="WGS84").geometry_area_perimeter(shapely.segmentize(polygon, 1e-3))[0])
+    assert data.attrs["drainage_area_m2"] == pytest.approx(area, rel=1e-6)
+    assert float((data.coverage * data.cell_area).sum()) == pytest.approx(area, rel=1e-6)
+    # 5 arc-minute cells of which the watershed's box takes some part
+    assert data.sizes["x"] == np.ceil(east * 12 - 1e-9) - np.floor(west * 12 + 1e-9)
+    assert data.sizes["y"] == np.ceil(north * 12 - 1e-9) - np.floor(south * 12 + 1e-9)
+    depth = data.discharge * 86400 / area * 1000  # m3 s-1 over a day and the area, in mm
+    np.testing.assert_allclose(data.runoff, depth, rtol=1e-6)
+
+
+def test_region_and_gauges(stored: World):
+    region, gauges = open_region(stored.store).load(), open_gauges(stored.store).load()
+    assert list(gauges.gauge.values) == sorted(BOXES)
+    for row, site in enumerate(sorted(BOXES)):
+        data = open_watershed(stored.store, site)
+        np.testing.assert_array_equal(gauges.discharge[row], data.discharge)
+        longitude, latitude = data.attrs["outlet"]
+        cell = region.sel(x=longitude, y=latitude, method="nearest")
+        assert float(cell.x) == float(region.x[gauges.cell_x[row]])
+        assert float(cell.y) == float(region.y[gauges.cell_y[row]])
+        np.testing.assert_array_equal(
+            data.precipitation, region.precipitation.sel(x=data.x, y=data.y)
+        )
+
+
+def test_an_unfinished_store_is_not_opened(stored: World):
+    array_of(open_store(stored.store, "r+"), "progress")[2] = 0
+    with pytest.raises(InputError, match=r"1 of 4 blocks are not done"):
+        open_watershed(stored.store, SITE)
+
+
+def test_unknown_site_names_the_known_ones(stored: World):
+    with pytest.raises(InputError, match="'nowhere': expected one of 01000001, 01000002"):
+        open_watershed(stored.store, "nowhere")
+
+
+@pytest.mark.parametrize("kind", ["nothing", "file", "folder", "group", "damaged"])
+def test_what_is_not_a_store_is_refused(tmp_path, kind: str):
+    path = tmp_path / "thing"
+    if kind == "file":
+        path.write_text("no store")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "group":
+        zarr.create_group(path)
+    elif kind == "damaged":
+        path.mkdir()
+        (path / "zarr.json").write_text('{"zarr_format":')
+    with pytest.raises(InputError, match=re.escape(str(path))):
+        open_store(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("title", "Another", "title is 'A hand-made world' there: expected 'Another'"),
+        ("block_steps", 4, "block_steps is 3 there: expected 4"),
+    ],
+)
+def test_another_catalog_is_named_by_its_key(stored: World, key: str, value, says: str):
+    stored.edit(**{key: value})
+    result = stored.run()
+    assert result.exit_code == 2
+    assert says in result.stderr
+
+
+def test_a_comment_does_not_make_another_catalog(stored: World):
+    stored.catalog.write_text(stored.catalog.read_text() + "# a remark\n")
+    assert stored.run().exit_code == 0
+
+
+def test_static_inputs_are_compared(stored: World):
+    record = stored.folder / "discharge.csv"
+    record.write_text(record.read_text().replace(",A", ",P", 1))
+    result = stored.run()
+    assert result.exit_code == 2
+    assert "provenance.gauges.sha256" in result.stderr
+
+
+def test_versions_count_while_there_is_something_to_do(stored: World):
+    root = open_store(stored.store, "r+")
+    now = attributes_of(root)
+    now["provenance"] = {**now["provenance"], "versions": {"zarr": "0"}}
+    require_same(stored.store, root, now)
+    array_of(root, "progress")[0] = 0
+    with pytest.raises(InputError, match=r"provenance\.versions\."):
+        require_same(stored.store, root, now)
+
+
+def test_the_catalog_is_kept_word_by_word(stored: World):
+    kept = attributes_of(open_store(stored.store))["provenance"]["catalog"]
+    assert kept["text"] == stored.catalog.read_text()
+    assert kept["sha256"] == load_catalog(stored.catalog).digest
+
+
+def test_writing_names_the_store_and_the_reason(tmp_path):
+    with (
+        pytest.raises(RunError, match=r"store: not written \(No space left on device\)"),
+        writing(tmp_path / "store"),
+    ):
+        raise OSError(28, "No space left on device")

@@ -1,0 +1,447 @@
+"""The command line: what a good run prints, and one line for everything that may be wrong."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rasterio.transform import from_origin
+from typer.testing import CliRunner
+from zarr.core.buffer import Buffer
+from zarr.storage import LocalStore
+
+from pipeline.__main__ import app
+from pipeline.run import cluster
+from pipeline.store.read import array_of, open_store
+from tests.pipeline.handmade import (
+    BOXES,
+    NORTH,
+    PIXEL,
+    WEST,
+    World,
+    write_polygons,
+    write_raster,
+)
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def in_a_process(*arguments: object, **settings) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, **settings)
+
+
+def test_run_plan_check(world: World):
+    """In processes of their own, as a user would."""
+    planned = in_a_process("plan", world.catalog, "--store", world.store)
+    assert planned.returncode == 0, planned.stderr
+    assert "12 files" in planned.stdout
+    assert "4 tasks" in planned.stdout
+    assert "not there yet" in planned.stdout
+    assert not world.store.exists()
+    ran = in_a_process("run", world.catalog, "--store", world.store)
+    assert ran.returncode == 0, ran.stderr
+    assert re.match(r"dashboard: http://127\.0\.0\.1:\d+/status\n", ran.stdout)
+    assert re.search(r"4 of 4 blocks, 12 rasters in .* rasters/s\)\n$", ran.stdout)
+    checked = in_a_process("check", world.store)
+    assert checked.returncode == 0, checked.stderr
+    assert "PASS" in checked.stdout
+    for shown in (planned, ran, checked):
+        assert "synthetic" in shown.stdout
+    assert "FAIL" not in checked.stdout
+
+
+def test_plan_of_a_half_done_store(stored: World):
+    array_of(open_store(stored.store, "r+"), "progress")[3] = 0
+    result = stored.command("plan", stored.catalog, "--store", stored.store)
+    assert "1 of 4 tasks are to be done, 3 rasters" in result.stdout
+    assert stored.run().exit_code == 0
+    result = stored.command("plan", stored.catalog, "--store", stored.store)
+    assert "nothing is to be done" in result.stdout
+
+
+def test_an_empty_folder_is_a_place_for_a_store(world: World):
+    world.store.mkdir()
+    assert world.run().exit_code == 0
+    assert world.command("check", world.store).exit_code == 0
+
+
+def no_raster(world: World) -> Path:
+    for day in range(12):
+        world.raster(day).unlink()
+    return world.folder / "rain"
+
+
+def a_hole(world: World) -> Path:
+    world.raster(4).unlink()
+    return world.raster(4)
+
+
+def an_overlap(world: World) -> Path:
+    rain = {"driver": "geotiff", "units": "mm", "files": "rain/rain_{time:%Y%m%d%H}.tif"}
+    world.edit(forcings={"precipitation": rain})
+    for day in range(12):
+        world.raster(day).rename(world.folder / "rain" / f"rain_202001{day + 1:02d}00.tif")
+    late = world.folder / "rain" / "rain_2020010412.tif"
+    write_raster(late, world.rain[3])
+    return late
+
+
+def another_shape(world: World) -> Path:
+    write_raster(world.raster(4), world.rain[4][:-1])
+    return world.raster(4)
+
+
+def another_crs(world: World) -> Path:
+    write_raster(world.raster(4), world.rain[4], crs="EPSG:4269")
+    return world.raster(4)
+
+
+def another_place(world: World) -> Path:
+    moved = from_origin(WEST + PIXEL, NORTH, PIXEL, PIXEL)
+    write_raster(world.raster(4), world.rain[4], transform=moved)
+    return world.raster(4)
+
+
+def projected(world: World) -> Path:
+    write_raster(world.raster(0), world.rain[0], crs="EPSG:5070")
+    return world.raster(0)
+
+
+def unreadable(world: World) -> Path:
+    world.raster(4).write_bytes(world.raster(4).read_bytes()[:300])
+    return world.raster(4)
+
+
+def not_a_raster(world: World) -> Path:
+    world.raster(0).write_text("<html>not found</html>")
+    return world.raster(0)
+
+
+def polygon_elsewhere(world: World) -> Path:
+    path = world.folder / "basins.geojson"
+    write_polygons(path, {**BOXES, "01000002": (-80.5, 42.1, -80.4, 42.2)})
+    return path
+
+
+def polygon_half_outside(world: World) -> Path:
+    path = world.folder / "basins.geojson"
+    write_polygons(path, {**BOXES, "01000002": (-92.6, 42.1, -92.3, 42.2)})
+    return path
+
+
+def gauge_without_polygon(world: World) -> Path:
+    settings = {"file": "basins.geojson", "site_field": "site"}
+    world.edit(watersheds={**settings, "sites": ["01000001", "01000009"]})
+    return world.folder / "basins.geojson"
+
+
+def polygon_without_gauge(world: World) -> Path:
+    path = world.folder / "discharge.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line for line in lines if "01000002" not in line))
+    return path
+
+
+def record_without_overlap(world: World) -> Path:
+    path = world.folder / "discharge.csv"
+    path.write_text(path.read_text().replace("2020-", "1990-"))
+    return path
+
+
+def missing_catalog(world: World) -> Path:
+    world.catalog.unlink()
+    return world.catalog
+
+
+def unknown_key(world: World) -> Path:
+    world.edit(periode=3)
+    return world.catalog
+
+
+def missing_gauge_file(world: World) -> Path:
+    (world.folder / "discharge.csv").unlink()
+    return world.folder / "discharge.csv"
+
+
+def missing_polygons(world: World) -> Path:
+    (world.folder / "basins.geojson").unlink()
+    return world.folder / "basins.geojson"
+
+
+def missing_terrain(world: World) -> Path:
+    world.edit(terrain={"dem": "dem.tif"})
+    return world.folder / "dem.tif"
+
+
+def file_in_the_way(world: World) -> Path:
+    world.store.write_text("a file")
+    return world.store
+
+
+def folder_in_the_way(world: World) -> Path:
+    (world.store / "pictures").mkdir(parents=True)
+    return world.store
+
+
+def set_text(old: str, new: str) -> Callable[[World], Path]:
+    """Spoils the catalog's text."""
+
+    def spoil(world: World) -> Path:
+        text = world.catalog.read_text()
+        assert old in text
+        world.catalog.write_text(text.replace(old, new))
+        return world.catalog
+
+    return spoil
+
+
+def set_discharge(old: str, new: str) -> Callable[[World], Path]:
+    """Spoils the first such text of the discharge record."""
+
+    def spoil(world: World) -> Path:
+        path = world.folder / "discharge.csv"
+        path.write_text(path.read_text().replace(old, new, 1))
+        return path
+
+    return spoil
+
+
+def feet_in_a_column_name(world: World) -> Path:
+    columns = {"discharge": "discharge_cfs"}
+    gauges = {"format": "csv", "files": "discharge.csv", "units": "m3/s", "columns": columns}
+    world.edit(gauges=gauges)
+    return set_discharge("discharge", "discharge_cfs")(world)
+
+
+def time_format_unknown(world: World) -> Path:
+    gauges = {"format": "csv", "files": "discharge.csv", "units": "m3/s", "time_format": "%Q"}
+    world.edit(gauges=gauges)
+    return world.catalog
+
+
+def raster_nowhere(world: World) -> Path:
+    write_raster(world.raster(0), world.rain[0], transform=from_origin(np.nan, 0, PIXEL, PIXEL))
+    return world.raster(0)
+
+
+def set_polygons(**properties: object) -> Callable[[World], Path]:
+    """Spoils the first polygon's properties, or its geometry."""
+
+    def spoil(world: World) -> Path:
+        path = world.folder / "basins.geojson"
+        table = json.loads(path.read_text())
+        geometry = properties.get("geometry", table["features"][0]["geometry"])
+        table["features"][0] |= {"geometry": geometry}
+        for feature in table["features"]:
+            feature["properties"] |= {"area": "large"}
+        table["features"][0]["properties"] |= {k: v for k, v in properties.items() if k == "site"}
+        path.write_text(json.dumps(table))
+        if "area" in properties:
+            settings = {"file": "basins.geojson", "site_field": "site", "area_field": "area"}
+            world.edit(watersheds=settings)
+        return path
+
+    return spoil
+
+
+BAD_INPUT = [
+    set_text("'2020-01-01T00:00:00'", "2020-02-30"),  # no such day
+    set_text("'2020-01-01T00:00:00'", "0001-01-01"),
+    set_text("'2020-01-13T00:00:00'", "9999-01-01"),
+    set_text("block_steps: 3", "block_steps: 3\nblock_steps: 4"),
+    set_text("block_steps: 3", "bounds: [-.inf, 40, .inf, 43]"),
+    set_text("block_steps: 3", "bounds: [.nan, 40, -90, 43]"),
+    set_text("block_steps: 3", 'root: "a\\0b"'),
+    set_text("units: mm", "units: mm\n    time: {offset: 99999999999999h}"),
+    set_text("forcings:", "forcings:\n  time: {driver: geotiff, files: '{time:%Y}', units: mm}"),
+    set_text("forcings:", "forcings:\n  a/b: {driver: geotiff, files: '{time:%Y}', units: mm}"),
+    set_discharge("2020-01-03", "9999-01-03"),
+    feet_in_a_column_name,
+    time_format_unknown,
+    raster_nowhere,
+    set_polygons(area="large"),
+    set_polygons(site=None),
+    set_polygons(site="a/b"),
+    set_polygons(geometry=None),
+    set_polygons(geometry={"type": "Polygon", "coordinates": [[[np.nan, 1], [2, 2], [3, 1]]]}),
+    no_raster,
+    a_hole,
+    an_overlap,
+    another_shape,
+    another_crs,
+    another_place,
+    projected,
+    unreadable,
+    not_a_raster,
+    polygon_elsewhere,
+    polygon_half_outside,
+    gauge_without_polygon,
+    polygon_without_gauge,
+    record_without_overlap,
+    missing_catalog,
+    unknown_key,
+    missing_gauge_file,
+    missing_polygons,
+    missing_terrain,
+    file_in_the_way,
+    folder_in_the_way,
+]
+
+
+def require_one_line(result, code: int, *fragments: object) -> None:
+    assert result.exit_code == code, (result.output, result.exception)
+    assert isinstance(result.exception, SystemExit)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    for fragment in fragments:
+        assert str(fragment) in line
+
+
+@pytest.mark.parametrize("spoil", BAD_INPUT)
+def test_bad_input_is_one_line_that_names_the_file(world: World, spoil: Callable[[World], Path]):
+    named = spoil(world)
+    require_one_line(world.run(), 2, named, "expected")
+    assert world.command("check", world.store).exit_code != 0, "no half-written store passes"
+
+
+def test_a_store_from_another_catalog(stored: World):
+    before = {p: p.read_bytes() for p in stored.store.rglob("*") if p.is_file()}
+    stored.edit(period={"step": "day", "start": "2020-01-01", "end": "2020-01-12"})
+    for command in (
+        stored.run,
+        lambda: stored.command("plan", stored.catalog, "--store", stored.store),
+    ):
+        require_one_line(command(), 2, stored.store, "period.end", "2020-01-13", "2020-01-12")
+    assert {p: p.read_bytes() for p in stored.store.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("place", ["/proc/store.zarr", "/proc/version/store.zarr"])
+def test_a_place_that_cannot_be_written(world: World, place: str):
+    result = world.command("run", world.catalog, "--store", place)
+    require_one_line(result, 1, place, "permission to write")
+
+
+def test_a_disk_that_fills_up(world: World):
+    """The limit on a file's size stands for the disk's: the system refuses the write alike."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))"
+    code = f"{limit}; import sys; sys.argv[0] = 'pipeline'; import runpy; "
+    code += "runpy.run_module('pipeline', run_name='__main__')"
+    command = [sys.executable, "-c", code, "run", str(world.catalog), "--store", str(world.store)]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=environment)
+    assert done.returncode == 1, done.stderr
+    errors = [line for line in done.stderr.splitlines() if not line.startswith("WARNING")]
+    assert len(errors) == 1
+    assert f"{world.store}: not written" in errors[0]
+    assert not world.store.exists()
+    assert world.run().exit_code == 0
+
+
+def test_a_disk_that_fills_up_later(world: World, monkeypatch: pytest.MonkeyPatch):
+    put, chunks = LocalStore.set, 15  # of the 20 that the blocks write
+
+    async def full(self: LocalStore, key: str, value: Buffer) -> None:
+        nonlocal chunks
+        chunks -= 1
+        if chunks < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        await put(self, key, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "set", full)
+        require_one_line(world.run(), 1, world.store, "No space left on device", "goes on")
+    assert world.command("check", world.store).exit_code == 1
+    assert world.run().exit_code == 0
+    assert world.command("check", world.store).exit_code == 0
+
+
+def test_usage(world: World):
+    assert world.command("run", world.catalog).exit_code == 2
+    assert world.command("run").exit_code == 2
+    assert world.command("nonsense").exit_code == 2
+    assert (
+        world.command("run", world.catalog, "--store", world.store, "--workers", 0).exit_code == 2
+    )
+
+
+def test_workers_and_a_scheduler(world: World):
+    result = world.command(
+        "run", world.catalog, "--store", world.store, "--workers", 2, "--scheduler", "tcp://h:1"
+    )
+    require_one_line(result, 2, "--workers")
+
+
+def test_a_scheduler_that_does_not_answer(world: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.5)
+    result = world.command(
+        "run", world.catalog, "--store", world.store, "--scheduler", "tcp://127.0.0.1:9"
+    )
+    require_one_line(result, 1, "tcp://127.0.0.1:9")
+    assert not world.store.exists()
+
+
+def test_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[tuple[Path, bool]] = []
+
+    def make_sample(directory: Path, *, tiny: bool = False) -> Path:
+        asked.append((directory, tiny))
+        return directory / "catalog.yaml"
+
+    monkeypatch.setattr("pipeline.sample.make.make_sample", make_sample)
+    result = CliRunner().invoke(app, ["sample", str(tmp_path / "world"), "--tiny"])
+    assert result.exit_code == 0
+    assert result.stdout.split() == [str(tmp_path / "world" / "catalog.yaml")]
+    assert asked == [(tmp_path / "world", True)]
+
+
+def test_sample_keeps_what_is_not_its_own(tmp_path: Path):
+    (tmp_path / "truth.json").write_text('["mine"]')
+    result = CliRunner().invoke(app, ["sample", str(tmp_path), "--tiny"])
+    require_one_line(result, 2, tmp_path, "expected a new or empty directory")
+    assert (tmp_path / "truth.json").exists()
+
+
+def test_sample_where_nothing_can_be_written():
+    result = CliRunner().invoke(app, ["sample", "/proc/world", "--tiny"])
+    require_one_line(result, 1, "/proc/world", "permission to write")
+
+
+def test_the_current_folder_is_a_place_for_a_store(world: World, monkeypatch: pytest.MonkeyPatch):
+    world.store.mkdir()
+    monkeypatch.chdir(world.store)
+    result = world.command("run", world.catalog, "--store", ".", "--workers", 1)
+    monkeypatch.chdir(world.folder)
+    assert result.exit_code == 0, result.stderr
+    assert world.command("check", world.store).exit_code == 0
+
+
+def test_a_block_longer_than_the_period(world: World):
+    world.edit(block_steps=10**30)
+    assert world.run().exit_code == 0
+    assert world.command("check", world.store).exit_code == 0
+
+
+def test_a_scheduler_that_wants_certificates(world: World):
+    result = world.command(
+        "run", world.catalog, "--store", world.store, "--scheduler", "tls://127.0.0.1:9"
+    )
+    require_one_line(result, 2, "tls://127.0.0.1:9", "expected")
+
+
+def test_an_interrupt(world: World, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.run.execute._result", interrupted)
+        require_one_line(world.run(), 130, "interrupted", "goes on")
+    assert world.run().exit_code == 0
