@@ -26,7 +26,8 @@ from rich.table import Table
 
 from model.evaluation.bootstrap import interval, nse_samples
 from model.evaluation.metrics import kge, nse
-from model.inputs.watershed import DAY_SECONDS, Split, survey_store
+from model.inputs.split import Split
+from model.inputs.watershed import survey_store
 from model.output.run_directory import Run
 from model.settings import REFIT, Settings
 from model.train import train
@@ -34,6 +35,7 @@ from pipeline.catalog.models import load_catalog
 from pipeline.errors import exit_codes
 from pipeline.run.cluster import make_client
 from pipeline.run.execute import run as run_pipeline
+from pipeline.units import SECONDS_PER_DAY
 
 CATALOG = Path(__file__).resolve().parents[1] / "catalogs/daddys_creek.yaml"
 HISTORY = "past discharge"
@@ -53,7 +55,7 @@ def ensemble(runs: list[Run], held: NDArray[np.bool_]) -> dict[str, float]:
     opened = [xr.open_zarr(run.predictions, consolidated=False) for run in runs]
     simulated = np.mean([one["simulated"].values[0, held] for one in opened], 0)
     observed = opened[0]["observed"].values[0, held]
-    low, high = interval(nse_samples(simulated, observed, DAY_SECONDS))
+    low, high = interval(nse_samples(simulated, observed, SECONDS_PER_DAY))
     score = nse(simulated, observed)
     return {"nse": score, "low": low, "high": high, "kge": kge(simulated, observed).kge}
 

@@ -28,7 +28,9 @@ from torch.nn import functional as F
 
 from model.evaluation.metrics import nse
 from model.inputs.watershed import HeadData, load_head, survey_store
-from model.network.domst import PATCH, HeadLinear, ImageEncoder, Watersheds
+from model.network.encoder import ImageEncoder
+from model.network.layers import HeadLinear
+from model.network.watersheds import PATCH, Watersheds
 from model.settings import Settings
 from model.training.trainer import Trainer
 from pipeline.catalog.models import load_catalog

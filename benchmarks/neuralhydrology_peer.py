@@ -35,13 +35,15 @@ from rich.table import Table
 from benchmarks.daddys_creek import CATALOG
 from model.evaluation.bootstrap import interval, nse_samples
 from model.evaluation.metrics import kge, nse
-from model.inputs.watershed import DAY_SECONDS, Split, survey_store
+from model.inputs.split import Split
+from model.inputs.watershed import survey_store
 from model.output.run_directory import Run
 from pipeline.catalog.models import load_catalog
 from pipeline.errors import RunError, exit_codes
 from pipeline.run.cluster import make_client
 from pipeline.run.execute import run as run_pipeline
 from pipeline.store.read import open_watershed
+from pipeline.units import SECONDS_PER_DAY
 
 SITE = "03539600"
 INPUTS = ["precipitation", "temperature"]
@@ -195,7 +197,7 @@ def measure(folder: Path, seeds: int, years: tuple[int, int]) -> dict[str, Any]:
         ours.append(train_ours(runs / f"ours-{seed}", store, options, split.test))
         print(f"seed {seed}: both trained", flush=True)
     methods = {"NeuralHydrology": scores(peers, observed), "Dom-ST": scores(ours, observed)}
-    samples = [nse_samples(ensemble(method), observed, DAY_SECONDS) for method in (ours, peers)]
+    samples = [nse_samples(ensemble(method), observed, SECONDS_PER_DAY) for method in (ours, peers)]
     return {
         "split": split.describe(dates),
         "methods": methods,

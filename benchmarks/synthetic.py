@@ -15,12 +15,14 @@ import pandas as pd
 from scipy.signal import lfilter, oaconvolve
 from scipy.stats import invgauss
 
-from model.inputs.watershed import HeadData, Split, attributes_of
+from model.inputs.features import attributes_of
+from model.inputs.split import Split
+from model.inputs.watershed import HeadData
 from pipeline.evaporation import potential_evaporation
+from pipeline.units import SECONDS_PER_DAY
 
 CELL_AREA = 6e7  # m2, about that of 5 arc-minutes at 45 degrees
 CELL_SIDE = 8e3  # m
-DAY_SECONDS = 86_400.0
 LATITUDE = 42.0  # degrees north, of the southern edge
 
 BETWEEN_STORMS = 60.0  # h, on average
@@ -146,7 +148,7 @@ def runoff_of(
     )
     left = step_days / rng.uniform(*GROUND_DAYS)
     ground = lfilter([left], [1, left - 1], seeped)
-    arrived = travelled(quick, distance, rng.uniform(*VELOCITY), step_days * DAY_SECONDS)
+    arrived = travelled(quick, distance, rng.uniform(*VELOCITY), step_days * SECONDS_PER_DAY)
     noisy = (arrived + ground) * np.exp(rng.normal(0, NOISE, len(rain)))
     return np.asarray(noisy, np.float32)
 

@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.altered import altered
-from model.inputs.watershed import Split, survey_store
+from model.inputs.split import Split
+from model.inputs.watershed import survey_store
 from model.output.run_directory import Run
 from model.settings import TRUNKS, Settings
 from model.train import train

@@ -19,7 +19,8 @@ import typer
 from distributed import Client
 from rich.console import Console
 
-from model.inputs.watershed import Split, Survey, survey_store, water_years
+from model.inputs.split import Split, water_years
+from model.inputs.watershed import Survey, survey_store
 from model.jobs.tasks import predict_head
 from model.output.progress import skill_table
 from model.output.report import write_report

@@ -19,14 +19,15 @@ from distributed import Client, Future, KilledWorker, as_completed
 from rich.console import Console
 
 from model.evaluation.metrics import median_known
-from model.inputs.watershed import Split, Survey, survey_store
+from model.inputs.split import Split
+from model.inputs.watershed import Survey, survey_store
 from model.jobs.placement import CostModel, pack_heads
-from model.jobs.tasks import train_pack, trunk_branch
+from model.jobs.tasks import train_pack
+from model.jobs.trunk import fit_trunk, trunk_branch, trunk_branches
 from model.output.progress import Progress, skill_table
 from model.output.report import write_report
 from model.output.run_directory import Run
 from model.settings import REFIT, SUBDAILY, TRUNKS, VARIANTS, Settings, Trunk, Variant
-from model.training.trunk import fit_trunk, trunk_branches
 from pipeline.errors import InputError, RunError, exit_codes
 from pipeline.run.cluster import Kind, dashboard_address, make_client
 from pipeline.storage import located

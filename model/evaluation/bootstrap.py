@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.evaluation.metrics import Array, paired
-from model.inputs.watershed import DAY_SECONDS
+from pipeline.units import SECONDS_PER_DAY
 
 BLOCK_DAYS = 30.0  # floods and the errors of their recessions are over in a month
 LEAST_BLOCKS = 6  # fewer say nothing about each other
@@ -39,7 +39,7 @@ def nse_samples(simulated: npt.ArrayLike, observed: npt.ArrayLike, step_seconds:
         step_seconds: length of a step.
     """
     sim, obs = paired(simulated, observed)
-    block = max(1, round(BLOCK_DAYS * DAY_SECONDS / step_seconds))
+    block = max(1, round(BLOCK_DAYS * SECONDS_PER_DAY / step_seconds))
     if obs.size < LEAST_BLOCKS * block:
         return np.full(SAMPLES, np.nan)
     drawn = round(obs.size / block)

@@ -12,19 +12,14 @@ import numpy as np
 import pandas as pd
 import torch
 
+from model.inputs.features import antecedent_wetness, season_of
 from model.inputs.soil import soil_stores
-from model.inputs.watershed import DAY_SECONDS, HeadData
+from model.inputs.watershed import HeadData
 from model.network.contribution import lags_needed
-from model.network.domst import (
-    BASIN_MEMORY_DAYS,
-    CELL_MEMORY_DAYS,
-    CELL_STATES,
-    WATERS,
-    Watersheds,
-    antecedent_wetness,
-    season_of,
-)
+from model.network.domst import BASIN_MEMORY_DAYS, CELL_MEMORY_DAYS, CELL_STATES, WATERS
+from model.network.watersheds import Watersheds
 from pipeline.errors import InputError
+from pipeline.units import SECONDS_PER_DAY
 
 
 @dataclass(frozen=True)
@@ -145,7 +140,7 @@ def make_pack(heads: Sequence[HeadData], spinup: int, device: torch.device) -> P
         own[:, -len(CELL_MEMORY_DAYS) :] = cells_wet
         del cells_wet
         rain = head.forcing[:, 0]
-        days = head.step_seconds / DAY_SECONDS
+        days = head.step_seconds / SECONDS_PER_DAY
         excess, filling = soil_stores(rain, head.demand, days, min(year, len(rain)))
         usual = filling[head.split.train]
         mean, spread = usual.mean((0, 2))[:, None], usual.std((0, 2))[:, None]
@@ -168,7 +163,7 @@ def make_pack(heads: Sequence[HeadData], spinup: int, device: torch.device) -> P
 def _wetness(head: HeadData, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Antecedent wetness of a head's cells (S, W, N), scaled by its standard deviation over
     training steps and cells, and of its basin (S, W'), of the steps `order`."""
-    train, steps_per_day = head.split.train, DAY_SECONDS / head.step_seconds
+    train, steps_per_day = head.split.train, SECONDS_PER_DAY / head.step_seconds
     rain, depth = head.forcing[order, 0], head.rain[order]
     usual = head.forcing[train, 0].mean(0)
     cells = antecedent_wetness(rain, usual, CELL_MEMORY_DAYS, steps_per_day)

@@ -22,8 +22,8 @@ from model.output.figures import hydrograph, label
 from model.output.run_directory import Run, write_text
 from model.settings import Settings
 from model.training import checkpoint
-from model.training.trainer import Diverged, Fitted, Report, fit_pack
-from model.training.trunk import Branch, load_trunk
+from model.training.loop import Diverged, Fitted, Report, fit_pack
+from model.training.trunk import load_trunk
 from pipeline.errors import InputError
 from pipeline.units import discharge_of
 
@@ -32,12 +32,6 @@ def load(store: str, site_no: str, settings: Settings) -> HeadData:
     """A watershed as the settings of a run want it; errors as of `load_head`."""
     years = settings.validation_years, settings.test_years
     return load_head(store, site_no, *years, region=settings.region)
-
-
-@one_thread()
-def trunk_branch(store: str, sites: list[str], settings: Settings, device: str) -> Branch:
-    """Watersheds that teach the trunk of a run; arguments as of `train_pack`."""
-    return Branch([load(store, site, settings) for site in sites], settings, torch.device(device))
 
 
 def train_pack(

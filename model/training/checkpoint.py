@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,34 +21,13 @@ from torch import Tensor
 
 from model.inputs.pack import Pack, make_pack
 from model.inputs.watershed import HeadData
-from model.network.domst import PATCH, DomST
+from model.network.domst import DomST
 from model.settings import Settings
+from model.training.padding import own_size, stack
+from model.training.trainer import Trainer
 from pipeline.errors import InputError
 
-if TYPE_CHECKING:
-    from model.training.trainer import Trainer
-
 FORMAT = "dom-st weights 2"  # of the tensors and of what a network makes of them
-
-
-@torch.no_grad()
-def stack(target: Tensor, heads: Sequence[Tensor]) -> None:
-    """Fill a pack's tensor from those of its heads, (1, ...) each, padding with zeros."""
-    target.zero_()
-    for row, (value,) in zip(target, heads, strict=True):
-        row[tuple(slice(n) for n in value.shape)].copy_(value)
-
-
-def own_size(name: str, value: Tensor, head: HeadData) -> Tensor:
-    """One head's parameter without the padding of its pack."""
-    rows, columns = head.inside.shape
-    if name.endswith("log_efficiency"):
-        return value[..., : head.share.size + 1]
-    if name.endswith("location"):
-        padded = np.pad(head.inside, ((0, -rows % PATCH), (0, -columns % PATCH)))
-        tiles = padded.reshape(-(-rows // PATCH), PATCH, -1, PATCH).any((1, 3))
-        return value[..., : int(tiles.sum())]
-    return value
 
 
 def head_path(folder: Path, site_no: str) -> Path:

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -22,49 +18,17 @@ from torch import Tensor
 from model.evaluation.metrics import nse
 from model.inputs.pack import Pack, make_pack, make_sheds
 from model.inputs.watershed import HeadData
-from model.network.domst import DRY, DomST, Watersheds
+from model.network.domst import DomST
+from model.network.watersheds import Watersheds
 from model.settings import Settings
-from model.training import checkpoint
 from model.training.cuda_graph import Captured
+from model.training.loss import runoff_loss
+from model.training.padding import own_size, stack
 
 PHYSICAL = ("log_velocity", "log_dispersion", "log_efficiency")
 RESTARTS = 3  # of a head whose loss is not finite, each at SLOWER times the learning rate before
 SLOWER = 0.3
 TOGETHER = 2**20  # cells times steps that a CPU encodes at once; more only costs page faults
-Report = Callable[[dict[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What training one head gave; `seconds` are those of this call."""
-
-    site_no: str
-    updates: int
-    kept_update: int
-    validation_nse: float
-    seconds: float
-    checkpoint: Path
-
-    @classmethod
-    def read(cls, path: Path, seconds: float) -> Fitted:
-        """What a checkpoint says of its head."""
-        about = checkpoint.read(path)[1]
-        names = ("site_no", "updates", "kept_update", "validation_nse")
-        return cls(**{name: about[name] for name in names}, seconds=seconds, checkpoint=path)
-
-
-@dataclass(frozen=True)
-class Diverged:
-    """A head that was given up: its loss was not finite, after restarts too."""
-
-    site_no: str
-    update: int
-
-    def __str__(self) -> str:
-        return (
-            f"watershed {self.site_no}: loss not finite at update {self.update}, "
-            f"after {RESTARTS} restarts at lower rates"
-        )
 
 
 def head_seed(seed: int, site_no: str, update: int | None = None) -> int:
@@ -84,7 +48,7 @@ def new_network(heads: Sequence[HeadData], sheds: Watersheds, settings: Settings
             states.append(DomST(make_sheds([head], cpu), forcings, settings).state_dict())
     network = DomST(sheds, forcings, settings)
     for name, parameter in network.named_parameters():
-        checkpoint.stack(parameter, [state[name] for state in states])
+        stack(parameter, [state[name] for state in states])
     return network
 
 
@@ -99,29 +63,6 @@ def learning_rate(update: int, settings: Settings) -> float:
         return rate * (update + 1) / rise
     done = (update - rise) / max(1, updates - rise)
     return rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-def runoff_loss(simulated: Tensor, observed: Tensor, scale: Tensor, sqrt_weight: float) -> Tensor:
-    """Loss of each head, (H,): squared error over variance (1 - NSE), plus that of square roots.
-
-    The roots weigh recessions and low flows, which squared errors of runoff hardly see. Missing
-    observations (NaN) do not count.
-
-    Args:
-        simulated: (H, R, B, L) [mm per step], by each readout; they count alike.
-        observed: (H, B, L) [mm per step].
-        scale: (H,) standard deviation of the observed runoff in training.
-        sqrt_weight: weight of the second term.
-    """
-    valid = observed.isfinite()[:, None]
-    count = valid.sum((1, 2, 3)).clamp(min=1) * simulated.shape[1]
-    target = torch.where(valid, observed[:, None], 0.0)
-    errors = torch.where(valid, simulated - target, 0.0)
-    roots = torch.where(valid, (simulated + DRY).sqrt() - (target.clamp(min=0) + DRY).sqrt(), 0.0)
-    # the root of a depth with deviation s deviates by about sqrt(s) / 2
-    error = errors.square().sum((1, 2, 3)) / scale.square()
-    root_error = roots.square().sum((1, 2, 3)) / (0.25 * scale)
-    return (error + sqrt_weight * root_error) / count
 
 
 class Trainer:
@@ -308,7 +249,7 @@ class Trainer:
         """Begin from given weights, (1, ...) each, of each head; others stay as they are."""
         for row, (head, given) in enumerate(zip(self.heads, weights, strict=True)):
             for name, parameter in self.network.named_parameters():
-                own = checkpoint.own_size(name, parameter[row : row + 1], head)
+                own = own_size(name, parameter[row : row + 1], head)
                 own.copy_(given.get(name, own))
                 self.average[name][row] = parameter[row]
         self.safe = self.snapshot()
@@ -330,12 +271,9 @@ class Trainer:
         rest.update = self.update
         state = self.tensors()
         for name, target in rest.tensors().items():
-            checkpoint.stack(
+            stack(
                 target,
-                [
-                    checkpoint.own_size(name, state[name][row : row + 1], self.heads[row])
-                    for row in rows
-                ],
+                [own_size(name, state[name][row : row + 1], self.heads[row]) for row in rows],
             )
         for name in ("best_nse", "kept_nse", "kept_update", "rate"):
             getattr(rest, name).copy_(getattr(self, name)[list(rows)])
@@ -374,74 +312,3 @@ class Trainer:
                 for name, value in self.average.items():
                     self.kept[name][i] = value[i]
         return scores
-
-
-def fit_pack(
-    heads: Sequence[HeadData],
-    settings: Settings,
-    device: torch.device,
-    folder: Path,
-    report: Report,
-    start: Callable[[str], dict[str, Tensor]] | None = None,
-) -> Iterator[Fitted | Diverged]:
-    """Train a pack, taking up what an earlier call left in `folder`: heads that it trained to the
-    end are not trained again.
-
-    A head ends with the last update, or when `patience` validations in a row were not kept, and is
-    not refitted then; the pack goes on with the others. One whose loss is not finite goes back to
-    its last checkpoint and on at a lower rate, and is given up after some restarts.
-
-    Args:
-        heads: of one store; one head on a CPU, many on a GPU.
-        folder: receives `<site_no>.safetensors`, and a resume file until the head is done.
-        report: is called with one line a head and validation.
-        start: the weights that the head of a site number begins from, where it has some.
-
-    Yields:
-        What became of each head, as it ends.
-    """
-    began = time.monotonic()
-    left = []
-    for head in heads:
-        if path := checkpoint.trained(folder, head.site_no, settings):
-            yield Fitted.read(path, 0.0)
-        else:
-            left.append(head)
-    if not left:
-        return
-    trainer = Trainer(left, settings, device)
-    if start:
-        trainer.start([start(head.site_no) for head in left])
-    checkpoint.load_progress(trainer, folder)
-    patience = settings.patience * settings.evaluate_every
-    ends = settings.updates, settings.all_updates
-    while True:
-        losses = trainer.step()
-        if trainer.update % settings.evaluate_every and trainer.update not in ends:
-            continue
-        wild = (~losses.isfinite()).nonzero().flatten().tolist()
-        trainer.restart(wild)
-        scores = trainer.validate()
-        seconds = time.monotonic() - began
-        ended: list[Fitted | Diverged] = []
-        going, last = [], trainer.update >= settings.all_updates
-        for i, (head, loss) in enumerate(zip(trainer.heads, losses.tolist(), strict=True)):
-            line = {"site_no": head.site_no, "update": trainer.update, "loss": loss}
-            report({**line, "validation_nse": scores[i], "seconds": seconds})
-            if trainer.rate[i] < SLOWER ** (RESTARTS + 0.5):
-                ended.append(Diverged(head.site_no, trainer.update))
-            elif last or trainer.update - int(trainer.kept_update[i]) >= patience:
-                path = checkpoint.save_head(trainer, i, folder)
-                ended.append(Fitted.read(path, seconds / len(left)))
-            else:
-                going.append(i)
-        if not going:
-            del trainer  # and its data, before the caller simulates with its own
-            yield from ended
-            return
-        if len(going) < len(trainer.heads):
-            trainer = trainer.keep(going)
-        else:
-            trainer.safe = trainer.snapshot()
-        checkpoint.save_progress(trainer, folder)
-        yield from ended

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from model.inputs.watershed import HeadData, Split
+from model.inputs.split import Split
+from model.inputs.watershed import HeadData
 
 
 def build_head(site_no: str = "01", rows: int = 6, columns: int = 5, years: int = 4) -> HeadData:

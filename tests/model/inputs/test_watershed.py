@@ -11,7 +11,8 @@ import pytest
 import xarray as xr
 import zarr
 
-from model.inputs.watershed import Split, load_head, survey_store
+from model.inputs.split import Split
+from model.inputs.watershed import load_head, survey_store
 from pipeline.errors import InputError
 
 

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from model.inputs.features import antecedent_wetness, season_of
 from model.inputs.pack import make_pack
 from model.inputs.watershed import HeadData
-from model.network.domst import PATCH, DomST, HeadLSTM, antecedent_wetness, season_of
+from model.network.domst import DomST
+from model.network.lstm import HeadLSTM
+from model.network.watersheds import PATCH
 from model.settings import Precision, Settings
 from model.training.trainer import new_network
 
@@ -90,7 +93,7 @@ def test_bf16_products_change_runoff_and_gradients_little(
 
     exact = run("fp32")
     assert all(map(torch.equal, run("bf16"), exact))
-    monkeypatch.setattr("model.network.domst.BF16_DEVICES", ("cpu",))
+    monkeypatch.setattr("model.network.layers.BF16_DEVICES", ("cpu",))
     runoff, gradient, routed = run("bf16")
     assert runoff.dtype == gradient.dtype == torch.float32
     assert torch.equal(routed, exact[2])

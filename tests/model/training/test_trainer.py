@@ -17,7 +17,9 @@ from model.evaluation.metrics import nse
 from model.inputs.watershed import HeadData
 from model.settings import Settings
 from model.training import checkpoint
-from model.training.trainer import Diverged, Fitted, Trainer, fit_pack, learning_rate, runoff_loss
+from model.training.loop import Diverged, Fitted, fit_pack
+from model.training.loss import runoff_loss
+from model.training.trainer import Trainer, learning_rate
 from pipeline.errors import InputError
 
 Make = Callable[..., HeadData]
@@ -131,7 +133,7 @@ def test_a_head_that_is_trained_is_not_trained_again(
     again, second = train(heads, QUICK, tmp_path)
     assert dataclasses.replace(again, seconds=first.seconds) == first
     assert second.checkpoint.read_bytes() == alone.checkpoint.read_bytes()
-    monkeypatch.delattr("model.training.trainer.Trainer")
+    monkeypatch.delattr("model.training.loop.Trainer")
     assert train(heads, QUICK, tmp_path) == [again, dataclasses.replace(second, seconds=0.0)]
     with pytest.raises(InputError, match=r"02.safetensors: made with other settings"):
         train(heads[1:], QUICK.model_copy(update={"seed": 3}), tmp_path)

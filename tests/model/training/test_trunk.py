@@ -12,19 +12,19 @@ import pytest
 import torch
 from distributed import Client, Future
 
-from model.inputs.watershed import HeadData, attributes_of
+from model.inputs.features import attributes_of
+from model.inputs.watershed import HeadData
+from model.jobs.trunk import MOST, fit_trunk, trunk_branches
 from model.settings import Settings
-from model.training.trainer import Fitted, Report, Trainer, fit_pack
+from model.training.loop import Fitted, Report, fit_pack
+from model.training.trainer import Trainer
 from model.training.trunk import (
-    MOST,
     OWN,
     SHARED,
     Branch,
-    fit_trunk,
     load_trunk,
     merged,
     owner,
-    trunk_branches,
     trunk_path,
     weights_of,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from model.network.recurrence import Recurrence
+from model.network.lstm import Recurrence
 
 
 def test_gradient_is_that_of_the_values() -> None:

@@ -1,19 +1,64 @@
-"""The recurrence of many LSTMs at once, with its gradient, in four kernels a step.
-
-Left to autograd, a step of the recurrence and of its gradient is 27 kernels, each of them shorter
-than it takes to start it. Here it is a matrix product and PyTorch's fused cell, and the same for
-the gradient; the gradient of the weights is taken of all steps together.
-
-    L steps   H LSTMs   B stretches   M hidden units
-"""
+"""LSTMs of many heads, and the recurrence that steps them all at once with its gradient."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from model.network.layers import products
+from model.settings import Precision
+
+BATCHED_HEADS = 4  # from so many on a GPU steps all heads' LSTMs at once
+
+
+class HeadLSTM(nn.Module):
+    """H LSTMs: (H, B, L, I) to (H, B, L, M).
+
+    Fused kernels take one head after the other; a GPU that has many heads takes them all a step
+    at a time instead, in kernels that a CUDA graph launches.
+    """
+
+    def __init__(self, heads: int, inputs: int, hidden: int, precision: Precision) -> None:
+        super().__init__()
+        self.precision: Precision = precision
+        self.input_weight = nn.Parameter(torch.empty(heads, 4 * hidden, inputs))
+        self.hidden_weight = nn.Parameter(torch.empty(heads, 4 * hidden, hidden))
+        self.bias = nn.Parameter(torch.zeros(heads, 4 * hidden))
+        for head in range(heads):
+            nn.init.xavier_uniform_(self.input_weight.data[head])
+            for gate in self.hidden_weight.data[head].chunk(4):
+                nn.init.orthogonal_(gate)
+        self.bias.data[:, hidden : 2 * hidden] = 1.0  # the forget gate starts open
+
+    def forward(self, x: Tensor) -> Tensor:
+        together = x.device.type != "cpu" and len(x) >= BATCHED_HEADS
+        return self.stepped(x) if together else self.fused(x)
+
+    def stepped(self, x: Tensor) -> Tensor:
+        """All heads at once, a step at a time; the recurrence in the precision of `x`."""
+        steps_first = x.transpose(1, 2)
+        with products(self.precision, x.device):
+            fed = torch.baddbmm(self.bias[:, None], steps_first.flatten(1, 2), self.input_weight.mT)
+        fed = fed.to(x.dtype).view(*steps_first.shape[:3], -1).transpose(0, 1).contiguous()
+        hidden: Tensor = Recurrence.apply(fed, self.hidden_weight.mT)
+        return hidden.permute(1, 2, 0, 3)
+
+    def fused(self, x: Tensor) -> Tensor:
+        """Head after head, each in the device's own kernel (cuDNN's knows no bf16)."""
+        outputs = []
+        for one, w_in, w_hidden, bias in zip(
+            x, self.input_weight, self.hidden_weight, self.bias, strict=True
+        ):
+            zero = one.new_zeros(1, one.shape[0], w_hidden.shape[1])
+            weights = [w_in, w_hidden, bias, torch.zeros_like(bias)]
+            y, _, _ = torch.lstm(
+                one, (zero, zero), weights, True, 1, 0.0, self.training, False, True
+            )
+            outputs.append(y)
+        return torch.stack(outputs)
 
 
 class Recurrence(torch.autograd.Function):
