@@ -21,7 +21,7 @@ from rasterio.errors import RasterioError
 
 from pipeline.catalog.models import PRECIPITATION, Catalog, load_catalog
 from pipeline.catalog.raster_source import RasterSource
-from pipeline.check.drawn import draw
+from pipeline.check.pixel_polygons import draw
 from pipeline.errors import InputError
 from pipeline.rasters.drivers.gdal import environment, gdal_name
 from pipeline.rasters.pixels import Axes, Curvilinear, Location
