@@ -63,7 +63,8 @@ from pipeline.catalog.models import load_catalog
 from pipeline.run.cluster import make_client
 from pipeline.run.execute import execute, prepare
 from pipeline.run.plan import Plan, make_plan
-from pipeline.store.read import open_region, remaining
+from pipeline.store.read import open_region
+from pipeline.store.resume import remaining
 
 START = datetime(2020, 6, 1)
 RAW_CHUNK = (24, 256, 256)  # steps, rows and columns that are compressed together
@@ -141,7 +142,7 @@ def reading(plan: Plan, path: Path, client: Client) -> Run:
 
 def ours(plan: Plan, store: Path, client: Client) -> Run:
     """The blocks of `pipeline run`."""
-    todo = remaining(plan, prepare(plan, store))
+    todo = remaining(plan.blocks, prepare(plan, store))
 
     def run() -> None:
         execute(plan, store, todo, client, lambda done, total: None)

@@ -11,7 +11,7 @@ import zarr
 
 from benchmarks.synthetic import CELL_AREA, LATITUDE
 from model.inputs.watershed import HeadData
-from pipeline.store.read import LAYOUT, PROGRESS
+from pipeline.store.root import LAYOUT, PROGRESS
 
 
 def write_store(heads: Sequence[HeadData], path: Path) -> None:

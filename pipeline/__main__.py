@@ -103,7 +103,7 @@ def plan(
         from pipeline.run.memory import Bound
         from pipeline.run.plan import make_plan
         from pipeline.run.summary import describe_plan
-        from pipeline.store.read import stored_block_steps
+        from pipeline.store.root import stored_block_steps
 
         place = None if store is None else located(store)
         bound = Bound(_bytes(memory), workers or cores())

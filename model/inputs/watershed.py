@@ -63,13 +63,14 @@ def survey_store(store: str) -> Survey:
     Raises:
         InputError: no store, an unfinished one, or one without watersheds.
     """
-    from pipeline.store.read import list_sites, open_store, open_watershed
+    from pipeline.store.read import list_sites, open_watershed
+    from pipeline.store.root import open_root
 
     sites = list_sites(store)
     if not sites:
         raise InputError(f"{store}: holds no watershed: expected at least one to train a head for")
     sheds = {site: open_watershed(store, site) for site in sites}
-    about: dict[str, Any] = dict(open_store(store).attrs)
+    about: dict[str, Any] = dict(open_root(store).attrs)
     provenance = {key: value for key, value in about["provenance"].items() if key != "created"}
     return Survey(
         title=about["title"],

@@ -28,7 +28,8 @@ from pipeline.rasters.pixels import Axes, Curvilinear, Location
 from pipeline.rasters.series import RasterSeries, open_series
 from pipeline.regrid.grid import CELLS_PER_DEGREE, zone_area
 from pipeline.run.aggregate import NOISE
-from pipeline.store.read import array_of, valid_fraction_name
+from pipeline.store.root import array_of
+from pipeline.store.spec import valid_fraction_name
 
 STEPS = 5  # compared for each forcing
 CELLS = 40  # compared, where pixels are drawn

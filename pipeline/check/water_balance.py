@@ -1,4 +1,4 @@
-"""Does a discharge record belong to its watershed: what its rain and its runoff say together."""
+"""Does a discharge record belong to its watershed: water balance and response to rain."""
 
 from __future__ import annotations
 
@@ -7,11 +7,90 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import spearmanr
 
-from pipeline.units import M3_PER_FT3
+from pipeline.check.contents import Check, Contents, verdict
+from pipeline.units import M3_PER_FT3, SECONDS_PER_DAY
 
 LAGS = 10  # days after rain within which a river is looked at; a crest takes days to come down
 LEAST_DAYS = 90  # with rain and runoff, to judge a record
+RATIO_REPORT, RATIO_REFUSE = 1.0, 2.0  # runoff over rain: of a year, and of the whole record
+RATIO_LEAST = M3_PER_FT3  # below it, runoff is within the rain even if m3/s were read as ft3/s
+YEAR_SHARE = 0.9  # of a year's steps must have rain and runoff for the year to count
+MISSING_REPORT = 0.1  # share of missing values that deserves a look
 SIGNIFICANT = 4.0  # standard deviations of the rank correlation of unrelated series, 1 / sqrt(n)
+
+
+def check_water_balance(store: Contents, rain: dict[str, np.ndarray]) -> Check:
+    """Runoff over rain: of the record, and of each year from October to September."""
+    times = store.catalog.period.times
+    water_year = np.asarray(times.year + (times.month >= 10))
+    least = YEAR_SHARE * 365.0 * SECONDS_PER_DAY / store.catalog.period.step_seconds
+    fails, warns, ratios = [], [], []
+    for site in store.sites:
+        runoff = store.site(site, "runoff").astype(np.float64)
+        both = np.isfinite(runoff) & np.isfinite(rain[site])
+        total = float(rain[site][both].sum())
+        if not both.any() or total <= 0:
+            warns.append(f"{site}: no step with rain and runoff")
+            continue
+        ratio = float(runoff[both].sum()) / total
+        ratios.append(ratio)
+        if ratio > RATIO_REFUSE:
+            hint = suspected_units(ratio)
+            fails.append(
+                f"{site}: runoff is {ratio:.3g} of the rain{hint}: expected at most {RATIO_REFUSE}"
+            )
+        elif ratio < RATIO_LEAST:
+            warns.append(f"{site}: runoff is only {ratio:.2g} of the rain{suspected_units(ratio)}")
+        for year in np.unique(water_year):
+            of_year = both & (water_year == year)
+            if of_year.sum() < least:
+                continue
+            out, fallen = float(runoff[of_year].sum()), float(rain[site][of_year].sum())
+            if out > RATIO_REPORT * fallen:
+                warns.append(
+                    f"{site}: {out:.0f} mm of runoff from {fallen:.0f} mm of rain in {year}"
+                )
+    passes = f"runoff is {min(ratios):.2f}..{max(ratios):.2f} of the rain" if ratios else ""
+    return verdict("water balance", fails, warns, passes)
+
+
+def check_response(store: Contents, rain: dict[str, np.ndarray]) -> Check:
+    """Does each river rise after the rain on its own watershed."""
+    steps_per_day = round(SECONDS_PER_DAY / store.catalog.period.step_seconds)
+    warns, found = [], []
+    for site in store.sites:
+        answer = response(rain[site], store.site(site, "runoff"), steps_per_day)
+        if answer is None:
+            continue
+        found.append(answer)
+        if answer.correlation < answer.least:
+            warns.append(
+                f"{site}: rises do not follow the rain (rank correlation {answer.correlation:.2f} "
+                f"at most, of unrelated series up to {answer.least:.2f}): another river's record, "
+                "or another time?"
+            )
+    passes = "too short to tell"
+    if found:
+        least, latest = min(a.correlation for a in found), max(a.lag for a in found)
+        passes = f"rises follow rain within {latest} days, rank correlation {least:.2f} at least"
+    return verdict("response", [], warns, passes)
+
+
+def check_discharge(store: Contents) -> Check:
+    """Share of steps without a value; negative ones."""
+    fails, warns, most = [], [], 0.0
+    for site in store.sites:
+        discharge = store.site(site, "discharge")
+        missing = float(np.isnan(discharge).mean())
+        most = max(most, missing)
+        if missing == 1:
+            fails.append(f"{site}: no value at all")
+        elif missing > MISSING_REPORT:
+            warns.append(f"{site}: {missing:.1%} missing")
+        negative = int((discharge < 0).sum())
+        if negative:
+            warns.append(f"{site}: {negative} negative values, as by tides")
+    return verdict("discharge", fails, warns, f"{most:.1%} missing at most")
 
 
 class Response(NamedTuple):

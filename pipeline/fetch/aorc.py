@@ -29,7 +29,8 @@ from pipeline.fetch.manifest import write_whole
 from pipeline.fetch.series import HOUR, labelled, labels, template_folder
 from pipeline.fetch.services import Service
 from pipeline.regrid.grid import Grid
-from pipeline.watersheds.polygons import read_watersheds, region_grid
+from pipeline.watersheds.coverage import region_grid
+from pipeline.watersheds.polygons import read_watersheds
 
 DIMENSIONS = ["time", "latitude", "longitude"]
 

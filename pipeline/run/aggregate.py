@@ -20,7 +20,7 @@ from pipeline.catalog.models import PRECIPITATION
 from pipeline.errors import InputError
 from pipeline.rasters.series import RasterSeries
 from pipeline.regrid.separable import FINITE
-from pipeline.run.plan import Block, Source
+from pipeline.run.plan import RasterBlock, Source
 
 NOISE = 0.01  # [mm] in an interval: precipitation that is less below zero is none, in bad packing
 
@@ -105,7 +105,7 @@ class Tally:
         """Of all pixels."""
         return self.invalid / self.pixels
 
-    def require(self, source: Source, name: str, block: Block) -> None:
+    def require(self, source: Source, name: str, block: RasterBlock) -> None:
         """Refuse a block with too many of them.
 
         Raises:

@@ -27,23 +27,13 @@ from pipeline.errors import InputError, RunError
 from pipeline.rasters.accumulation import Totals
 from pipeline.run.aggregate import StepMeans, Tally
 from pipeline.run.memory import Bound
-from pipeline.run.plan import Block, Plan, Source, make_plan
+from pipeline.run.plan import Plan, RasterBlock, Source, make_plan
 from pipeline.storage import Location, located
 from pipeline.store.extend import extend, extended_from
 from pipeline.store.layout import root_attributes, write_template
-from pipeline.store.read import (
-    BlockWriter,
-    attributes_of,
-    is_absent,
-    open_store,
-    remaining,
-    require_same,
-    stale,
-    stored_block_steps,
-    sweep,
-    unmark,
-    writing,
-)
+from pipeline.store.resume import remaining, require_same, stale, sweep, unmark
+from pipeline.store.root import attributes_of, is_absent, open_root, stored_block_steps
+from pipeline.store.write import BlockWriter, writing
 
 LOG = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]  # rasters done, rasters to do
@@ -130,7 +120,7 @@ def run(
         place = Path(os.path.abspath(place))  # workers may have another working directory
     bound = Bound(memory, max(client.nthreads().values()))
     plan = make_plan(catalog, stored_block_steps(place), bound)
-    todo = remaining(plan, prepare(plan, place))
+    todo = remaining(plan.blocks, prepare(plan, place))
     started = time.perf_counter()
     reports = execute(plan, place, todo, client, progress)
     return RunReport(plan, reports, time.perf_counter() - started)
@@ -147,14 +137,14 @@ def prepare(plan: Plan, store: Location) -> zarr.Group:
     attributes = root_attributes(plan)
     if is_absent(store):
         write_template(plan, attributes, store)
-        return open_store(store, mode="r+")
-    root = open_store(store, mode="r+")
+        return open_root(store, mode="r+")
+    root = open_root(store, mode="r+")
     steps = extended_from(root, plan.catalog.period)
     require_same(store, root, attributes, extended=steps is not None)
     if steps is not None:
         extend(plan, attributes, store, steps)
-        root = open_store(store, mode="r+")
-    todo = remaining(plan, root)
+        root = open_root(store, mode="r+")
+    todo = remaining(plan.blocks, root)
     if not todo:
         return root
     sweep(store)
@@ -174,7 +164,7 @@ def prepare(plan: Plan, store: Location) -> zarr.Group:
 
 
 def execute(
-    plan: Plan, store: Location, todo: list[Block], client: Client, progress: Progress
+    plan: Plan, store: Location, todo: list[RasterBlock], client: Client, progress: Progress
 ) -> list[BlockReport]:
     """Have the workers do some blocks.
 
@@ -227,7 +217,7 @@ def _result(future: Future, store: Location) -> BlockReport:
         ) from error
 
 
-def run_block(job: Job, block: Block) -> BlockReport:
+def run_block(job: Job, block: RasterBlock) -> BlockReport:
     """Read, regrid and write a block; runs on a worker.
 
     Raises:
@@ -241,7 +231,7 @@ def run_block(job: Job, block: Block) -> BlockReport:
     raise failure  # without its cause: some of GDAL's errors do not survive the way to the client
 
 
-def _run_block(job: Job, block: Block) -> BlockReport:
+def _run_block(job: Job, block: RasterBlock) -> BlockReport:
     report = BlockReport(block.name, block.rasters, {}, {}, {})
     for source in job.sources:
         _do_series(job, block, source, report)
@@ -249,7 +239,7 @@ def _run_block(job: Job, block: Block) -> BlockReport:
     return report
 
 
-def _do_series(job: Job, block: Block, source: Source, report: BlockReport) -> None:
+def _do_series(job: Job, block: RasterBlock, source: Source, report: BlockReport) -> None:
     """Read, regrid and write a series' part of a block; nothing of it is held afterwards."""
     for name, (means, tally) in _read(source, block).items():
         tally.require(source, name, block)
@@ -261,7 +251,7 @@ def _do_series(job: Job, block: Block, source: Source, report: BlockReport) -> N
         job.writer.write(block, name, value, valid)
 
 
-def _read(source: Source, block: Block) -> dict[str, tuple[StepMeans, Tally]]:
+def _read(source: Source, block: RasterBlock) -> dict[str, tuple[StepMeans, Tally]]:
     """Read and regrid a series' rasters of a block, a piece at a time; by forcing."""
     series, weights = source.series, source.weights
     first, stop = block.start * series.per_step, block.stop * series.per_step

@@ -12,7 +12,6 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +22,10 @@ from pipeline.rasters.files import ONLY
 from pipeline.rasters.fingerprints import versions_of
 from pipeline.rasters.pixels import Weights
 from pipeline.rasters.series import RasterSeries, group_forcings, open_series
-from pipeline.regrid.grid import Grid
 from pipeline.run.memory import Bound, Memory, cost_of, shared_by_threads
-from pipeline.watersheds.polygons import (
-    Watershed,
-    coverage,
-    read_watersheds,
-    region_grid,
-    watershed_grid,
-)
+from pipeline.store.spec import Block, RawFiles, StoreSpec
+from pipeline.watersheds.coverage import Site, place, region_grid
+from pipeline.watersheds.polygons import read_watersheds
 
 LOG = logging.getLogger(__name__)
 BLOCK_STEPS = 366  # longest block: a year of days is lost at most when a run is interrupted
@@ -40,42 +34,18 @@ OUTSIDE_REPORT, OUTSIDE_REFUSE = 0.1, 0.5  # shares of a watershed that lie beyo
 
 
 @dataclass(frozen=True)
-class Block:
-    """A stretch of steps that one task reads, regrids and writes.
+class RasterBlock(Block):
+    """A block of the store, with the rasters that one task makes it from.
 
     Attributes:
-        index: position among the period's blocks.
-        start, stop: positions in the period's steps.
         name: start of the first step, as a date (with the hour if the steps are hours).
         rasters: to be read: files, or parts of files that hold several.
         raw_bytes: their size.
-        stamp: 64-bit digest of the files' names, sizes and times of change, or checksums; never 0.
     """
 
-    index: int
-    start: int
-    stop: int
     name: str
     rasters: int
     raw_bytes: int
-    stamp: int
-
-
-@dataclass(frozen=True, eq=False)
-class Site:
-    """A watershed on the grid.
-
-    Attributes:
-        watershed: the polygon.
-        grid: its window.
-        window: slices (rows, columns) of the region's grid at which that lies.
-        coverage: share of each cell inside the polygon, float64 (y, x) of the window.
-    """
-
-    watershed: Watershed
-    grid: Grid
-    window: tuple[slice, slice]
-    coverage: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,60 +54,28 @@ class Source:
 
     Attributes:
         piece: intervals that are read at once.
-        files, raw_bytes: their number and size.
-        digest: SHA-256 of their names, sizes and times of change.
+        raw_files: their number, size and digest.
     """
 
     series: RasterSeries
     weights: Weights
     piece: int
-    files: int
-    raw_bytes: int
-    digest: str
+    raw_files: RawFiles
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
-    """Everything a run is going to do.
+class Plan(StoreSpec):
+    """A store's specification, and how its blocks are made.
 
     Attributes:
-        catalog: what it was made from.
-        grid: the region's.
-        sites: the watersheds, sorted by site number.
         sources: the raster series, each a group of forcings in the same files.
-        block_steps: steps in a block, and in a chunk of the store; the last may be shorter.
         blocks: in order of time.
         memory: of a worker.
     """
 
-    catalog: Catalog
-    grid: Grid
-    sites: tuple[Site, ...]
     sources: tuple[Source, ...]
-    block_steps: int
-    blocks: tuple[Block, ...]
+    blocks: tuple[RasterBlock, ...]
     memory: Memory
-
-    @property
-    def steps(self) -> int:
-        """Steps in the period."""
-        return self.blocks[-1].stop
-
-    @property
-    def cells(self) -> int:
-        """Cells of the region."""
-        return self.grid.nx * self.grid.ny
-
-    @property
-    def forcings(self) -> list[str]:
-        """Names of the forcings, in the order in which they are read."""
-        return [name for source in self.sources for name in source.series.names]
-
-    @cached_property
-    def step_bytes(self) -> int:
-        """Bytes written a step before compression: values and valid fractions, and the clips."""
-        clipped = sum(site.coverage.size for site in self.sites)
-        return len(self.forcings) * 4 * (2 * self.cells + clipped)
 
 
 def make_plan(
@@ -159,7 +97,7 @@ def make_plan(
     """
     watersheds = read_watersheds(catalog)
     grid = region_grid(catalog, watersheds)
-    sites = tuple(_site(watershed, grid) for watershed in watersheds)
+    sites = tuple(place(watershed, grid) for watershed in watersheds)
     clipped = sum(site.coverage.size for site in sites)
     opened, costs = [], []
     for names in group_forcings(catalog):
@@ -177,12 +115,16 @@ def make_plan(
     for source in sources:
         for site in sites:
             _require_rasters(catalog, site, source)
-    return Plan(catalog, grid, sites, sources, block_steps, blocks, memory)
-
-
-def _site(watershed: Watershed, grid: Grid) -> Site:
-    own = watershed_grid(watershed.polygon)
-    return Site(watershed, own, grid.window(own), coverage(watershed.polygon, own))
+    return Plan(
+        catalog=catalog,
+        grid=grid,
+        sites=sites,
+        raw_files={name: source.raw_files for source in sources for name in source.series.names},
+        block_steps=block_steps,
+        sources=sources,
+        blocks=blocks,
+        memory=memory,
+    )
 
 
 def _require_rasters(catalog: Catalog, site: Site, source: Source) -> None:
@@ -218,7 +160,7 @@ def _blocks(
     opened: list[tuple[RasterSeries, Weights]],
     block_steps: int,
     pieces: Sequence[int],
-) -> tuple[tuple[Block, ...], tuple[Source, ...]]:
+) -> tuple[tuple[RasterBlock, ...], tuple[Source, ...]]:
     """Cut the period, and stamp each block and each series with what is known of their files."""
     times = catalog.period.times
     by_content = catalog.versions == "content"
@@ -234,7 +176,7 @@ def _blocks(
         lines = [line for files, part in parts for line in files.lines[part]]
         digest = hashlib.sha256("\n".join(lines).encode()).digest()
         blocks.append(
-            Block(
+            RasterBlock(
                 index=index,
                 start=start,
                 stop=stop,
@@ -249,9 +191,11 @@ def _blocks(
             series=series,
             weights=weights,
             piece=piece,
-            files=files.count,
-            raw_bytes=round(files.sizes.sum()),
-            digest=hashlib.sha256("\n".join(files.lines).encode()).hexdigest(),
+            raw_files=RawFiles(
+                count=files.count,
+                size=round(files.sizes.sum()),
+                digest=hashlib.sha256("\n".join(files.lines).encode()).hexdigest(),
+            ),
         )
         for (series, weights), files, piece in zip(opened, listed, pieces, strict=True)
     )

@@ -7,7 +7,8 @@ from pipeline.run.plan import Plan
 from pipeline.storage import Location
 from pipeline.store.extend import extended_from
 from pipeline.store.layout import root_attributes
-from pipeline.store.read import is_absent, open_store, remaining, require_same
+from pipeline.store.resume import remaining, require_same
+from pipeline.store.root import is_absent, open_root
 
 
 def describe_plan(plan: Plan, store: Location | None = None) -> str:
@@ -25,19 +26,20 @@ def describe_plan(plan: Plan, store: Location | None = None) -> str:
         (
             "region",
             f"{west:g}..{east:g} E, {south:g}..{north:g} N: "
-            f"{grid.ny} x {grid.nx} = {plan.cells} cells",
+            f"{grid.ny} x {grid.nx} = {grid.ny * grid.nx} cells",
         ),
         ("watersheds", f"{len(plan.sites)}: {', '.join(s.watershed.site_no for s in plan.sites)}"),
     ]
     for source in plan.sources:
         series, (rows, columns) = source.series, source.weights.raw_shape
-        rasters, missing = int(series.present.sum()), int((~series.present).sum())
-        held = f"{rasters} rasters in {source.files}" if rasters != source.files else f"{rasters}"
+        files, rasters = source.raw_files.count, int(series.present.sum())
+        missing = int((~series.present).sum())
+        held = f"{rasters} rasters in {files}" if rasters != files else f"{rasters}"
         lines.append(
             (
                 "read",
                 f"{', '.join(series.names)}: {held} files, "
-                f"{_size(source.raw_bytes)}, {rows} x {columns} pixels of each",
+                f"{_size(source.raw_files.size)}, {rows} x {columns} pixels of each",
             )
         )
         if missing:
@@ -58,10 +60,10 @@ def _state(plan: Plan, store: Location) -> str:
     """What of a store is still to be done."""
     if is_absent(store):
         return f"{store}: not there yet, everything is to be done"
-    root = open_store(store)
+    root = open_root(store)
     extended = extended_from(root, plan.catalog.period) is not None
     require_same(store, root, root_attributes(plan), extended)
-    todo = remaining(plan, root)
+    todo = remaining(plan.blocks, root)
     if not todo:
         return f"{store}: finished, nothing is to be done"
     return (

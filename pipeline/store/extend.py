@@ -19,18 +19,12 @@ import yaml
 import zarr
 
 from pipeline.catalog.time import Period
-from pipeline.run.plan import Plan
 from pipeline.storage import Location, remove_files, write_objects
 from pipeline.store.layout import build_template
-from pipeline.store.read import (
-    EXTENDING,
-    PROGRESS,
-    array_of,
-    attributes_of,
-    open_store,
-    static_files,
-    writing,
-)
+from pipeline.store.resume import static_files
+from pipeline.store.root import EXTENDING, PROGRESS, array_of, attributes_of, open_root
+from pipeline.store.spec import StoreSpec
+from pipeline.store.write import writing
 
 LOG = logging.getLogger(__name__)
 
@@ -50,11 +44,11 @@ def extended_from(root: zarr.Group, period: Period) -> int | None:
     return len(stored.times) if period.end > stored.end else None
 
 
-def extend(plan: Plan, attributes: Mapping[str, Any], path: Location, steps: int) -> None:
-    """Make a store as long as the plan; the blocks from the first new step on are not done then.
+def extend(spec: StoreSpec, attributes: Mapping[str, Any], path: Location, steps: int) -> None:
+    """Make a store as long as `spec`; the blocks from the first new step on are not done then.
 
     Args:
-        plan: of the longer period, in blocks as long as the store's.
+        spec: of the longer period, in blocks as long as the store's.
         attributes: of the root, as they would be written now.
         path: the store.
         steps: that it had before.
@@ -63,25 +57,25 @@ def extend(plan: Plan, attributes: Mapping[str, Any], path: Location, steps: int
         InputError: as reading gauges and terrain; the store is as it was then.
         RunError: the disk is full or read-only; or as `reaching`.
     """
-    root = open_store(path, mode="r+")
+    root = open_root(path, mode="r+")
     provenance = attributes_of(root)["provenance"]
     attributes = {
         **attributes,
         "provenance": {**attributes["provenance"], "created": provenance["created"]},
     }
-    files = build_template(plan, attributes)
+    files = build_template(spec, attributes)
     whole = files.pop("zarr.json")
     with writing(path):
         root.attrs.put({**attributes, EXTENDING: steps})
-        found = static_files(path, plan.forcings)
+        found = static_files(path, spec.forcings)
         remove_files(path, found.keys() - files.keys())  # chunks of nothing but their fill value
         _replace(path, {key: new for key, new in files.items() if found.get(key) != new})
-        marks = array_of(open_store(path, mode="r+"), PROGRESS)
-        marks[steps // plan.block_steps] = 0  # a block that was the last, and short
+        marks = array_of(open_root(path, mode="r+"), PROGRESS)
+        marks[steps // spec.block_steps] = 0  # a block that was the last, and short
         _replace(path, {"zarr.json": whole})
     LOG.warning(
         "%s: extended from %d to %d steps, in blocks of %d as before",
-        path, steps, plan.steps, plan.block_steps,
+        path, steps, spec.steps, spec.block_steps,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 It is built in memory, written beside its place and renamed, so that a store is never seen half
 laid out. At a URL, where nothing can be renamed, the root is written last: without it there is no
-store. What it holds follows from the plan and the static inputs alone: two templates of the same
+store. What it holds follows from the spec and the static inputs alone: two templates of the same
 inputs differ in the time they were created and in nothing else.
 """
 
@@ -28,19 +28,14 @@ from pipeline.digest import sha256
 from pipeline.errors import InputError
 from pipeline.gauges.read import MAX_GAP, MIN_VALID, on_steps, read_gauges, shift_seconds
 from pipeline.regrid.grid import CELLS_PER_DEGREE, Grid
-from pipeline.run.plan import Plan, Site
 from pipeline.storage import Location, file_system
 from pipeline.store import cf
-from pipeline.store.read import (
-    LAYOUT,
-    PROGRESS,
-    STATIC,
-    UNFINISHED,
-    digests,
-    valid_fraction_name,
-    writing,
-)
+from pipeline.store.resume import digests
+from pipeline.store.root import LAYOUT, PROGRESS, STATIC, UNFINISHED
+from pipeline.store.spec import StoreSpec, valid_fraction_name
+from pipeline.store.write import writing
 from pipeline.units import runoff_depth
+from pipeline.watersheds.coverage import Site
 from pipeline.watersheds.flow_distance import FlowPath, flow_paths
 
 PACKAGES = (
@@ -55,14 +50,14 @@ PACKAGES = (
 COMPRESSOR = ZstdCodec(level=1, checksum=True)  # Blosc decodes a damaged chunk to any values
 
 
-def root_attributes(plan: Plan) -> dict[str, Any]:
+def root_attributes(spec: StoreSpec) -> dict[str, Any]:
     """The root's attributes as they would be written now; only `created` is not from inputs."""
-    catalog = plan.catalog
+    catalog = spec.catalog
     static = {
         "gauges": sorted(
             {
                 catalog.resolve(catalog.gauges.files.replace("{site}", site.watershed.site_no))
-                for site in plan.sites
+                for site in spec.sites
             }
         ),
         "watersheds": _with_siblings(catalog.resolve(catalog.watersheds.file)),
@@ -73,7 +68,7 @@ def root_attributes(plan: Plan) -> dict[str, Any]:
         "title": catalog.title,
         "synthetic": catalog.synthetic,
         "layout": LAYOUT,
-        "block_steps": plan.block_steps,
+        "block_steps": spec.block_steps,
         "provenance": {
             "catalog": {
                 "path": str(catalog.path),
@@ -81,9 +76,8 @@ def root_attributes(plan: Plan) -> dict[str, Any]:
                 "sha256": catalog.digest,
             },
             "forcings": {
-                name: {"files": s.files, "bytes": s.raw_bytes, "sha256": s.digest}
-                for s in plan.sources
-                for name in s.series.names
+                name: {"files": raw.count, "bytes": raw.size, "sha256": raw.digest}
+                for name, raw in spec.raw_files.items()
             },
             **{
                 key: {"files": len(files), "sha256": _digest(files)}
@@ -123,14 +117,14 @@ def _digest(files: Sequence[Path]) -> str:
     return total.hexdigest()
 
 
-def write_template(plan: Plan, attributes: Mapping[str, Any], path: Location) -> None:
+def write_template(spec: StoreSpec, attributes: Mapping[str, Any], path: Location) -> None:
     """Lay a store out at `path`, where there is none yet.
 
     Raises:
         InputError: as reading gauges and terrain; something else is in the way; as `reaching`.
         RunError: the disk is full or read-only; as `reaching`.
     """
-    keys = build_template(plan, attributes)
+    keys = build_template(spec, attributes)
     if isinstance(path, Path):
         _write_folder(keys, path)
     else:
@@ -167,15 +161,15 @@ def _write_objects(keys: Mapping[str, bytes], url: str) -> None:
         system.rm_file(mark)
 
 
-def build_template(plan: Plan, attributes: Mapping[str, Any]) -> dict[str, bytes]:
+def build_template(spec: StoreSpec, attributes: Mapping[str, Any]) -> dict[str, bytes]:
     """The template's files: path below the store, and content.
 
     Raises:
         InputError: as reading gauges and terrain.
     """
-    flows = [flow_paths(plan.catalog, s.watershed, s.grid, s.coverage) for s in plan.sites]
-    records = read_gauges(plan.catalog, [site.watershed.site_no for site in plan.sites])
-    gauges, period = plan.catalog.gauges, plan.catalog.period
+    flows = [flow_paths(spec.catalog, s.watershed, s.grid, s.coverage) for s in spec.sites]
+    records = read_gauges(spec.catalog, [site.watershed.site_no for site in spec.sites])
+    gauges, period = spec.catalog.gauges, spec.catalog.period
     series = [
         on_steps(r, period, gauges.min_valid or MIN_VALID, gauges.max_gap or MAX_GAP)
         for r in records.values()
@@ -184,7 +178,7 @@ def build_template(plan: Plan, attributes: Mapping[str, Any]) -> dict[str, bytes
     root = zarr.create_group(MemoryStore(buffers), attributes=dict(attributes), zarr_format=3)
     root.create_array(
         PROGRESS,
-        shape=(len(plan.blocks),),
+        shape=(spec.block_count,),
         chunks=(1,),
         dtype="uint64",
         fill_value=0,
@@ -192,45 +186,45 @@ def build_template(plan: Plan, attributes: Mapping[str, Any]) -> dict[str, bytes
         dimension_names=("block",),
         attributes={"long_name": "stamp of the raw files that a block was made from, 0: not done"},
     )
-    _region(root.create_group("region"), plan)
-    _gauges(root.create_group("gauges"), plan, flows, series)
+    _region(root.create_group("region"), spec)
+    _gauges(root.create_group("gauges"), spec, flows, series)
     watersheds = root.create_group("watersheds")
     shifts = [shift_seconds(record, period) for record in records.values()]
-    for site, flow, (discharge, flag), shift in zip(plan.sites, flows, series, shifts, strict=True):
+    for site, flow, (discharge, flag), shift in zip(spec.sites, flows, series, shifts, strict=True):
         group = watersheds.create_group(
-            site.watershed.site_no, attributes=_site_attributes(plan, site, flow, shift)
+            site.watershed.site_no, attributes=_site_attributes(spec, site, flow, shift)
         )
-        _watershed(group, plan, site, flow, discharge, flag)
+        _watershed(group, spec, site, flow, discharge, flag)
     files = {key: buffer.to_bytes() for key, buffer in buffers.items() if "/" in key}
     root.attrs[STATIC] = digests(files)
     return {**files, "zarr.json": buffers["zarr.json"].to_bytes()}
 
 
-def _region(group: zarr.Group, plan: Plan) -> None:
-    _time(group, plan.catalog.period)
-    _space(group, plan.grid)
-    _layer(group, "cell_area", plan.grid.cell_area, cf.AREA)
-    for name in plan.forcings:
+def _region(group: zarr.Group, spec: StoreSpec) -> None:
+    _time(group, spec.catalog.period)
+    _space(group, spec.grid)
+    _layer(group, "cell_area", spec.grid.cell_area, cf.AREA)
+    for name in spec.forcings:
         fraction = valid_fraction_name(name)
         extra = {"ancillary_variables": fraction, "cell_measures": "area: cell_area"}
-        _forcing(group, plan, name, plan.grid, extra)
+        _forcing(group, spec, name, spec.grid, extra)
         _forcing(
             group,
-            plan,
+            spec,
             fraction,
-            plan.grid,
+            spec.grid,
             {"long_name": f"share of the cell with valid {name}", "units": "1"},
         )
 
 
 def _gauges(
     group: zarr.Group,
-    plan: Plan,
+    spec: StoreSpec,
     flows: Sequence[FlowPath],
     series: Sequence[tuple[np.ndarray, np.ndarray]],
 ) -> None:
-    _time(group, plan.catalog.period)
-    sites = [site.watershed.site_no for site in plan.sites]
+    _time(group, spec.catalog.period)
+    sites = [site.watershed.site_no for site in spec.sites]
     numbers = group.create_array(
         "gauge",
         shape=(len(sites),),
@@ -241,7 +235,7 @@ def _gauges(
     numbers[:] = np.array(sites, dtype=np.dtypes.StringDType())
     _array(group, "discharge", np.stack([d for d, _ in series]), ("gauge", "time"), cf.DISCHARGE)
     _array(group, "flag", np.stack([f for _, f in series]), ("gauge", "time"), cf.FLAG)
-    cells = np.array([_cell(plan.grid, flow.outlet) for flow in flows], np.int32)
+    cells = np.array([_cell(spec.grid, flow.outlet) for flow in flows], np.int32)
     for name, at, what in (("cell_y", 0, "row"), ("cell_x", 1, "column")):
         attributes = {"long_name": f"{what} of the outlet's cell in /region, from 0", "units": "1"}
         _array(group, name, cells[:, at], ("gauge",), attributes)
@@ -256,31 +250,31 @@ def _cell(grid: Grid, outlet: tuple[float, float]) -> tuple[int, int]:
 
 def _watershed(
     group: zarr.Group,
-    plan: Plan,
+    spec: StoreSpec,
     site: Site,
     flow: FlowPath,
     discharge: np.ndarray,
     flag: np.ndarray,
 ) -> None:
-    _time(group, plan.catalog.period)
+    _time(group, spec.catalog.period)
     _space(group, site.grid)
-    for name in plan.forcings:
-        _forcing(group, plan, name, site.grid, {})
+    for name in spec.forcings:
+        _forcing(group, spec, name, site.grid, {})
     _layer(group, "cell_area", site.grid.cell_area, cf.AREA)
     _layer(group, "coverage", site.coverage, cf.COVERAGE)
     _layer(group, "flow_distance", flow.distance, {**cf.DISTANCE, "method": flow.method})
     _array(group, "discharge", discharge, ("time",), cf.DISCHARGE)
     _array(group, "flag", flag, ("time",), cf.FLAG)
-    step_seconds = plan.catalog.period.step_seconds
+    step_seconds = spec.catalog.period.step_seconds
     runoff = runoff_depth(discharge.astype(np.float64), site.watershed.area, step_seconds)
     _array(group, "runoff", runoff.astype(np.float32), ("time",), cf.RUNOFF)
 
 
-def _site_attributes(plan: Plan, site: Site, flow: FlowPath, shift: float) -> dict[str, Any]:
+def _site_attributes(spec: StoreSpec, site: Site, flow: FlowPath, shift: float) -> dict[str, Any]:
     watershed = site.watershed
     return {
-        "title": plan.catalog.title,
-        "synthetic": plan.catalog.synthetic,
+        "title": spec.catalog.title,
+        "synthetic": spec.catalog.synthetic,
         "site_no": watershed.site_no,
         "name": watershed.name,
         "outlet": list(flow.outlet),  # degrees east, degrees north
@@ -319,18 +313,18 @@ def _layer(group: zarr.Group, name: str, data: np.ndarray, attributes: Mapping[s
 
 
 def _forcing(
-    group: zarr.Group, plan: Plan, name: str, grid: Grid, attributes: Mapping[str, Any]
+    group: zarr.Group, spec: StoreSpec, name: str, grid: Grid, attributes: Mapping[str, Any]
 ) -> None:
     """An array (time, y, x) to be filled, one chunk a block."""
-    source = plan.catalog.forcings.get(name)
+    source = spec.catalog.forcings.get(name)
     own = dict(cf.FORCINGS.get(name, {"long_name": name})) if source else {}
     if source:
         own["units"] = cf.UNITS[source.store_units]
         own["cell_methods"] = cf.OVER_TIME[source.sums]
     group.create_array(
         name,
-        shape=(plan.steps, *grid.shape),
-        chunks=(plan.block_steps, *grid.shape),
+        shape=(spec.steps, *grid.shape),
+        chunks=(spec.block_steps, *grid.shape),
         dtype="float32",
         compressors=COMPRESSOR,
         fill_value=np.nan,

@@ -1,4 +1,4 @@
-"""Watershed polygons: which grid cells they cover, and how much of each cell.
+"""Watershed polygons: read, checked and repaired.
 
 Edges are straight in longitude and latitude, as in every GIS file; areas are on the WGS84
 ellipsoid.
@@ -10,7 +10,6 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from shapely.geometry import MultiPolygon, Polygon
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 from pipeline.gauges.read import site_number
-from pipeline.regrid.grid import CELLS_PER_DEGREE, Grid, zone_area
 from pipeline.units import AREA_M2, M2_PER_KM2
 
 LOG = logging.getLogger(__name__)
@@ -37,7 +35,6 @@ PARQUET = (".parquet", ".geoparquet")  # which GDAL's wheels do not read
 EASTWARDS = np.array([360.0, 0.0])  # degrees, once around
 WIDEST = 90.0  # degrees of longitude that a watershed spans at most
 SEGMENT = 0.005  # degrees; an edge this long bends less than 0.1 m from a geodesic
-ROUNDING = 1e-12  # shares of a cell nearer than this to 0 or 1 are rounding errors
 
 
 @dataclass(frozen=True)
@@ -117,83 +114,6 @@ def polygon_area(polygon: Polygon | MultiPolygon) -> float:
     return float(WGS84.geometry_area_perimeter(oriented)[0])
 
 
-def watershed_grid(polygon: Polygon | MultiPolygon) -> Grid:
-    """The watershed's window: the smallest grid that covers it."""
-    return Grid.covering(polygon.bounds)
-
-
-def region_grid(catalog: Catalog, watersheds: Sequence[Watershed]) -> Grid:
-    """The region's grid: the catalog's bounds, or else the watersheds' own.
-
-    Raises:
-        InputError: a watershed reaches out of the catalog's bounds.
-    """
-    if catalog.bounds is None:
-        west, south, east, north = shapely.total_bounds([w.polygon for w in watersheds])
-        return Grid.covering((west, south, east, north))
-    region = Grid.covering(catalog.bounds)
-    for watershed in watersheds:
-        if not shapely.box(*region.bounds).covers(shapely.box(*watershed.polygon.bounds)):
-            raise InputError(
-                f"{catalog.path}: bounds: {region.bounds}: expected to hold the watershed of "
-                f"{watershed.site_no}, which spans {_rounded(watershed.polygon.bounds)}"
-            )
-    return region
-
-
-def coverage(polygon: Polygon | MultiPolygon, grid: Grid) -> np.ndarray:
-    """Share of each cell's area inside the polygon, float64 (y, x), 0..1, exact.
-
-    Green's theorem, cell by cell: with the boundary cut at the cells' edges, the area inside a
-    cell is the sum over the pieces in its row of height times the width that lies east of the
-    piece, pieces going down counted positive and pieces going up negative. Holes and parts need
-    no care beyond the direction of their rings.
-    """
-    rings = shapely.get_rings(
-        shapely.get_parts(shapely.orient_polygons(shapely.segmentize(polygon, SEGMENT)))
-    )
-    xy, ring = shapely.get_coordinates(rings, return_index=True)
-    u = xy[:, 0] * CELLS_PER_DEGREE - grid.west  # columns east of the grid's west edge
-    v = grid.north - xy[:, 1] * CELLS_PER_DEGREE  # rows south of its north edge
-    along = ring[1:] == ring[:-1]
-    u, v = _cut(np.stack([u[:-1], u[1:]])[:, along], np.stack([v[:-1], v[1:]])[:, along])
-    u, v = np.clip(u, 0, grid.nx), np.clip(v, 0, grid.ny)  # outside, only what is west counts
-    middle_u, middle_v = u.mean(axis=0), v.mean(axis=0)  # (pieces,), each within one cell
-    column = np.minimum(middle_u.astype(int), grid.nx - 1)
-    row = np.minimum(middle_v.astype(int), grid.ny - 1)
-    # heights as shares of the row's area: the sphere's zones are equal in area, not in latitude
-    zone = zone_area((grid.north - v) / CELLS_PER_DEGREE)
-    edges = zone_area(grid.y_edges)
-    height = (zone[0] - zone[1]) / (edges[row] - edges[row + 1])
-    east = column + 1 - middle_u  # mean width of the cell east of the piece
-    partial, whole = np.zeros(grid.shape), np.zeros(grid.shape)
-    np.add.at(partial, (row, column), height * east)
-    np.add.at(whole, (row, column), height)  # cells farther east get the full width
-    share = partial + np.cumsum(whole, axis=1) - whole
-    assert -1e-9 < share.min() <= share.max() < 1 + 1e-9, (share.min(), share.max())
-    share[share < ROUNDING] = 0.0
-    share[share > 1 - ROUNDING] = 1.0
-    return share
-
-
-def _cut(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cut segments, ends (2, segments), at the integers of u and v; ends (2, pieces) of the rest.
-
-    Segments are shorter than a cell, so that each crosses at most one integer in u and in v.
-    """
-    at_u, at_v = _crossing(*u), _crossing(*v)
-    t = np.stack([0 * at_u, np.minimum(at_u, at_v), np.maximum(at_u, at_v), 1 + 0 * at_u])
-    u, v = u[0] + t * (u[1] - u[0]), v[0] + t * (v[1] - v[0])  # (4, segments)
-    return np.stack([u[:-1], u[1:]]).reshape(2, -1), np.stack([v[:-1], v[1:]]).reshape(2, -1)
-
-
-def _crossing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Share of the way from a to b at which an integer is crossed, 1 where none is."""
-    integer = np.ceil(np.minimum(a, b))
-    crosses = (integer > np.minimum(a, b)) & (integer < np.maximum(a, b))
-    return np.where(crosses, (integer - a) / np.where(crosses, b - a, 1.0), 1.0)
-
-
 def _read_table(path: Path) -> gpd.GeoDataFrame:
     """The polygon file in EPSG:4326."""
     try:
@@ -235,12 +155,12 @@ def _sound(geometry: object, path: Path, site: str) -> Polygon | MultiPolygon:
         west, _, east, _ = polygon.bounds
         if east - west > WIDEST:
             raise InputError(
-                f"{path}: {site}: spans {_rounded(polygon.bounds)}: expected a watershed of at "
+                f"{path}: {site}: spans {rounded(polygon.bounds)}: expected a watershed of at "
                 f"most {WIDEST:g} degrees of longitude"
             )
     elif not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
         raise InputError(
-            f"{path}: {site}: spans {_rounded(polygon.bounds)}: expected degrees within "
+            f"{path}: {site}: spans {rounded(polygon.bounds)}: expected degrees within "
             "-180..180 and -90..90"
         )
     if polygon.is_valid:
@@ -305,6 +225,6 @@ def _compare_areas(watershed: Watershed, path: Path) -> None:
         LOG.warning("%s", message)
 
 
-def _rounded(bounds: tuple[float, ...]) -> tuple[float, ...]:
+def rounded(bounds: tuple[float, ...]) -> tuple[float, ...]:
     """Bounds for a message."""
     return tuple(round(b, 4) for b in bounds)

@@ -20,7 +20,7 @@ from zarr.storage import LocalStore
 
 from pipeline.__main__ import app
 from pipeline.run import cluster
-from pipeline.store.read import array_of, open_store
+from pipeline.store.root import array_of, open_root
 from tests.pipeline.handmade import (
     BOXES,
     NORTH,
@@ -60,7 +60,7 @@ def test_run_plan_check(world: World):
 
 
 def test_plan_of_a_half_done_store(stored: World):
-    array_of(open_store(stored.store, "r+"), "progress")[3] = 0
+    array_of(open_root(stored.store, "r+"), "progress")[3] = 0
     result = stored.command("plan", stored.catalog, "--store", stored.store)
     assert "1 of 4 tasks are to be done, 3 rasters" in result.stdout
     assert stored.run().exit_code == 0

@@ -11,9 +11,10 @@ import pytest
 import zarr
 from rich.console import Console
 
-from pipeline.check.checks import Check, check_store, print_checks
+from pipeline.check.checks import check_store, print_checks
+from pipeline.check.contents import Check
 from pipeline.errors import InputError
-from pipeline.store.read import array_of, open_store
+from pipeline.store.root import array_of, open_root
 from tests.pipeline.handmade import World, write_raster
 
 SITE = "watersheds/01000001"
@@ -24,7 +25,7 @@ def verdicts(world: World) -> dict[str, Check]:
 
 
 def array(world: World, name: str) -> zarr.Array:
-    return array_of(open_store(world.store, "r+"), name)
+    return array_of(open_root(world.store, "r+"), name)
 
 
 def test_a_sound_store_passes(stored: World):

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import lfilter
 
-from pipeline.check.checks import Check, check_store
+from pipeline.check.checks import check_store
+from pipeline.check.contents import Check
 from pipeline.check.water_balance import LAGS, LEAST_DAYS, response, suspected_units
 from pipeline.store.read import open_watershed
 from tests.pipeline.handmade import World, write_polygons

@@ -22,15 +22,9 @@ from pipeline.errors import InputError, RunError
 from pipeline.run.cluster import make_client
 from pipeline.run.execute import execute, prepare, run
 from pipeline.run.plan import make_plan
-from pipeline.store.read import (
-    BlockWriter,
-    array_of,
-    attributes_of,
-    open_region,
-    open_store,
-    open_watershed,
-    read_marks,
-)
+from pipeline.store.read import open_region, open_watershed
+from pipeline.store.root import array_of, attributes_of, open_root, read_marks
+from pipeline.store.write import BlockWriter
 from tests.pipeline.handmade import NORTH, PIXEL, WEST, World, write_raster
 
 EQUAL_AREA = Transformer.from_crs("EPSG:4326", "+proj=cea +ellps=WGS84", always_xy=True)
@@ -101,7 +95,7 @@ def test_a_finished_store_is_left_alone(stored: World, client: Client):
 
 def test_only_missing_blocks_are_done(stored: World, client: Client):
     before = contents(stored.store)
-    root = open_store(stored.store, "r+")
+    root = open_root(stored.store, "r+")
     array_of(root, "progress")[1] = 0
     array_of(root, "region/precipitation")[3:6] = -1.0
     seen: list[tuple[int, int]] = []
@@ -190,10 +184,10 @@ def test_a_bad_raster_stops_the_run_and_the_rest_is_kept(world: World, client: C
     world.raster(8).write_bytes(b"not a raster")
     with pytest.raises(InputError, match=str(world.raster(8))):
         run(load_catalog(world.catalog), world.store, client)
-    assert read_marks(open_store(world.store))[2] == 0
+    assert read_marks(open_root(world.store))[2] == 0
     world.raster(8).write_bytes(good)
     run(load_catalog(world.catalog), world.store, client)
-    assert read_marks(open_store(world.store)).all()
+    assert read_marks(open_root(world.store)).all()
 
 
 def test_a_full_disk_stops_the_run_and_the_rest_is_kept(
@@ -210,15 +204,15 @@ def test_a_full_disk_stops_the_run_and_the_rest_is_kept(
         patch.setattr(BlockWriter, "write", full)
         with pytest.raises(RunError, match="no room"):
             run(load_catalog(world.catalog), world.store, client)
-    assert read_marks(open_store(world.store))[2] == 0
+    assert read_marks(open_root(world.store))[2] == 0
     run(load_catalog(world.catalog), world.store, client)
-    assert read_marks(open_store(world.store)).all()
+    assert read_marks(open_root(world.store)).all()
 
 
 def contents(store: Path) -> dict[str, bytes]:
     """Every file of a store; the time of creation blanked out."""
     files = {str(p.relative_to(store)): p.read_bytes() for p in store.rglob("*") if p.is_file()}
-    created = str(attributes_of(open_store(store))["provenance"]["created"]).encode()
+    created = str(attributes_of(open_root(store))["provenance"]["created"]).encode()
     files["zarr.json"] = files["zarr.json"].replace(created, b"")
     return files
 

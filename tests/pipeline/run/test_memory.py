@@ -22,7 +22,8 @@ from pipeline.run.cluster import make_client
 from pipeline.run.execute import prepare, run
 from pipeline.run.memory import Bound
 from pipeline.run.plan import Plan, make_plan
-from pipeline.store.read import attributes_of, open_region, open_store
+from pipeline.store.read import open_region
+from pipeline.store.root import attributes_of, open_root
 from tests.pipeline.handmade import World
 from tests.pipeline.run.test_execute import contents
 from tests.pipeline.test_command_line import require_one_line
@@ -201,7 +202,7 @@ def test_a_store_of_another_bound_is_resumed_and_extended(world: World):
         run(catalog, world.store, client, memory=enough)
         world.edit(period={**period, "end": "2020-01-13"})
         run(load_catalog(world.catalog), world.store, client, memory=2 * enough)
-        assert attributes_of(open_store(world.store))["block_steps"] == 2
+        assert attributes_of(open_root(world.store))["block_steps"] == 2
         fresh = world.folder / "fresh.zarr"
         run(load_catalog(world.catalog), fresh, client)
     xr.testing.assert_identical(open_region(world.store).load(), open_region(fresh).load())

@@ -22,7 +22,8 @@ from pipeline.run.cluster import make_client
 from pipeline.run.execute import run
 from pipeline.run.plan import make_plan
 from pipeline.store import extend
-from pipeline.store.read import attributes_of, open_region, open_store, open_watershed
+from pipeline.store.read import open_region, open_watershed
+from pipeline.store.root import attributes_of, open_root
 from tests.pipeline.handmade import BOXES, World
 from tests.pipeline.run.test_execute import KILLED, contents
 
@@ -103,12 +104,12 @@ def test_a_raster_that_changed_too_is_noticed(world: World, client: Client, capl
 
 def test_without_block_steps_the_store_keeps_its_own(world: World, client: Client):
     write(world, client, "2020-01-06T00:00:00", block_steps=None)
-    assert attributes_of(open_store(world.store))["block_steps"] == 1
+    assert attributes_of(open_root(world.store))["block_steps"] == 1
     run(load_catalog(world.catalog), world.store, client)
-    assert attributes_of(open_store(world.store))["block_steps"] == 1
+    assert attributes_of(open_root(world.store))["block_steps"] == 1
     in_one_go(world, client)
     fresh = open_region(world.folder / "fresh.zarr")
-    assert attributes_of(open_store(world.folder / "fresh.zarr"))["block_steps"] == 2
+    assert attributes_of(open_root(world.folder / "fresh.zarr"))["block_steps"] == 2
     assert open_region(world.store).equals(fresh)
     assert run(load_catalog(world.catalog), world.store, client).blocks == []
 

@@ -13,17 +13,10 @@ from pyproj import CRS, Geod
 
 from pipeline.catalog.models import load_catalog
 from pipeline.errors import InputError, RunError
-from pipeline.store.read import (
-    array_of,
-    attributes_of,
-    list_sites,
-    open_gauges,
-    open_region,
-    open_store,
-    open_watershed,
-    require_same,
-    writing,
-)
+from pipeline.store.read import list_sites, open_gauges, open_region, open_watershed
+from pipeline.store.resume import require_same
+from pipeline.store.root import array_of, attributes_of, open_root
+from pipeline.store.write import writing
 from tests.pipeline.handmade import BOXES, DAYS, World
 
 SITE = "01000001"
@@ -50,7 +43,7 @@ def test_layout_follows_the_conventions(stored: World):
 
 
 def test_blocks_do_not_share_chunks(stored: World):
-    root = open_store(stored.store)
+    root = open_root(stored.store)
     for name in ("region/precipitation", f"watersheds/{SITE}/precipitation"):
         array = array_of(root, name)
         assert array.chunks == (3, *array.shape[1:])
@@ -88,7 +81,7 @@ def test_region_and_gauges(stored: World):
 
 
 def test_an_unfinished_store_is_not_opened(stored: World):
-    array_of(open_store(stored.store, "r+"), "progress")[2] = 0
+    array_of(open_root(stored.store, "r+"), "progress")[2] = 0
     with pytest.raises(InputError, match=r"1 of 4 blocks are not done"):
         open_watershed(stored.store, SITE)
 
@@ -111,7 +104,7 @@ def test_what_is_not_a_store_is_refused(tmp_path, kind: str):
         path.mkdir()
         (path / "zarr.json").write_text('{"zarr_format":')
     with pytest.raises(InputError, match=re.escape(str(path))):
-        open_store(path)
+        open_root(path)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +135,7 @@ def test_static_inputs_are_compared(stored: World):
 
 
 def test_versions_count_while_there_is_something_to_do(stored: World):
-    root = open_store(stored.store, "r+")
+    root = open_root(stored.store, "r+")
     now = attributes_of(root)
     now["provenance"] = {**now["provenance"], "versions": {"zarr": "0"}}
     require_same(stored.store, root, now)
@@ -152,7 +145,7 @@ def test_versions_count_while_there_is_something_to_do(stored: World):
 
 
 def test_the_catalog_is_kept_word_by_word(stored: World):
-    kept = attributes_of(open_store(stored.store))["provenance"]["catalog"]
+    kept = attributes_of(open_root(stored.store))["provenance"]["catalog"]
     assert kept["text"] == stored.catalog.read_text()
     assert kept["sha256"] == load_catalog(stored.catalog).digest
 

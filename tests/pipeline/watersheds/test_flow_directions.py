@@ -16,9 +16,10 @@ from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.check.checks import check_store
 from pipeline.errors import InputError
 from pipeline.store.read import open_watershed
+from pipeline.watersheds.coverage import coverage, watershed_grid
 from pipeline.watersheds.flow_directions import FlowField, condition, flow_field_of, read_directions
 from pipeline.watersheds.flow_distance import flow_paths
-from pipeline.watersheds.polygons import coverage, polygon_area, read_watersheds, watershed_grid
+from pipeline.watersheds.polygons import polygon_area, read_watersheds
 from tests.pipeline.handmade import World, write_polygons
 from tests.pipeline.watersheds.test_flow_distance import CELL, GEOD, make_catalog, north_up, trace
 

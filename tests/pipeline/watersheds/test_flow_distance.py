@@ -23,15 +23,10 @@ from shapely.geometry import MultiPolygon, box, shape
 from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.errors import InputError
 from pipeline.regrid.grid import Grid
+from pipeline.watersheds.coverage import coverage, watershed_grid
 from pipeline.watersheds.flow_directions import FlowField, _field_of, condition, flow_field
 from pipeline.watersheds.flow_distance import SINUOSITY, FlowPath, flow_paths, traced_paths
-from pipeline.watersheds.polygons import (
-    Watershed,
-    coverage,
-    polygon_area,
-    read_watersheds,
-    watershed_grid,
-)
+from pipeline.watersheds.polygons import Watershed, polygon_area, read_watersheds
 
 GEOD = Geod(ellps="WGS84")
 LATLON = CRS.from_epsg(4326)

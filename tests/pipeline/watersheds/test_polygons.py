@@ -22,13 +22,8 @@ from shapely.geometry import MultiPolygon, Point, Polygon, box
 from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.errors import InputError
 from pipeline.regrid.grid import Grid
-from pipeline.watersheds.polygons import (
-    coverage,
-    polygon_area,
-    read_watersheds,
-    region_grid,
-    watershed_grid,
-)
+from pipeline.watersheds.coverage import coverage, region_grid, watershed_grid
+from pipeline.watersheds.polygons import polygon_area, read_watersheds
 
 CELL = 1 / 12  # degrees
 GEOD = Geod(ellps="WGS84")

@@ -1,0 +1,92 @@
+"""A store opened for checking, and the verdicts of its checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+import zarr
+from pydantic import ValidationError
+
+from pipeline.catalog.models import Catalog
+from pipeline.errors import InputError
+from pipeline.storage import Location
+from pipeline.store.root import array_of, attributes_of, open_root, read_array
+
+Status = Literal["PASS", "WARN", "FAIL"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A verdict: what was checked, how it came out, and the numbers."""
+
+    name: str
+    status: Status
+    detail: str
+
+
+def verdict(name: str, fails: list[str], warns: list[str], passes: str) -> Check:
+    """The worst of what was found; the first few of each kind are told."""
+    found = fails or warns
+    if not found:
+        return Check(name, "PASS", passes)
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return Check(name, "FAIL" if fails else "WARN", "; ".join(found[:3]) + more)
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """A store opened for checking: its root, its own catalog and the steps in a block."""
+
+    path: Location
+    root: zarr.Group
+    catalog: Catalog
+    block_steps: int
+
+    @cached_property
+    def sites(self) -> list[str]:
+        """Site numbers of the watersheds, sorted."""
+        return [str(site) for site in read_array(array_of(self.root, "gauges/gauge"))]
+
+    @cached_property
+    def steps(self) -> int:
+        """Steps in the catalog's period."""
+        return len(self.catalog.period.times)
+
+    @property
+    def blocks(self) -> list[slice]:
+        """Steps of each block."""
+        return [slice(k, k + self.block_steps) for k in range(0, self.steps, self.block_steps)]
+
+    def site(self, site: str, name: str) -> np.ndarray:
+        """A whole array of a watershed."""
+        return np.asarray(array_of(self.root, f"watersheds/{site}/{name}")[...])
+
+    def about(self, site: str) -> dict[str, Any]:
+        """A watershed's attributes."""
+        group = self.root[f"watersheds/{site}"]
+        assert isinstance(group, zarr.Group)
+        return attributes_of(group)
+
+
+def open_contents(path: Location) -> Contents:
+    """Open a store for checking; it need not be finished.
+
+    Raises:
+        InputError: there is no store at `path`, or its catalog is not valid any more.
+    """
+    root = open_root(path)
+    attributes = attributes_of(root)
+    try:
+        catalog = Catalog.model_validate(
+            yaml.safe_load(attributes["provenance"]["catalog"]["text"])
+        )
+    except ValidationError as error:
+        raise InputError(
+            f"{path}: its catalog is not valid ({error.error_count()} errors): expected a store of "
+            "this version"
+        ) from error
+    return Contents(path, root, catalog, int(attributes["block_steps"]))

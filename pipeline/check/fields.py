@@ -1,0 +1,119 @@
+"""Are a store's fields plausible: coverage, flow distance and forcings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.catalog.models import PRECIPITATION
+from pipeline.check.contents import Check, Contents, verdict
+from pipeline.store.root import array_of
+from pipeline.store.spec import valid_fraction_name
+
+AREA_TOLERANCE = 1e-6  # relative, of the covered area from the polygon's
+MISSING_REPORT = 0.1  # share of missing values that deserves a look
+# World records, rounded away: rain of an hour (Shangdi, 1975) and of a day (Foc-Foc, 1966) [mm],
+# and the lowest and highest temperature at the ground (Vostok, 1983; Furnace Creek, 1913).
+RAIN_RECORD = {"hour": 401.0, "day": 1825.0}
+RANGES = {"degC": (-90.0, 60.0)}
+
+
+def check_coverage(store: Contents) -> Check:
+    """Between 0 and 1, and as large as the polygon."""
+    fails, worst = [], 0.0
+    for site in store.sites:
+        coverage, area = store.site(site, "coverage"), store.site(site, "cell_area")
+        polygon = float(store.about(site)["drainage_area_m2"])
+        off = float((coverage * area).sum()) / polygon - 1
+        worst = max(worst, abs(off))
+        if not (coverage.min() >= 0 and coverage.max() <= 1):
+            fails.append(f"{site}: {coverage.min():g}..{coverage.max():g}: expected 0..1")
+        elif not abs(off) <= AREA_TOLERANCE:
+            fails.append(f"{site}: covers {off:+.2e} of the polygon's {polygon / 1e6:.5g} km2")
+    return verdict("coverage", fails, [], f"areas within {worst:.1e} of the polygons'")
+
+
+def check_flow_distance(store: Contents) -> Check:
+    """Positive in every covered cell, absent elsewhere."""
+    fails, longest, guessed = [], 0.0, []
+    for site in store.sites:
+        distance, covered = store.site(site, "flow_distance"), store.site(site, "coverage") > 0
+        good = np.isfinite(distance) & (distance > 0)
+        if (good != covered).any():
+            fails.append(f"{site}: {int((good != covered).sum())} cells: expected it where covered")
+            continue
+        longest = max(longest, float(distance[covered].max()))
+        method = store.about(site)["flow_distance_method"]
+        if method != "d8":
+            guessed.append(f"{site}: {method}, not traced")
+    return verdict("flow distance", fails, guessed, f"traced, up to {longest / 1000:.1f} km")
+
+
+def check_forcing(store: Contents, name: str) -> tuple[Check, dict[str, np.ndarray]]:
+    """Values and valid fractions agree, and the clips are the region's.
+
+    Returns:
+        The check, and the forcing's basin mean (time,) of each watershed.
+    """
+    source = store.catalog.forcings[name]
+    region = array_of(store.root, f"region/{name}")
+    fraction = array_of(store.root, f"region/{valid_fraction_name(name)}")
+    clips = {site: array_of(store.root, f"watersheds/{site}/{name}") for site in store.sites}
+    windows = {site: _window(store, site) for site in store.sites}
+    weights = {s: store.site(s, "coverage") * store.site(s, "cell_area") for s in store.sites}
+    means = {site: np.full(store.steps, np.nan) for site in store.sites}
+    covered = {site: np.zeros(store.steps) for site in store.sites}
+    fails: list[str] = []
+    low, high = np.inf, -np.inf
+    for block in store.blocks:
+        value, valid = np.asarray(region[block]), np.asarray(fraction[block])
+        when = f"block from {store.catalog.period.times[block.start]}"
+        if not ((valid >= 0) & (valid <= 1 + 1e-6)).all():
+            fails.append(f"{when}: valid fraction missing or outside 0..1")
+        elif (np.isfinite(value) != (valid >= np.float32(source.min_valid))).any():
+            fails.append(f"{when}: values missing, or there without valid pixels")
+        low = np.fmin(low, np.fmin.reduce(value, axis=None))
+        high = np.fmax(high, np.fmax.reduce(value, axis=None))
+        for site, (rows, columns) in windows.items():
+            clip = np.asarray(clips[site][block])
+            if not np.array_equal(clip, value[:, rows, columns], equal_nan=True):
+                fails.append(f"{site}: {when}: clip differs from the region")
+            means[site][block], covered[site][block] = _basin_mean(clip, weights[site])
+    least, most = _possible(store, name)
+    if low < least or high > most:
+        fails.append(
+            f"{low:.4g}..{high:.4g} {source.store_units}: expected {least:g}..{most:g}, the "
+            "world's records; is it a missing code that the catalog does not say?"
+        )
+    missing = {site: 1 - float(share.mean()) for site, share in covered.items()}
+    fails += [f"{s}: no value at all" for s, share in missing.items() if share > 1 - 1e-9]
+    warns = [f"{s}: {share:.1%} missing" for s, share in missing.items() if share > MISSING_REPORT]
+    passes = (
+        f"{low:.4g}..{high:.4g} {source.store_units}, {max(missing.values()):.1%} missing at most"
+    )
+    return verdict(name, fails, warns, passes), means
+
+
+def _possible(store: Contents, name: str) -> tuple[float, float]:
+    """What a forcing may be in a step, in the store's units."""
+    if name == PRECIPITATION:
+        return 0.0, RAIN_RECORD[store.catalog.period.step]
+    return RANGES.get(store.catalog.forcings[name].store_units, (-np.inf, np.inf))
+
+
+def _basin_mean(clip: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (time,) over the part of a watershed that has values, NaN where none has, and the share
+    of the watershed that has; `clip` (time, y, x), `weight` (y, x) in m2."""
+    present = np.where(np.isfinite(clip), weight, 0.0).sum(axis=(1, 2))
+    amount = (np.nan_to_num(clip) * weight).sum(axis=(1, 2))
+    mean = np.where(present > 0, amount / np.where(present > 0, present, 1.0), np.nan)
+    return mean, present / weight.sum()
+
+
+def _window(store: Contents, site: str) -> tuple[slice, slice]:
+    """Where a watershed's window lies in the region, by the coordinates."""
+    slices = []
+    for axis in ("y", "x"):
+        own, whole = store.site(site, axis), np.asarray(array_of(store.root, f"region/{axis}")[...])
+        first = int(np.abs(whole - own[0]).argmin())
+        slices.append(slice(first, first + own.size))
+    return slices[0], slices[1]

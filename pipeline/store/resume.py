@@ -1,0 +1,154 @@
+"""Resuming a store: what is still to be done, and whether it belongs to the same inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import yaml
+import zarr
+
+from pipeline.errors import InputError
+from pipeline.storage import Location, file_system, list_files, reaching, read_files
+from pipeline.store.root import (
+    EXTENDING,
+    PROGRESS,
+    STATIC,
+    UNFINISHED,
+    array_of,
+    attributes_of,
+    read_marks,
+)
+from pipeline.store.spec import Block, valid_fraction_name
+from pipeline.store.write import writing
+
+VERSIONS, RECORDS = ("provenance", "versions"), ("provenance", "gauges")
+NOT_COMPARED = (
+    ("provenance", "created"),
+    ("provenance", "forcings"),
+    ("provenance", "catalog"),
+    (STATIC,),
+    (EXTENDING,),
+)
+
+AnyBlock = TypeVar("AnyBlock", bound=Block)
+
+
+def remaining(blocks: Sequence[AnyBlock], root: zarr.Group) -> list[AnyBlock]:
+    """Those of a period's blocks that are not done, or done from files that have changed since.
+
+    The store may be shorter than the period: blocks beyond its end are not done.
+    """
+    marks = read_marks(root).tolist()
+    assert len(marks) <= len(blocks), (len(marks), len(blocks))
+    marks += [0] * (len(blocks) - len(marks))
+    return [block for block in blocks if marks[block.index] != block.stamp]
+
+
+def stale(blocks: Sequence[AnyBlock], root: zarr.Group) -> list[AnyBlock]:
+    """Those of `blocks` that are done, but from other files than there are now."""
+    marks = read_marks(root)
+    return [block for block in blocks if marks[block.index]]
+
+
+def unmark(path: Location, root: zarr.Group, blocks: Sequence[Block]) -> None:
+    """Take away the done-marks of blocks that are going to be done again.
+
+    Raises:
+        RunError: the disk is full or read-only.
+    """
+    marks = array_of(root, PROGRESS)
+    with writing(path):
+        for block in blocks:
+            marks[block.index] = np.uint64(0)
+
+
+def sweep(path: Location) -> None:
+    """Remove what a killed write left: Zarr writes a chunk beside its place and renames it, and a
+    store at a URL, where an object is there whole or not at all, is laid out beside a mark.
+
+    Raises:
+        InputError, RunError: as `reaching`.
+    """
+    if not isinstance(path, Path):
+        system, root = file_system(path)
+        with reaching(path):
+            if system.exists(f"{root}/{UNFINISHED}"):
+                system.rm_file(f"{root}/{UNFINISHED}")
+        return
+    for folder, _, files in os.walk(path):
+        for name in files:
+            if name.endswith(".partial"):
+                os.unlink(os.path.join(folder, name))
+
+
+def require_same(
+    path: Location, root: zarr.Group, expected: Mapping[str, Any], extended: bool = False
+) -> None:
+    """Refuse to continue a store that another catalog, or other static input, was written from.
+
+    Rasters are not compared here: blocks whose rasters changed are done again. Versions of
+    packages count only while there is something to do.
+
+    Args:
+        expected: the root's attributes as they would be written now.
+        extended: the catalog's period ends later, which makes its gauges' records longer too; see
+            `pipeline.store.extend`.
+
+    Raises:
+        InputError: naming the first key that differs, its value in the store and now.
+    """
+    found = attributes_of(root)
+    advice = "give another --store, or remove this one"
+    stored = yaml.safe_load(found["provenance"]["catalog"]["text"])
+    current = yaml.safe_load(expected["provenance"]["catalog"]["text"])
+    for key, old, new in _differences(stored, current):
+        if extended and key == "period.end":
+            continue
+        raise InputError(
+            f"{path}: written from another catalog: {key} is {old!r} there: expected {new!r}; "
+            f"{advice}"
+        )
+    unfinished = extended or not read_marks(root).all()
+    for key, old, new in _differences(found, dict(expected)):
+        parts = tuple(key.split("."))
+        if parts[:2] in NOT_COMPARED or (parts[:2] == VERSIONS and not unfinished):
+            continue
+        if extended and parts[:2] == RECORDS:
+            continue
+        raise InputError(f"{path}: {key} is {old!r} in the store: expected {new!r}; {advice}")
+
+
+def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Leaves at which two nested mappings differ: dotted key, value in each (None where absent)."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for part in sorted(old.keys() | new.keys()):
+            below = f"{key}.{part}" if key else str(part)
+            yield from _differences(old.get(part), new.get(part), below)
+    elif old != new:
+        yield key, old, new
+
+
+def digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    """SHA-256 of the files of /region, of /gauges and of each watershed, by paths in the store."""
+    totals: dict[str, Any] = {}
+    for key, content in sorted(files.items()):
+        part = "/".join(key.split("/")[: 2 if key.startswith("watersheds/") else 1])
+        total = totals.setdefault(part, hashlib.sha256())
+        total.update(f"{key} {hashlib.sha256(content).hexdigest()}\n".encode())
+    return {part: total.hexdigest() for part, total in totals.items()}
+
+
+def static_files(path: Location, forcings: Sequence[str]) -> dict[str, bytes]:
+    """What was laid out before any data: content of the files below the root's, by their paths."""
+    filled = {PROGRESS, *forcings, *map(valid_fraction_name, forcings)}
+    static = []
+    for key in list_files(path, pruned=filled):  # without chunks of data
+        *folders, name = key.split("/")
+        if folders and (name in ("zarr.json", "c") or "c" in folders):
+            static.append(key)
+    return read_files(path, static)

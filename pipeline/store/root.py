@@ -1,0 +1,110 @@
+"""Opening the Zarr root of a store: its layout, arrays, attributes and done-marks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.errors import GroupNotFoundError
+
+from pipeline.errors import InputError
+from pipeline.storage import Location, file_system, located, reaching
+
+LAYOUT = 2  # version of the layout; a store of another one is refused
+PROGRESS = "progress"  # array of the root: the done-marks
+STATIC = "static"  # attribute of the root: digests of what was laid out before any data
+EXTENDING = "extending"  # likewise, while the period is made longer: steps that it had before
+UNFINISHED = ".partial"  # object below a URL while a store is laid out there
+DAMAGED = "as `pipeline run` wrote it; remove the store and run again"
+
+
+def open_root(path: str | os.PathLike[str], mode: str = "r") -> zarr.Group:
+    """The root group of a store.
+
+    Raises:
+        InputError: there is no store at `path`, or one of another layout.
+        InputError, RunError: as `reaching`.
+    """
+    path = located(path)
+    with reaching(path):
+        try:
+            if isinstance(path, Path) and not path.is_dir():  # Zarr would make one
+                raise FileNotFoundError(path)
+            root = zarr.open_group(path, mode=mode, zarr_format=3, use_consolidated=False)  # type: ignore[arg-type]
+            whole = PROGRESS in root and "provenance" in root.attrs
+        except (FileNotFoundError, GroupNotFoundError, ValueError) as error:
+            raise InputError(
+                f"{path}: holds no store: expected one written by `pipeline run`"
+            ) from error
+    if root.attrs.get("layout") != LAYOUT or not whole:
+        found = root.attrs.get("layout")
+        raise InputError(f"{path}: store layout {found}: expected {LAYOUT}, of this version")
+    return root
+
+
+def stored_block_steps(path: Location) -> int | None:
+    """Steps in a block of the store at `path`; None if there is nothing yet.
+
+    Raises:
+        InputError: there is something else at `path`, or a store of another layout.
+    """
+    return None if is_absent(path) else int(attributes_of(open_root(path))["block_steps"])
+
+
+def array_of(root: zarr.Group, name: str) -> zarr.Array:
+    """An array of a store, by its path below the root.
+
+    Raises:
+        InputError: it is not there, or its description is damaged.
+    """
+    try:
+        found = root[name]
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{root.store}: {name}: {error}: expected an array, {DAMAGED}") from error
+    assert isinstance(found, zarr.Array), name
+    return found
+
+
+def attributes_of(group: zarr.Group) -> dict[str, Any]:
+    """The attributes of a group."""
+    return dict(group.attrs)
+
+
+def is_absent(path: Location) -> bool:
+    """Whether there is nothing at `path`, or an empty folder; at a URL also what is left of a store
+    that was never laid out to its end.
+
+    Raises:
+        InputError, RunError: as `reaching`.
+    """
+    if not isinstance(path, Path):
+        system, root = file_system(path)
+        with reaching(path):
+            if system.exists(f"{root}/zarr.json"):
+                return False
+            return system.exists(f"{root}/{UNFINISHED}") or not system.find(root)
+    if not os.path.lexists(path):
+        return True
+    return path.is_dir() and not any(path.iterdir())
+
+
+def read_marks(root: zarr.Group) -> np.ndarray:
+    """Stamps of the raw files that each block was made from, uint64 (block,); 0 if not done."""
+    return read_array(array_of(root, PROGRESS)).astype(np.uint64)
+
+
+def read_array(array: zarr.Array) -> np.ndarray:
+    """A whole array.
+
+    Raises:
+        InputError: a chunk is damaged.
+    """
+    try:
+        return np.asarray(array[...])
+    except (ValueError, RuntimeError) as error:  # what codecs raise
+        raise InputError(
+            f"{array.store}: {array.path}: {error}: expected a chunk, {DAMAGED}"
+        ) from error

@@ -1,0 +1,117 @@
+"""Watersheds on the grid: the cells that a polygon covers, and how much of each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from shapely.geometry import MultiPolygon, Polygon
+
+from pipeline.catalog.models import Catalog
+from pipeline.errors import InputError
+from pipeline.regrid.grid import CELLS_PER_DEGREE, Grid, zone_area
+from pipeline.watersheds.polygons import SEGMENT, Watershed, rounded
+
+ROUNDING = 1e-12  # shares of a cell nearer than this to 0 or 1 are rounding errors
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A watershed on the region's grid.
+
+    Attributes:
+        watershed: the polygon.
+        grid: the smallest grid that covers it.
+        window: slices (rows, columns) of the region's grid at which that lies.
+        coverage: share of each cell inside the polygon, float64 (y, x) of the window.
+    """
+
+    watershed: Watershed
+    grid: Grid
+    window: tuple[slice, slice]
+    coverage: np.ndarray
+
+
+def place(watershed: Watershed, region: Grid) -> Site:
+    """Place a watershed on the region's grid."""
+    grid = watershed_grid(watershed.polygon)
+    return Site(watershed, grid, region.window(grid), coverage(watershed.polygon, grid))
+
+
+def region_grid(catalog: Catalog, watersheds: Sequence[Watershed]) -> Grid:
+    """The region's grid: the catalog's bounds, or else the watersheds' own.
+
+    Raises:
+        InputError: a watershed reaches out of the catalog's bounds.
+    """
+    if catalog.bounds is None:
+        west, south, east, north = shapely.total_bounds([w.polygon for w in watersheds])
+        return Grid.covering((west, south, east, north))
+    region = Grid.covering(catalog.bounds)
+    for watershed in watersheds:
+        if not shapely.box(*region.bounds).covers(shapely.box(*watershed.polygon.bounds)):
+            raise InputError(
+                f"{catalog.path}: bounds: {region.bounds}: expected to hold the watershed of "
+                f"{watershed.site_no}, which spans {rounded(watershed.polygon.bounds)}"
+            )
+    return region
+
+
+def watershed_grid(polygon: Polygon | MultiPolygon) -> Grid:
+    """The watershed's window: the smallest grid that covers it."""
+    return Grid.covering(polygon.bounds)
+
+
+def coverage(polygon: Polygon | MultiPolygon, grid: Grid) -> np.ndarray:
+    """Share of each cell's area inside the polygon, float64 (y, x), 0..1, exact.
+
+    Green's theorem, cell by cell: with the boundary cut at the cells' edges, the area inside a
+    cell is the sum over the pieces in its row of height times the width that lies east of the
+    piece, pieces going down counted positive and pieces going up negative. Holes and parts need
+    no care beyond the direction of their rings.
+    """
+    rings = shapely.get_rings(
+        shapely.get_parts(shapely.orient_polygons(shapely.segmentize(polygon, SEGMENT)))
+    )
+    xy, ring = shapely.get_coordinates(rings, return_index=True)
+    u = xy[:, 0] * CELLS_PER_DEGREE - grid.west  # columns east of the grid's west edge
+    v = grid.north - xy[:, 1] * CELLS_PER_DEGREE  # rows south of its north edge
+    along = ring[1:] == ring[:-1]
+    u, v = _cut(np.stack([u[:-1], u[1:]])[:, along], np.stack([v[:-1], v[1:]])[:, along])
+    u, v = np.clip(u, 0, grid.nx), np.clip(v, 0, grid.ny)  # outside, only what is west counts
+    middle_u, middle_v = u.mean(axis=0), v.mean(axis=0)  # (pieces,), each within one cell
+    column = np.minimum(middle_u.astype(int), grid.nx - 1)
+    row = np.minimum(middle_v.astype(int), grid.ny - 1)
+    # heights as shares of the row's area: the sphere's zones are equal in area, not in latitude
+    zone = zone_area((grid.north - v) / CELLS_PER_DEGREE)
+    edges = zone_area(grid.y_edges)
+    height = (zone[0] - zone[1]) / (edges[row] - edges[row + 1])
+    east = column + 1 - middle_u  # mean width of the cell east of the piece
+    partial, whole = np.zeros(grid.shape), np.zeros(grid.shape)
+    np.add.at(partial, (row, column), height * east)
+    np.add.at(whole, (row, column), height)  # cells farther east get the full width
+    share = partial + np.cumsum(whole, axis=1) - whole
+    assert -1e-9 < share.min() <= share.max() < 1 + 1e-9, (share.min(), share.max())
+    share[share < ROUNDING] = 0.0
+    share[share > 1 - ROUNDING] = 1.0
+    return share
+
+
+def _cut(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cut segments, ends (2, segments), at the integers of u and v; ends (2, pieces) of the rest.
+
+    Segments are shorter than a cell, so that each crosses at most one integer in u and in v.
+    """
+    at_u, at_v = _crossing(*u), _crossing(*v)
+    t = np.stack([0 * at_u, np.minimum(at_u, at_v), np.maximum(at_u, at_v), 1 + 0 * at_u])
+    u, v = u[0] + t * (u[1] - u[0]), v[0] + t * (v[1] - v[0])  # (4, segments)
+    return np.stack([u[:-1], u[1:]]).reshape(2, -1), np.stack([v[:-1], v[1:]]).reshape(2, -1)
+
+
+def _crossing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Share of the way from a to b at which an integer is crossed, 1 where none is."""
+    integer = np.ceil(np.minimum(a, b))
+    crosses = (integer > np.minimum(a, b)) & (integer < np.maximum(a, b))
+    return np.where(crosses, (integer - a) / np.where(crosses, b - a, 1.0), 1.0)
