@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from scipy.sparse import csr_array, kron
 
-from pipeline.rasters.pixels import Axes
 from pipeline.regrid.grid import Grid
+from pipeline.regrid.placement import Axes
 from pipeline.regrid.projected import OverlapWeights, projected_weights
 
 GRID = Grid.covering((-97.0, 40.0, -90.0, 44.0))  # 84 x 48 cells

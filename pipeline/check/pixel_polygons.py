@@ -12,7 +12,7 @@ import numpy as np
 import shapely
 from pyproj import Transformer
 
-from pipeline.rasters.pixels import Axes, Curvilinear, degrees_of
+from pipeline.regrid.placement import Axes, Curvilinear, degrees_of
 
 EQUAL_AREA = Transformer.from_crs("EPSG:4326", "+proj=cea +ellps=WGS84", always_xy=True)
 PIECES = 16  # of a pixel's side

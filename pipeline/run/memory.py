@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
-from pipeline.rasters.pixels import Weights
 from pipeline.rasters.series import RasterSeries
+from pipeline.regrid.placement import Weights
 from pipeline.regrid.separable import SeparableWeights
 
 BASE = 512 * 2**20  # interpreter and libraries

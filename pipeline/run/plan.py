@@ -20,8 +20,8 @@ from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 from pipeline.rasters.files import ONLY
 from pipeline.rasters.fingerprints import versions_of
-from pipeline.rasters.pixels import Weights
 from pipeline.rasters.series import RasterSeries, group_forcings, open_series
+from pipeline.regrid.placement import Weights
 from pipeline.run.memory import Bound, Memory, cost_of, shared_by_threads
 from pipeline.store.spec import Block, RawFiles, StoreSpec
 from pipeline.watersheds.coverage import Site, place, region_grid

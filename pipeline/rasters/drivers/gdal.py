@@ -28,10 +28,11 @@ from rasterio.windows import Window
 
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError, refusals
+from pipeline.rasters.coordinates import catalog_crs
 from pipeline.rasters.drivers.grib_grid import HEAD, grib_grid
 from pipeline.rasters.files import Place
-from pipeline.rasters.geolocation import catalog_crs
-from pipeline.rasters.pixels import Axes, Layout, Location, column_parts, decode
+from pipeline.rasters.pixels import Layout, Location, column_parts, decode
+from pipeline.regrid.placement import Axes
 from pipeline.storage import file_system
 
 # A GeoTIFF's folder is neither listed nor searched for sidecar files: both cost more than the read.

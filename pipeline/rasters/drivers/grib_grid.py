@@ -17,8 +17,8 @@ from pyproj import CRS, Transformer
 from scipy.special import roots_legendre
 
 from pipeline.errors import InputError
-from pipeline.rasters.geolocation import APART, ROUND
-from pipeline.rasters.pixels import degrees_of, edges_of
+from pipeline.regrid.placement import APART, degrees_of, edges_of
+from pipeline.regrid.separable import ROUND
 
 HEAD = 2**16  # bytes from a file's start, in which its first message describes its grid
 CLOSE = 2e-3  # degrees by which a latitude may be rounded: edition 1 counts in thousandths

@@ -22,18 +22,17 @@ from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError, refusals
 from pipeline.rasters.coordinates import (
     UNREADABLE,
-    Roles,
     common_roles,
-    coordinates_of,
     corners_of,
+    placement_of,
     reason_of,
     roles_of,
     variable_of,
 )
 from pipeline.rasters.files import ONLY, Place
-from pipeline.rasters.geolocation import place_pixels
 from pipeline.rasters.pixels import Layout, Location, column_parts, decode
 from pipeline.rasters.times import bounds_of, labels_of
+from pipeline.regrid.coordinates import Roles
 from pipeline.storage import file_system
 
 SAME_PLACE = 1e-3  # the files of one series agree to this share of a pixel
@@ -131,7 +130,7 @@ def read_layout(path: Location, sources: Sequence[RasterSource]) -> DatasetLayou
 def _layout(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSource]) -> DatasetLayout:
     roles = common_roles(path, dataset, sources)
     variable = variable_of(path, dataset, sources[0])
-    placement = place_pixels(path, coordinates_of(path, dataset, roles, sources[0]), sources[0])
+    placement = placement_of(path, dataset, roles, sources[0])
     chunks = variable.encoding.get("preferred_chunks") or {}
     corners = corners_of(dataset, roles)
     lengths, begins = bounds_of(dataset, roles)

@@ -19,9 +19,9 @@ from rasterio.transform import from_origin
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
-from pipeline.rasters.pixels import Curvilinear
 from pipeline.rasters.series import RasterSeries, open_series
 from pipeline.regrid.grid import Grid
+from pipeline.regrid.placement import Curvilinear
 from tests.pipeline.rasters.test_series import catalog, refused
 
 HOURS = {"step": "hour", "start": "2020-01-01T00:00:00Z", "end": "2020-01-01T04:00:00Z"}

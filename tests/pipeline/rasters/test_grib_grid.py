@@ -10,8 +10,8 @@ import rasterio.shutil
 import xarray as xr
 from rasterio.transform import from_origin
 
-from pipeline.rasters.pixels import Axes
 from pipeline.rasters.series import RasterSeries
+from pipeline.regrid.placement import Axes
 from tests.pipeline.rasters.test_drivers import RAIN, TIMES, degrees, grib, regridded, series_of
 from tests.pipeline.rasters.test_series import refused
 

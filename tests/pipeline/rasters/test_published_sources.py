@@ -17,8 +17,8 @@ from pyproj import Transformer
 from scipy.io import netcdf_file
 
 from pipeline.catalog.models import load_catalog
-from pipeline.rasters.pixels import Axes
 from pipeline.rasters.series import open_series
+from pipeline.regrid.placement import Axes
 from pipeline.store.read import open_region
 from tests.pipeline import oracles
 from tests.pipeline.handmade import World, write_polygons

@@ -19,8 +19,8 @@ from rasterio.transform import Affine, from_origin
 from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.errors import InputError
 from pipeline.rasters.drivers import gdal
-from pipeline.rasters.pixels import Axes
 from pipeline.rasters.series import group_forcings, open_series
+from pipeline.regrid.placement import Axes
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 PLACE = from_origin(-95.0, 43.0, 0.05, 0.05)
