@@ -1,130 +1,157 @@
-"""AORC: NOAA's hourly analysis of 1979 and later, one Zarr store a year, cut to a region.
+"""Fetch the part of AORC, NOAA's hourly analysis, that a catalog needs.
 
-Only the chunks that hold the region and the period are fetched, byte for byte; they make a smaller
-store whose grid is the part that whole chunks cover. The stores are Zarr format 2 with consolidated
-metadata, dimensions time, latitude, longitude (https://registry.opendata.aws/noaa-nws-aorc).
+NOAA publishes one Zarr store per year with dimensions time, latitude and longitude
+(https://registry.opendata.aws/noaa-nws-aorc). xarray opens it, crops it to the chunks that hold the
+region and the period, and writes a local store of the same layout. Chunks are fetched one by one,
+so that an interrupted fetch continues; metadata is written last, so that nobody reads a store
+without all of its chunks.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import math
 import shutil
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
-from zarr.core.buffer import Buffer, default_buffer_prototype
+import zarr
+from zarr.abc.store import ByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError, RunError
 from pipeline.fetch.files import Item
-from pipeline.fetch.manifest import write_whole
 from pipeline.fetch.series import HOUR, labelled, labels, template_folder
 from pipeline.fetch.services import Service
 from pipeline.regrid.grid import Grid
 from pipeline.watersheds.coverage import region_grid
 from pipeline.watersheds.polygons import read_watersheds
 
-DIMENSIONS = ["time", "latitude", "longitude"]
+DIMENSIONS = ("time", "latitude", "longitude")
+
+
+class ServiceStore(MemoryStore):
+    """A read-only Zarr store whose contents are requested from a service, with its retries."""
+
+    def __init__(self, service: Service, url: str) -> None:
+        super().__init__(read_only=True)
+        self.service, self.url = service, url
+
+    def __str__(self) -> str:
+        return self.url
+
+    async def get(
+        self,
+        key: str,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        """The content of a key, None where the service has none."""
+        assert byte_range is None, "whole chunks are read"
+        content = await asyncio.to_thread(self.service.get, f"{self.url}/{key}")
+        buffer = (prototype or default_buffer_prototype()).buffer
+        return None if content is None else buffer.from_bytes(content)
 
 
 @dataclass(frozen=True)
 class YearStore:
-    """The part of one year's store that a catalog needs.
+    """The local store of one year.
 
     Attributes:
-        path: where it lands.
-        url: of the year's store.
-        variable: its name.
-        array, published: metadata of the variable as published, .zarray and .zattrs.
-        coordinates: whole, numbers as stored.
-        window: part of each of `DIMENSIONS`, in whole chunks.
+        path: of the local store.
+        url: of the published store.
+        variable: name of the variable.
+        part: the variable and its coordinates, cropped and lazy, with packed values.
+        window: bounds of `part` in the published variable, per dimension, in whole chunks.
     """
 
     path: Path
     url: str
     variable: str
-    array: dict[str, Any]
-    published: dict[str, Any]
-    coordinates: xr.Dataset
-    window: tuple[slice, slice, slice]
+    part: xr.Dataset
+    window: tuple[slice, ...]
 
     @property
-    def metadata(self) -> dict[str, Any]:
-        """The variable's .zarray here."""
-        return {**self.array, "shape": [part.stop - part.start for part in self.window]}
+    def origin(self) -> dict[str, object]:
+        """Attributes of the local variable that say where it was cropped from."""
+        window = [int(end) for bound in self.window for end in (bound.start, bound.stop)]
+        return {"source": f"{self.url}/{self.variable}", "window": window}
 
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """The variable's .zattrs here: those published, and where it was cut from."""
-        window = [[part.start, part.stop] for part in self.window]
-        return {**self.published, "source": f"{self.url}/{self.variable}", "window": window}
+    def items(self, service: Service) -> Iterator[Item]:
+        """The chunks, each to be fetched as one file."""
+        sizes = self.part[self.variable].encoding["chunks"]
+        bounds = list(zip(self.window, sizes, strict=True))
+        for here in product(*(range(-(-(b.stop - b.start) // n)) for b, n in bounds)):
+            there = [k + b.start // n for k, (b, n) in zip(here, bounds, strict=True)]
+            region = [slice(k * n, (k + 1) * n) for k, n in zip(here, sizes, strict=True)]
+            url = f"{self.url}/{self.variable}/{'.'.join(map(str, there))}"
+            yield Item(
+                path=self.path / self.variable / ".".join(map(str, here)),
+                source=url,
+                make=partial(self.encode, dict(zip(DIMENSIONS, region, strict=True))),
+                size=partial(service.size, url),
+            )
 
-    def chunks(self) -> Iterator[tuple[str, str]]:
-        """Keys of the chunks as published, and here."""
-        sizes = self.array["chunks"]
-        dot = self.array.get("dimension_separator", ".")
-        firsts = [part.start // n for part, n in zip(self.window, sizes, strict=True)]
-        counts = [math.ceil(n / m) for n, m in zip(self.metadata["shape"], sizes, strict=True)]
-        for here in product(*map(range, counts)):
-            there = [first + k for first, k in zip(firsts, here, strict=True)]
-            yield dot.join(map(str, there)), dot.join(map(str, here))
-
-    def open_for_writing(self) -> None:
-        """Take the metadata away, so that nobody reads a store that is being filled."""
-        (self.path / ".zmetadata").unlink(missing_ok=True)
-        for dimension in DIMENSIONS:
-            shutil.rmtree(self.path / dimension, ignore_errors=True)
-        for array in self.path.glob("*/.zarray"):  # another variable's too, if of another window
-            window = json.loads(array.with_name(".zattrs").read_text()).get("window")
-            if array.parent.name == self.variable or window != self.attributes["window"]:
-                array.unlink()
+    def encode(self, region: dict[str, slice]) -> bytes | None:
+        """Fetch one chunk and encode it for the local store; None if it is all fill values."""
+        contents: dict[str, Buffer] = {}
+        self.part.drop_vars(DIMENSIONS).isel(region).to_zarr(
+            MemoryStore(contents), zarr_format=2, consolidated=False, write_empty_chunks=False
+        )
+        chunk = contents.get(f"{self.variable}/0.0.0")
+        return None if chunk is None else chunk.to_bytes()
 
     @property
     def finished(self) -> bool:
-        """Whether the store is there as it should be, its chunks apart."""
-        folder = self.path / self.variable
-        return (self.path / ".zmetadata").exists() and all(
-            (folder / name).exists() and json.loads((folder / name).read_text()) == content
-            for name, content in ((".zarray", self.metadata), (".zattrs", self.attributes))
-        )
+        """Whether the local store has been completed for this variable and window."""
+        try:
+            group = zarr.open_consolidated(self.path, mode="r", zarr_format=2)
+            attributes = group[self.variable].attrs
+        except (FileNotFoundError, ValueError, KeyError):
+            return False
+        return all(attributes.get(key) == value for key, value in self.origin.items())
+
+    def begin(self) -> None:
+        """Make the local store unreadable, and remove variables of other windows from it."""
+        (self.path / ".zmetadata").unlink(missing_ok=True)
+        for dimension in DIMENSIONS:
+            shutil.rmtree(self.path / dimension, ignore_errors=True)
+        for array in self.path.glob("*/.zarray"):
+            window = json.loads(array.with_name(".zattrs").read_text()).get("window")
+            if array.parent.name == self.variable or window != self.origin["window"]:
+                array.unlink()  # its chunks stay: they may be those of the new window
 
     def finish(self) -> None:
         """Write coordinates and metadata, after all chunks."""
-        parts = dict(zip(DIMENSIONS, self.window, strict=True))
-        held: dict[str, Buffer] = {}
-        coordinates = self.coordinates.isel(parts).drop_encoding()
-        coordinates.to_zarr(MemoryStore(held), mode="w", zarr_format=2, consolidated=False)
-        content = {key: buffer.to_bytes() for key, buffer in held.items()}
-        content[f"{self.variable}/.zattrs"] = json.dumps(self.attributes).encode()
-        content[f"{self.variable}/.zarray"] = json.dumps(self.metadata).encode()
-        for key, one in content.items():
-            write_whole(self.path / key, one)
-        metadata = {}
-        for pattern in (".zgroup", ".zattrs", "*/.zattrs", "*/.zarray"):
-            for found in sorted(self.path.glob(pattern)):
-                key = found.relative_to(self.path).as_posix()
-                metadata[key] = json.loads(found.read_text())
-        consolidated = {"zarr_consolidated_format": 1, "metadata": metadata}
-        write_whole(self.path / ".zmetadata", json.dumps(consolidated).encode())
+        variable = self.part[self.variable].assign_attrs(self.origin)
+        with warnings.catch_warnings():  # of folders of chunks that still lack metadata
+            warnings.simplefilter("ignore", ZarrUserWarning)
+            self.part.assign({self.variable: variable}).chunk().to_zarr(
+                self.path, mode="a", compute=False, zarr_format=2, consolidated=True
+            )
 
 
 def plan_aorc(
     catalog: Catalog, name: str, service: Service
 ) -> tuple[Path, list[Item], list[YearStore]]:
-    """The chunks of a forcing, the folder that holds them, and the stores that they make.
+    """Plan the fetch of a forcing.
 
-    Asks the service for the stores' metadata and coordinates; writes nothing.
+    Requests metadata and coordinates of the published stores; writes nothing.
+
+    Returns:
+        The folder that holds the files, the chunks to fetch, and the stores that they make.
 
     Raises:
-        InputError: the catalog's path is not one store a year, or its polygons are not there yet.
+        InputError: the catalog's path is not one store per year, or the region is not known.
         RunError: the service has no such year or variable, or another layout.
     """
     assert catalog.fetch is not None
@@ -133,27 +160,21 @@ def plan_aorc(
     if not source.files.endswith("{time:%Y}.zarr"):
         raise InputError(
             f"{catalog.path}: {key}: {source.files!r}: expected a name that ends with "
-            "{time:%Y}.zarr, as aorc is fetched"
+            "{time:%Y}.zarr, one store per year as AORC is published"
         )
     bounds = _bounds(catalog)
     wanted = labels(catalog, name, HOUR)
-    stores, items = [], []
+    stores = []
     for year in sorted(set(wanted.year)):
         hours = wanted[wanted.year == year]
-        url = f"{service.url}/{year}.zarr"
         path = labelled(catalog, source.files, hours[0])
-        store = _plan_year(service, url, path, variable, bounds, hours)
-        stores.append(store)
-        for there, here in store.chunks():
-            chunk = f"{url}/{variable}/{there}"
-            items.append(Item(path / variable / here, chunk, *_asking(service, chunk)))
+        url = f"{service.url}/{year}.zarr"
+        published = _open_published(service, url, variable)
+        window = _window(url, published[variable], hours, bounds)
+        part = published[[variable]].isel(dict(zip(DIMENSIONS, window, strict=True)))
+        stores.append(YearStore(path, url, variable, part, window))
+    items = [item for store in stores for item in store.items(service)]
     return template_folder(catalog, source.files, key), items, stores
-
-
-def _asking(
-    service: Service, url: str
-) -> tuple[Callable[[], bytes | None], Callable[[], int | None]]:
-    return lambda: service.get(url), lambda: service.size(url)
 
 
 def _bounds(catalog: Catalog) -> tuple[float, float, float, float]:
@@ -163,80 +184,48 @@ def _bounds(catalog: Catalog) -> tuple[float, float, float, float]:
     return region_grid(catalog, read_watersheds(catalog)).bounds
 
 
-def _plan_year(
-    service: Service,
-    url: str,
-    path: Path,
-    variable: str,
-    bounds: tuple[float, float, float, float],
-    hours: pd.DatetimeIndex,
-) -> YearStore:
-    metadata = _metadata(service, url)
+def _open_published(service: Service, url: str, variable: str) -> xr.Dataset:
+    """A published store, lazy, with packed values and decoded times."""
     try:
-        array, published = metadata[f"{variable}/.zarray"], metadata[f"{variable}/.zattrs"]
-    except KeyError as error:
-        found = sorted(key.removesuffix("/.zarray") for key in metadata if key.endswith("/.zarray"))
-        raise RunError(f"{url}: has {', '.join(found)}: expected {variable}") from error
-    if (found := published.get("_ARRAY_DIMENSIONS")) != DIMENSIONS:
-        raise RunError(f"{url}: {variable} has dimensions {found}: expected {DIMENSIONS}")
-    coordinates = _coordinates(service, url, metadata)
-    times = pd.DatetimeIndex(xr.decode_cf(coordinates)["time"].values)
-    west, south, east, north = bounds
-    needed = (
-        (times >= hours[0]) & (times <= hours[-1]),
-        _overlapping(coordinates["latitude"].values, south, north),
-        _overlapping(coordinates["longitude"].values, west, east),
-    )
-    window = []
-    for dimension, mask, chunk in zip(DIMENSIONS, needed, array["chunks"], strict=True):
-        inside = np.flatnonzero(mask)
-        if not inside.size:
-            values = coordinates[dimension].values
-            raise RunError(
-                f"{url}: {dimension} from {values.min()} to {values.max()}: expected some within "
-                f"{bounds} and {hours[0]} to {hours[-1]}"
-            )
-        first, last = int(inside[0]) // chunk, int(inside[-1]) // chunk
-        window.append(slice(first * chunk, min((last + 1) * chunk, mask.size)))
-    return YearStore(
-        path, url, variable, array, published, coordinates, (window[0], window[1], window[2])
-    )
-
-
-def _overlapping(centres: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Which pixels reach into low..high, bool (n,)."""
-    half = abs(float(centres[1] - centres[0])) / 2 if centres.size > 1 else 0.0
-    return (centres + half > low) & (centres - half < high)
-
-
-def _metadata(service: Service, url: str) -> dict[str, Any]:
-    """The metadata of every array and group of a store, by key."""
-    content = service.get(f"{url}/.zmetadata")
-    if content is None:
-        raise RunError(f"{url}/.zmetadata: not there: expected a Zarr store of format 2")
-    try:
-        return json.loads(content)["metadata"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{url}/.zmetadata: {error}: expected consolidated metadata") from error
-
-
-def _coordinates(service: Service, url: str, metadata: dict[str, Any]) -> xr.Dataset:
-    """The coordinates along the dimensions, numbers as stored, in memory."""
-    buffer = default_buffer_prototype().buffer
-    held = {".zgroup": json.dumps(metadata.get(".zgroup", {"zarr_format": 2})).encode()}
+        published = xr.open_zarr(
+            ServiceStore(service, url), chunks=None, consolidated=True, mask_and_scale=False
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(
+            f"{url}/.zmetadata: not readable ({reason}): expected consolidated metadata"
+        ) from error
+    if variable not in published.data_vars:
+        found = ", ".join(sorted(map(str, published.data_vars)))
+        raise RunError(f"{url}: has {found}: expected {variable}")
+    if (dimensions := published[variable].dims) != DIMENSIONS:
+        raise RunError(f"{url}: {variable} has dimensions {dimensions}: expected {DIMENSIONS}")
     for name in DIMENSIONS:
-        for key in (f"{name}/.zarray", f"{name}/.zattrs"):
-            if key not in metadata:
-                raise RunError(f"{url}: has no {key}: expected dimensions {DIMENSIONS}")
-            held[key] = json.dumps(metadata[key]).encode()
-        array = metadata[f"{name}/.zarray"]
-        for k in range(math.ceil(array["shape"][0] / array["chunks"][0])):
-            content = service.get(f"{url}/{name}/{k}")
-            if content is None:
-                raise RunError(f"{url}/{name}/{k}: not there: expected a chunk of a coordinate")
-            held[f"{name}/{k}"] = content
-    store = MemoryStore({key: buffer.from_bytes(content) for key, content in held.items()})
-    with xr.open_zarr(
-        store, consolidated=False, mask_and_scale=False, decode_times=False, chunks=None
-    ) as opened:
-        return opened.load()
+        index = published.indexes.get(name)
+        if index is None or not (index.is_monotonic_increasing and index.is_unique):
+            raise RunError(f"{url}: {name}: expected a coordinate whose values ascend")
+    return published
+
+
+def _window(
+    url: str,
+    variable: xr.DataArray,
+    hours: pd.DatetimeIndex,
+    bounds: tuple[float, float, float, float],
+) -> tuple[slice, ...]:
+    """The part of a variable that holds the hours and the region, in whole chunks."""
+    west, south, east, north = bounds
+    limits = (hours[0], hours[-1]), (south, north), (west, east)
+    window = []
+    for name, (low, high), n in zip(DIMENSIONS, limits, variable.encoding["chunks"], strict=True):
+        index = variable.indexes[name]
+        half = (index[1] - index[0]) / 2  # of an hour or a pixel
+        found = index.slice_indexer(low - half, high + half)
+        if found.start == found.stop:
+            raise RunError(
+                f"{url}: {name} from {index[0]} to {index[-1]}: expected some within {low} to "
+                f"{high}"
+            )
+        last = min(-(-found.stop // n) * n, index.size)
+        window.append(slice(found.start // n * n, last))
+    return tuple(window)

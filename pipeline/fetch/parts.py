@@ -84,7 +84,7 @@ def _aorc(
             )
     unfinished = [] if dry_run else [store for store in stores if not store.finished]
     for store in unfinished:
-        store.open_for_writing()
+        store.begin()
     outcome = fetch_items(
         f"forcings.{name}", service, folder, items, show, dry_run=dry_run, max_absent=None
     )

@@ -103,4 +103,4 @@ def require_one_line(result: Result, code: int, *fragments: object) -> None:
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")
     for fragment in fragments:
-        assert str(fragment) in line
+        assert str(fragment) in line, line

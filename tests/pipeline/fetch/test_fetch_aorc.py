@@ -1,4 +1,4 @@
-"""AORC: the part of a year's Zarr store that a catalog needs, whole chunks, byte for byte."""
+"""Fetching AORC: the part of each year's Zarr store that a catalog needs, in whole chunks."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tests.pipeline.fetch.replay import FLOW, Answer, days_from, serve_usgs
 
 STEP = 1 / 24  # degrees; the real pixels are 1/120
 CHUNKS = {"time": 12, "latitude": 8, "longitude": 10}
+DIMENSIONS = list(CHUNKS)
 FILL = -32767
 SOURCE: dict[str, Any] = {
     "driver": "zarr",
@@ -83,12 +84,27 @@ def published(job: Job, tmp_path: Path, domst_data: Path) -> dict[int, xr.Datase
     return made
 
 
+def require_same_packed_values(job: Job, year: int, variable: str, local: xr.Dataset) -> None:
+    """The integers of the two stores, and what decodes them, are equal."""
+    packed = [
+        xr.open_zarr(folder / f"{year}.zarr", mask_and_scale=False)[variable]
+        for folder in (job.folder.parent / "published", job.data / "aorc")
+    ]
+    same = packed[0].sel({name: local[name] for name in DIMENSIONS})
+    np.testing.assert_array_equal(packed[1], same)
+    assert packed[1].dtype == packed[0].dtype == np.int16
+    added = packed[1].attrs.keys() - packed[0].attrs.keys()
+    assert added == {"source", "window"}
+    assert all(packed[1].attrs[key] == value for key, value in packed[0].attrs.items())
+
+
 def require_same(job: Job, published: dict[int, xr.Dataset], variable: str) -> None:
     """Each local store holds what is published, and holds the region and the period."""
     for year, dataset in published.items():
         with xr.open_zarr(job.data / "aorc" / f"{year}.zarr") as local:
             part = dataset[variable].sel({name: local[name] for name in local[variable].dims})
             np.testing.assert_allclose(local[variable].values, part.values, atol=1e-5)
+            require_same_packed_values(job, year, variable, local)
             assert local[variable].attrs["units"] == dataset[variable].attrs["units"]
             # of 43.0 to 43.25 north and 89.6 to 89.3 west, on the lattice of 5 arc-minutes
             assert local.latitude[0] - STEP / 2 <= 43.0
@@ -148,6 +164,50 @@ def test_it_is_not_fetched_twice_and_stays_as_it_is(job: Job, published: dict[in
     assert {path: path.stat().st_mtime_ns for path in (job.data / "aorc").rglob("*")} == times
 
 
+def test_an_interrupted_fetch_continues(job: Job, published: dict[int, xr.Dataset]):
+    """Chunks that are there and whole are not requested again."""
+    assert job.fetch().exit_code == 0
+    store = job.data / "aorc" / "2025.zarr"
+    (store / ".zmetadata").unlink()  # as if it had been stopped before the end
+    chunks = sorted((store / "APCP_surface").glob("[0-9]*"))
+    chunks[0].unlink()
+    chunks[1].write_bytes(chunks[1].read_bytes()[:-9])
+    chunks[2].write_bytes(chunks[2].read_bytes()[::-1])
+    asked = len(job.replay.asked)
+    result = job.fetch()
+    assert result.exit_code == 0, result.output
+    assert "precipitation: aorc: 3 files fetched" in result.stdout
+    assert sum("APCP_surface/" in path for path in job.replay.asked[asked:]) == 3
+    require_same(job, published, "APCP_surface")
+
+
+def test_a_longer_period_keeps_the_chunks_that_are_there(
+    job: Job, published: dict[int, xr.Dataset]
+):
+    assert job.fetch().exit_code == 0
+    asked = len(job.replay.asked)
+    longer = {**PERIOD, "end": "2026-01-01T23:00Z"}
+    job.write(forcings={"precipitation": SOURCE}, period=longer, fetch=FETCH)
+    assert job.fetch().exit_code == 0
+    again = {path for path in job.replay.asked[asked:] if "APCP_surface/" in path}
+    assert {path.rpartition("/")[2].partition(".")[0] for path in again} == {"1"}
+    with xr.open_zarr(job.data / "aorc" / "2026.zarr") as local:
+        assert local.sizes["time"] == 24
+    require_same(job, published, "APCP_surface")
+
+
+def test_the_rim_of_what_is_published(job: Job, published: dict[int, xr.Dataset]):
+    """Chunks at the end of a dimension are larger than what is left of it."""
+    bounds = [-88.8, 43.55, -88.7, 43.65]  # the last rows and columns
+    period = {"step": "hour", "start": "2026-01-02T20:00Z", "end": "2026-01-02T23:00Z"}
+    fetch = {"forcings": FETCH["forcings"]}
+    job.write(forcings={"precipitation": SOURCE}, period=period, fetch=fetch, bounds=bounds)
+    assert job.fetch().exit_code == 0
+    with xr.open_zarr(job.data / "aorc" / "2026.zarr") as local:
+        assert local["APCP_surface"].shape == (12, 6, 5)  # of 48, 30, 45 in 12, 8, 10
+        require_same_packed_values(job, 2026, "APCP_surface", local)
+
+
 def test_a_dry_run_counts_chunks_and_bytes(job: Job, published: dict[int, xr.Dataset]):
     result = job.fetch("--dry-run")
     assert result.exit_code == 0, result.output
@@ -174,6 +234,7 @@ def test_a_store_that_is_being_filled_cannot_be_read(job: Job, published: dict[i
 def test_a_chunk_that_is_not_published_is_missing(job: Job, published: dict[int, xr.Dataset]):
     """Zarr leaves out chunks of nothing but the fill value."""
     del job.replay.answers["/aorc/2026.zarr/APCP_surface/0.1.2"]
+    (job.folder.parent / "published/2026.zarr/APCP_surface/0.1.2").unlink()
     result = job.fetch()
     assert result.exit_code == 0, result.output
     assert "1 not at the service" in result.stdout
@@ -226,12 +287,23 @@ def test_other_layouts_are_refused(job: Job, published: dict[int, xr.Dataset]):
 
     spoil_metadata(job, turn)
     require_one_line(job.fetch(), 1, "2025.zarr", "longitude", "expected")
-    spoil_metadata(job, lambda metadata: metadata.pop("APCP_surface/.zarray"))
+
+    def drop(metadata: dict[str, Any]) -> None:
+        for name in (".zarray", ".zattrs"):
+            del metadata[f"APCP_surface/{name}"]
+
+    spoil_metadata(job, drop)
     require_one_line(job.fetch(), 1, "2025.zarr", "TMP_2maboveground", "expected APCP_surface")
-    job.replay.answers["/aorc/2025.zarr/.zmetadata"] = b"[]"
-    require_one_line(job.fetch(), 1, "2025.zarr", "expected consolidated metadata")
-    del job.replay.answers["/aorc/2025.zarr/.zmetadata"]
-    require_one_line(job.fetch(), 1, "2025.zarr/.zmetadata", "expected a Zarr store")
+    for content in (b"[]", b"{", b"{}", None):
+        job.replay.answers["/aorc/2025.zarr/.zmetadata"] = content or b""
+        if content is None:
+            del job.replay.answers["/aorc/2025.zarr/.zmetadata"]
+        require_one_line(job.fetch(), 1, "2025.zarr/.zmetadata", "expected consolidated metadata")
+
+
+def test_a_coordinate_with_a_missing_chunk_is_refused(job: Job, published: dict[int, xr.Dataset]):
+    del job.replay.answers["/aorc/2026.zarr/latitude/0"]
+    require_one_line(job.fetch(), 1, "2026.zarr", "latitude", "expected a coordinate")
 
 
 def test_a_region_that_nothing_says(job: Job, published: dict[int, xr.Dataset]):
