@@ -29,6 +29,9 @@ from pipeline.storage import below, find_files, list_files, lists
 DIGITS = {"Y": 4, "m": 2, "d": 2, "j": 3, "H": 2, "M": 2, "S": 2}
 WHOLE_DATES = ({"Y", "m", "d"}, {"Y", "j"})
 
+# Files of which a Zarr store has at least one at its root.
+ZARR_ROOT_FILES = ("zarr.json", ".zmetadata", ".zgroup")
+
 # A file, and the raster's position among its rasters; ONLY where it has to be alone in it.
 Place: TypeAlias = tuple[Location, int]
 ONLY = -1
@@ -48,13 +51,15 @@ class Template:
     Attributes:
         folder: the deepest folder without either in its name.
         pattern: path below it, with strftime directives.
+        zarr: whether each path is a Zarr store, which is a folder.
     """
 
     folder: Location
     pattern: str
+    zarr: bool = False
 
     @classmethod
-    def of(cls, path: Location, key: str) -> Template:
+    def of(cls, path: Location, key: str, zarr: bool = False) -> Template:
         """Split a path with at most one {time:...} field; `key` names it in errors.
 
         Raises:
@@ -70,7 +75,7 @@ class Template:
         cut = fixed[0].rpartition("/")[0]
         folder = cut.replace("%%", "%")
         return cls(
-            Path(folder or "/") if isinstance(path, Path) else folder, pattern[len(cut) + 1 :]
+            Path(folder or "/") if isinstance(path, Path) else folder, pattern[len(cut) + 1 :], zarr
         )
 
     @property
@@ -114,12 +119,15 @@ class Template:
         names: Iterable[str]
         if isinstance(self.folder, Path):
             names = glob.iglob(wild, root_dir=self.folder)
-        elif lists(self.folder):
+        elif lists(self.folder) and not self.zarr:
             names = list_files(self.folder)
         elif "*" in self.pattern:
-            raise InputError(
-                f"{self.where}: a web server gives no list of files: expected no * in their names"
-            )
+            kind = "Zarr stores" if self.zarr else "a web server's files"
+            raise InputError(f"{self.where}: {kind} are not listed: expected no * in their names")
+        elif self.zarr:  # listing it would list all chunks
+            stores = dict.fromkeys(labels.strftime(self.pattern))
+            wanted = [f"{store}/{name}" for store in stores for name in ZARR_ROOT_FILES]
+            names = {name.rpartition("/")[0] for name in find_files(self.folder, wanted)}
         else:
             names = find_files(self.folder, dict.fromkeys(labels.strftime(self.pattern)))
         for name in sorted(names):

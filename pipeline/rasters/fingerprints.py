@@ -15,12 +15,12 @@ from typing import Any
 
 from pipeline.digest import sha256
 from pipeline.errors import InputError
+from pipeline.rasters.files import ZARR_ROOT_FILES
 from pipeline.rasters.pixels import Location
 from pipeline.storage import find_files, list_versions, lists
 
 ETAG = "ETag"
 TIMES = (ETAG, "LastModified", "Last-Modified", "mtime", "created")  # as file systems call them
-ZARR = ("zarr.json", ".zmetadata", ".zgroup")  # where a Zarr store may begin, on a web server
 
 Version = tuple[int, str]  # bytes, and what else tells it
 
@@ -71,7 +71,7 @@ def _version(path: Location, content: bool) -> Version:
         if isinstance(path, Path) and not path.is_dir():
             stat = path.stat()
             return stat.st_size, sha256(path) if content else str(stat.st_mtime_ns)
-        found = list_versions(str(path)) if lists(path) else find_files(str(path), ZARR)
+        found = list_versions(str(path)) if lists(path) else find_files(str(path), ZARR_ROOT_FILES)
         lines = [f"{name} {about['size']} {of_one(name, about)}" for name, about in found.items()]
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}: expected a raster to stay in place") from error

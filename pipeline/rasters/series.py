@@ -201,10 +201,11 @@ def _files(
     where = catalog.locate(first.files)
     if not isinstance(where, Path):
         _require_readable(where, first.driver, key)
-    if not isinstance(where, Path) and first.driver == "zarr":
+    zarr = first.driver == "zarr"
+    if not isinstance(where, Path) and zarr and not TIME_FIELD.search(where):
         paths: list[Location] = [where]
     else:
-        template = Template.of(where, key)
+        template = Template.of(where, key, zarr)
         by_name = first.times == "name" if first.times else template.dated
         if by_name or first.driver in ("geotiff", "gdal"):
             return intervals.named(template, key)
@@ -235,8 +236,8 @@ def _files(
 def _require_readable(url: str, driver: str, key: str) -> None:
     """A driver reads from such a URL."""
     if driver == "zarr":
-        if "*" in url or TIME_FIELD.search(url):
-            raise InputError(f"{key}: {url}: expected the URL of one Zarr store")
+        if "*" in url:
+            raise InputError(f"{key}: {url}: Zarr stores are not listed: expected a URL without *")
     elif driver == "netcdf":
         if find_spec("h5netcdf") is None:
             raise InputError(f"{key}: {url}: expected h5netcdf installed (dom-st[s3])")

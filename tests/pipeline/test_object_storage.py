@@ -342,15 +342,7 @@ def test_damage_is_found(remote: World, s3: s3fs.S3FileSystem, client: Client):
 def test_zarr_below_a_root_that_is_a_url(remote: World, s3: s3fs.S3FileSystem, client: Client):
     """Other inputs have paths of their own."""
     run(load_catalog(remote.catalog), remote.store, client)
-    edge = (np.arange(12) + 0.5) / 24
-    data = xr.Dataset(
-        {"rain": (("time", "lat", "lon"), remote.rain, {"units": "mm"})},
-        {
-            "time": np.datetime64("2020-01-01", "ns") + np.arange(12) * np.timedelta64(1, "D"),
-            "lat": ("lat", 42.5 - edge, {"units": "degrees_north"}),
-            "lon": ("lon", -93.0 + edge, {"units": "degrees_east"}),
-        },
-    )
+    data = rain_of(remote)
     data.to_zarr(f"s3://{BUCKET}/raw/rain.zarr", zarr_format=3, consolidated=False)
     settings = yaml.safe_load(remote.catalog.read_text())
     settings["gauges"]["files"] = str(remote.folder / "discharge.csv")
@@ -365,10 +357,9 @@ def test_zarr_below_a_root_that_is_a_url(remote: World, s3: s3fs.S3FileSystem, c
     require_one_line(remote.run(), 2, f"s3://{BUCKET}/raw/discharge.csv", "expected a path")
 
 
-def write_netcdf(world: World) -> list[Path]:
-    """The world's rain, six days a file, packed and in chunks."""
+def rain_of(world: World) -> xr.Dataset:
     edge = (np.arange(12) + 0.5) / 24
-    data = xr.Dataset(
+    return xr.Dataset(
         {"rain": (("time", "lat", "lon"), world.rain, {"units": "mm"})},
         {
             "time": np.datetime64("2020-01-01", "ns") + np.arange(12) * np.timedelta64(1, "D"),
@@ -376,12 +367,43 @@ def write_netcdf(world: World) -> list[Path]:
             "lon": ("lon", -93.0 + edge, {"units": "degrees_east"}),
         },
     )
+
+
+def write_netcdf(world: World) -> list[Path]:
+    """The world's rain, six days a file, packed and in chunks."""
+    data = rain_of(world)
     packed = {"dtype": "int16", "scale_factor": 0.01, "_FillValue": -1, "chunksizes": (1, 5, 5)}
     paths = []
     for first in (0, 6):
         paths.append(world.folder / f"rain_2020010{first + 1}.nc")
         data.isel(time=slice(first, first + 6)).to_netcdf(paths[-1], encoding={"rain": packed})
     return paths
+
+
+@pytest.mark.parametrize(("where", "zarr_format"), [("s3", 2), ("s3", 3), ("web", 2)])
+def test_zarr_stores_with_a_time_in_their_urls(
+    remote: World, s3: s3fs.S3FileSystem, web: Web, client: Client, where: str, zarr_format: int
+):
+    """Two stores, of six days each, as AORC has one a year."""
+    assert remote.run().exit_code == 0
+    for first in (0, 6):
+        folder = remote.folder / "stores" / f"rain_2020010{first + 1}.zarr"
+        part = rain_of(remote).isel(time=slice(first, first + 6))
+        part.to_zarr(folder, zarr_format=zarr_format, consolidated=zarr_format == 2)
+        for path in folder.rglob("*"):
+            if path.is_file():
+                name = path.relative_to(folder.parent).as_posix()
+                s3.pipe_file(f"{BUCKET}/stores/{name}", path.read_bytes())
+                web.files[f"/raw/{name}"] = path.read_bytes()
+    folder_url = web.url if where == "web" else f"s3://{BUCKET}/stores"
+    files = f"{folder_url}/rain_{{time:%Y%m%d}}.zarr"
+    describe(remote, driver="zarr", variable="rain", times="file", files=files)
+    store = remote.folder / "remote.zarr"
+    report = run(load_catalog(remote.catalog), store, client)
+    assert report.files == 12
+    for name in ("precipitation", "valid_fraction"):
+        np.testing.assert_array_equal(open_region(store)[name], open_region(remote.store)[name])
+    assert not run(load_catalog(remote.catalog), store, client).blocks
 
 
 NETCDF = {"driver": "netcdf", "variable": "rain", "times": "file"}
@@ -499,9 +521,17 @@ REFUSED: dict[str, tuple[Callable[[World], None], tuple[str, ...]]] = {
         lambda world: describe(world, files=RASTERS.replace("//", "//key:secret@")),
         ("expected them in the environment",),
     ),
-    "several Zarr stores": (
-        lambda world: describe(world, driver="zarr", variable="rain"),
-        ("expected the URL of one Zarr store",),
+    "a list of Zarr stores": (
+        lambda world: describe(
+            world, driver="zarr", variable="rain", files=f"s3://{BUCKET}/raw/rain_*.zarr"
+        ),
+        ("rain_*.zarr", "expected a URL without *"),
+    ),
+    "Zarr stores of other years": (
+        lambda world: describe(
+            world, driver="zarr", variable="rain", files=f"s3://{BUCKET}/raw/{{time:%Y}}.zarr"
+        ),
+        ("no file matches", "%Y.zarr"),
     ),
 }
 
