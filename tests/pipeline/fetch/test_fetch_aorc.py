@@ -14,6 +14,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from pipeline.__main__ import app
+from pipeline.fetch.aorc import _window
 from pipeline.store.read import open_region
 from tests.pipeline.fetch.job import Job, require_one_line
 from tests.pipeline.fetch.replay import FLOW, Answer, days_from, serve_usgs
@@ -206,6 +207,20 @@ def test_the_rim_of_what_is_published(job: Job, published: dict[int, xr.Dataset]
     with xr.open_zarr(job.data / "aorc" / "2026.zarr") as local:
         assert local["APCP_surface"].shape == (12, 6, 5)  # of 48, 30, 45 in 12, 8, 10
         require_same_packed_values(job, 2026, "APCP_surface", local)
+
+
+def test_a_pixel_counts_where_any_part_of_it_is_inside():
+    """Pixels 1 degree wide, centred on whole degrees, two in a chunk."""
+    degrees = np.arange(8.0)
+    times = pd.date_range("2025-01-01", periods=8, freq="h")
+    variable = xr.DataArray(
+        np.zeros((8, 8, 8)), dict(zip(DIMENSIONS, (times, degrees, degrees), strict=True))
+    )
+    variable.encoding["chunks"] = (2, 2, 2)
+    hours = times[3:4]
+    for south, north, rows in ((4.0, 5.0, (4, 6)), (3.6, 5.4, (4, 6)), (3.4, 5.6, (2, 8))):
+        window = _window("url", variable, hours, (0.6, south, 1.4, north))
+        assert window == (slice(2, 4), slice(*rows), slice(0, 2))
 
 
 def test_a_dry_run_counts_chunks_and_bytes(job: Job, published: dict[int, xr.Dataset]):
