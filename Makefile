@@ -23,7 +23,7 @@ run: $(RUNTIME) ## train Dom-ST on the embedded sample (ARGS="..." goes to pytho
 test: lint ## lint, types and the whole test suite (ARGS="..." goes to pytest)
 	HYPOTHESIS_STORAGE_DIRECTORY=build/cache/hypothesis $(PY) -m pytest $(ARGS)
 
-lint: $(TESTED) ## ruff and mypy alone
+lint: $(TESTED) ## ruff, mypy and the rules of import
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy

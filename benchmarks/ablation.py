@@ -26,9 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.altered import Change, altered
-from model.output.run_directory import Run
+from model.jobs.train import train
 from model.settings import Settings
-from model.train import train
 from pipeline.catalog.models import load_catalog
 from pipeline.errors import exit_codes
 from pipeline.run.cluster import make_client
@@ -97,11 +96,8 @@ def ways(store: Path, folder: Path) -> Iterator[tuple[str, Path, dict[str, Any]]
 
 def trained(store: Path, folder: Path, client: Client, **settings: Any) -> list[dict[str, Any]]:
     """The heads of metrics.json, trained unless they are there."""
-    run = Run(folder)
-    metrics = run.finished() or train(
-        str(store), run, Settings(**settings), client, Console(quiet=True)
-    )
-    heads: list[dict[str, Any]] = metrics["heads"]
+    run = train(store, folder, settings=Settings(**settings), client=client)
+    heads: list[dict[str, Any]] = run.metrics["heads"]
     return heads
 
 

@@ -28,9 +28,9 @@ from model.evaluation.bootstrap import interval, nse_samples
 from model.evaluation.metrics import kge, nse
 from model.inputs.split import Split
 from model.inputs.watershed import survey_store
+from model.jobs.train import train
 from model.output.run_directory import Run
 from model.settings import REFIT, Settings
-from model.train import train
 from pipeline.catalog.models import load_catalog
 from pipeline.errors import exit_codes
 from pipeline.run.cluster import make_client
@@ -63,7 +63,7 @@ def ensemble(runs: list[Run], held: NDArray[np.bool_]) -> dict[str, float]:
 def measure(folder: Path, seeds: int, years: tuple[int, int]) -> dict[str, Any]:
     """Scores of every variant and seed on the test year."""
     validation, test = years
-    store, console = folder / "daddys_creek.zarr", Console(quiet=True)
+    store = folder / "daddys_creek.zarr"
     with make_client() as client:
         run_pipeline(load_catalog(CATALOG), store, client)
     held = Split.by_water_year(survey_store(str(store)).dates, [validation], [test]).test
@@ -76,7 +76,8 @@ def measure(folder: Path, seeds: int, years: tuple[int, int]) -> dict[str, Any]:
                     seed=seed, validation_years=(validation,), test_years=(test,), **switches
                 )
                 runs.append(Run(folder / f"daddys_creek/{test}/{name.replace(' ', '_')}-{seed}"))
-                metrics = train(str(store), runs[-1], settings, client, console)
+                train(store, runs[-1].folder, settings=settings, client=client)
+                metrics = runs[-1].metrics
                 heads.append(metrics["heads"][0])
                 print(f"{name}, seed {seed}: NSE {heads[-1]['nse']:.3f}", flush=True)
             report["variants"][name] = {"heads": heads, "ensemble": ensemble(runs, held)}

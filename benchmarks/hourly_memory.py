@@ -17,13 +17,11 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from rich.console import Console
 
 from benchmarks.synthetic import make_head
 from benchmarks.synthetic_store import write_store
-from model.output.run_directory import Run
+from model.jobs.train import train
 from model.settings import Settings
-from model.train import train
 from pipeline.run.cluster import make_client
 
 ROWS, COLUMNS, YEARS = 20, 22, 10
@@ -46,10 +44,10 @@ def measure(updates: int) -> dict[str, Any]:
         with make_client(processes=True, workers=1) as client:
             (before,) = client.run(peak).values()
             began = time.perf_counter()
-            metrics = train(str(store), Run(Path(temporary, "run")), settings, client, Console())
+            done = train(store, Path(temporary, "run"), settings=settings, client=client)
             seconds = time.perf_counter() - began
             (after,) = client.run(peak).values()
-    (scores,) = metrics["heads"]
+    (scores,) = done.metrics["heads"]
     return {
         "steps": len(head.times),
         "cells": head.share.size,

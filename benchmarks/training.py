@@ -28,9 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 from model.inputs.watershed import HeadData, load_head
-from model.output.run_directory import Run
+from model.jobs.train import train
 from model.settings import VARIANTS, Settings
-from model.train import train
 from model.training.trainer import Trainer
 from pipeline.catalog.models import load_catalog
 from pipeline.run.cluster import make_client
@@ -79,7 +78,7 @@ def updates_to(curve: Curve, target: float) -> int:
 def everything(store: Path, folder: Path, workers: int) -> dict[str, Any]:
     """Train all heads on `workers` processes: metrics of the run."""
     with make_client(processes=True, workers=workers) as client:
-        return train(str(store), Run(folder), Settings(), client, Console(quiet=True))
+        return train(store, folder, client=client).metrics
 
 
 def curves_of(folder: Path) -> dict[str, Curve]:

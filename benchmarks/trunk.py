@@ -26,9 +26,8 @@ from rich.table import Table
 from benchmarks.altered import altered
 from model.inputs.split import Split
 from model.inputs.watershed import survey_store
-from model.output.run_directory import Run
+from model.jobs.train import train
 from model.settings import TRUNKS, Settings
-from model.train import train
 from pipeline.catalog.models import load_catalog
 from pipeline.errors import exit_codes
 from pipeline.run.cluster import make_client
@@ -56,7 +55,7 @@ def shortened(store: Path, target: Path, years: int) -> Path:
 
 def measure(sample: Path, folder: Path) -> dict[str, Any]:
     """metrics.json of every run."""
-    store, console = sample / "store.zarr", Console(quiet=True)
+    store = sample / "store.zarr"
     with make_client() as client:
         run_pipeline(load_catalog(make_sample(sample)), store, client)
     short = folder / "short.zarr"
@@ -71,9 +70,9 @@ def measure(sample: Path, folder: Path) -> dict[str, Any]:
     with make_client(processes=True) as client:
         for kind, (place, switches) in kinds.items():
             for trunk, changes in TRUNKS.items():
-                run = Run(folder / f"{kind.replace(' ', '-')}-{trunk}")
+                run = folder / f"{kind.replace(' ', '-')}-{trunk}"
                 settings = Settings(**switches, **changes)
-                metrics = run.finished() or train(str(place), run, settings, client, console)
+                metrics = train(place, run, settings=settings, client=client).metrics
                 report[f"{kind}, {trunk}"] = metrics
                 print(f"{kind}, {trunk}: median NSE {metrics['median_nse']:.3f}", flush=True)
     return report

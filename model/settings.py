@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -43,6 +44,7 @@ REFIT: dict[str, Any] = {"refit": 100}
 # them, which take more updates and less dropout.
 SUBDAILY = 4  # times as many updates
 SUBDAILY_DROPOUT = 0.1
+SUBDAILY_FIELDS = {"updates", "refit", "trunk_updates", "evaluate_every"}
 
 
 class Settings(BaseModel):
@@ -103,11 +105,21 @@ class Settings(BaseModel):
         """Gradient steps of a head, those of the refit among them."""
         return self.updates + self.refit
 
-    def for_short_steps(self) -> Settings:
-        """The same training where steps are shorter than a day; as many validations."""
-        names = ("updates", "refit", "trunk_updates", "evaluate_every")
-        more = {name: SUBDAILY * getattr(self, name) for name in names}
-        return self.model_copy(update={**more, "dropout": SUBDAILY_DROPOUT})
+    def resolved(self, step: timedelta) -> Settings:
+        """Return the settings of a store with this step, every field of them set.
+
+        The presets of the variant and the trunk, and what steps shorter than a day need, replace
+        defaults only: a value that the user chose stays.
+        """
+        presets = VARIANTS[self.variant] | TRUNKS[self.trunk]
+        values = {**type(self)().model_dump(), **presets, **self.model_dump(exclude_unset=True)}
+        if step < timedelta(days=1):
+            free = type(self).model_fields.keys() - self.model_fields_set
+            for name in SUBDAILY_FIELDS & free:
+                values[name] *= SUBDAILY
+            if "dropout" in free:
+                values["dropout"] = SUBDAILY_DROPOUT
+        return type(self)(**values)
 
     @property
     def title(self) -> str:

@@ -194,12 +194,19 @@ def _progress(what: str = "rasters") -> Iterator[Callable[[int, int], None]]:
     yield show
 
 
-if __name__ == "__main__":
-    # What is imported stays to the end. Searching it for garbage takes a fifth of the start, and
-    # the better part of a second once more when the interpreter ends.
+def set_up() -> None:
+    """Log warnings to stderr, and collect garbage rarely.
+
+    Imported modules stay to the end: searching them for garbage takes a fifth of the start, and
+    most of a second when the interpreter ends.
+    """
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     logging.getLogger("pipeline").addHandler(handler)  # not the root: Dask has handlers of its own
+
+
+if __name__ == "__main__":
+    set_up()
     app()

@@ -1,8 +1,7 @@
-"""The house itself: one-way imports, pins, the CUDA extra, and what may lie in the repository."""
+"""The repository: rules of import, pins, the CUDA extra, and which files it may hold."""
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -23,58 +22,6 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
-
-# Nothing on the left may import anything on the right.
-FORBIDDEN = {
-    "pipeline": {"model", "benchmarks", "tests"},
-    "model": {"benchmarks", "tests"},
-}
-
-
-# ------------------------------------------------------------------ imports
-
-
-def imported_packages(source: str) -> set[str]:
-    """Top-level names that a module imports, through `import`, `from` or `import_module`."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found.add(node.module.partition(".")[0])
-        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else None
-            called = node.func.id if isinstance(node.func, ast.Name) else called
-            if called in {"import_module", "__import__"}:
-                found.add(str(node.args[0].value).partition(".")[0])
-    return found
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "import model",
-        "import model.train as t",
-        "from model.evaluation.metrics import nse",
-        "def late():\n    from model import metrics",
-        "import importlib\nimportlib.import_module('model.train')",
-    ],
-)
-def test_walker_sees_every_form_of_import(source):
-    assert "model" in imported_packages(source)
-
-
-@pytest.mark.parametrize("package", FORBIDDEN)
-def test_imports_run_one_way(package):
-    modules = sorted((ROOT / package).rglob("*.py"))
-    assert modules
-    wrong = {
-        str(path.relative_to(ROOT)): bad
-        for path in modules
-        if (bad := imported_packages(path.read_text()) & FORBIDDEN[package])
-    }
-    assert not wrong
-
 
 # ------------------------------------------------------------------ pins
 

@@ -1,14 +1,15 @@
-"""How good a simulated discharge is, in the measures hydrology reports.
+"""Metrics of simulated discharge, as hydrology reports them.
 
-Every function takes `simulated` and `observed`, both (T,) and in m3 s-1 at the same evenly spaced
-steps. A step without an observation is dropped: nothing can be said about it. A step that has an
-observation but no simulation is the model's own failure, and dropping it would flatter the model,
-so it is a ValueError with the count. Where such steps are a known property of the method, as for
-persistence after a gap in the record, `evaluate` and `peak_timing` take
-`drop_missing_simulation=True`, the others `nse(*paired(..., drop_missing_simulation=True))`.
+Every function takes `simulated` and `observed`, both (T,) in m3 s-1 on the same evenly spaced
+steps.
 
-A score that is undefined (constant observations, fewer than 2 pairs, no peaks, a zero sum below a
-fraction line) is NaN, never an exception and never infinite.
+- Steps without an observation are dropped.
+- A step with an observation but without a simulation is an error: dropping it would flatter the
+  model. Where a method has such steps by design, as persistence after a gap, pass
+  `drop_missing_simulation=True` to `evaluate` or `peak_lag`, or use `paired` first.
+- An undefined metric (constant observations, fewer than 2 pairs, no peaks) is NaN.
+
+NSE, KGE, PBIAS and RMSE are computed by the `scores` package of Australia's Bureau of Meteorology.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 from scipy.signal import find_peaks
+from scores import continuous
 
 Array = npt.NDArray[np.float64]
 
-HIGH_FLOW_SHARE = 0.02  # of the flow duration curve, Yilmaz et al. (2008)
-PEAK_DISTANCE = 100  # steps between two peaks that count as two, Kratzert et al. (2021)
-PEAK_WINDOW = 3  # steps on either side of an observed peak in which the simulated one is sought
-PEAK_WINDOW_HOURS = 12.0  # the same for steps below four hours, where 12 h is more than 3 steps
+HIGH_FLOW_SHARE = 0.02  # share of the flow duration curve, Yilmaz et al. (2008)
+PEAK_DISTANCE = 100  # smallest distance between two peaks [steps], Kratzert et al. (2021)
+PEAK_WINDOW = 3  # steps before and after an observed peak in which the simulated peak is sought
+PEAK_WINDOW_HOURS = 12.0  # the same window for steps shorter than four hours
 PERCENT = 100.0  # % per 1
 NAN = float("nan")
 
@@ -51,7 +54,7 @@ def nse(simulated: npt.ArrayLike, observed: npt.ArrayLike) -> float:
     sim, obs = paired(simulated, observed)
     if obs.size < 2 or _is_constant(obs):
         return NAN
-    return 1.0 - _ratio(((sim - obs) ** 2).sum(), ((obs - obs.mean()) ** 2).sum())
+    return _finite(continuous.nse(*_arrays(sim, obs)))
 
 
 def kge(simulated: npt.ArrayLike, observed: npt.ArrayLike) -> KlingGupta:
@@ -67,17 +70,15 @@ def kge(simulated: npt.ArrayLike, observed: npt.ArrayLike) -> KlingGupta:
     sim, obs = paired(simulated, observed)
     if obs.size < 2:
         return KlingGupta(NAN, NAN, NAN, NAN)
-    sim_spread, obs_spread = (0.0 if _is_constant(v) else float(v.std()) for v in (sim, obs))
-    covariance = float(((sim - sim.mean()) * (obs - obs.mean())).mean())
-    r = float(np.clip(_ratio(covariance, sim_spread * obs_spread), -1.0, 1.0))
-    alpha = _ratio(sim_spread, obs_spread)
-    beta = _ratio(sim.mean(), obs.mean())
-    value = 1.0 - math.hypot(r - 1, alpha - 1, beta - 1)
-    return KlingGupta(value, r, alpha, beta)
+    found = continuous.kge(*_arrays(sim, obs), include_components=True)
+    parts = KlingGupta(*(_finite(found[name]) for name in ("kge", "rho", "alpha", "beta")))
+    if _is_constant(obs):
+        return parts._replace(kge=NAN, r=NAN, alpha=NAN)
+    return parts._replace(kge=NAN, r=NAN, alpha=0.0) if _is_constant(sim) else parts
 
 
 def median_known(values: Sequence[float]) -> float:
-    """Median of the values that are not NaN; NaN without any."""
+    """Return the median of the values that are not NaN; NaN without any."""
     known = [value for value in values if not math.isnan(value)]
     return float(np.median(known)) if known else NAN
 
@@ -93,7 +94,9 @@ def pbias(simulated: npt.ArrayLike, observed: npt.ArrayLike) -> float:
     doi:10.1029/2007WR006716 (their %BiasRR).
     """
     sim, obs = paired(simulated, observed)
-    return _ratio(PERCENT * (sim - obs).sum(), obs.sum()) if obs.size > 1 else NAN
+    if obs.size < 2 or not obs.any():
+        return NAN
+    return _finite(continuous.pbias(*_arrays(sim, obs)))
 
 
 def fhv(simulated: npt.ArrayLike, observed: npt.ArrayLike) -> float:
@@ -111,34 +114,35 @@ def fhv(simulated: npt.ArrayLike, observed: npt.ArrayLike) -> float:
     if not high:
         return NAN
     sim_high, obs_high = np.sort(sim)[-high:], np.sort(obs)[-high:]
-    return _ratio(PERCENT * (sim_high - obs_high).sum(), obs_high.sum())
+    total = obs_high.sum()
+    return _finite(PERCENT * (sim_high - obs_high).sum() / total) if total else NAN
 
 
 def rmse(simulated: npt.ArrayLike, observed: npt.ArrayLike) -> float:
-    """Root of the mean squared error, m3 s-1. NaN for fewer than 2 pairs; errors as `paired`."""
+    """Root of the mean squared error, m3 s-1. NaN for fewer than 2 pairs; raises as `paired`."""
     sim, obs = paired(simulated, observed)
-    return float(np.sqrt(_ratio(((sim - obs) ** 2).sum(), obs.size))) if obs.size > 1 else NAN
+    return _finite(continuous.rmse(*_arrays(sim, obs))) if obs.size > 1 else NAN
 
 
-def peak_timing(
+def peak_lag(
     simulated: npt.ArrayLike,
     observed: npt.ArrayLike,
     *,
     window: int = PEAK_WINDOW,
     drop_missing_simulation: bool = False,
 ) -> float:
-    """Mean absolute lag of the observed peaks, in steps; 0 is perfect.
+    """Mean absolute lag between observed and simulated peaks, in steps; 0 is perfect.
 
-    Of observed peaks nearer than 100 steps only the highest counts, and it must then stand out by
-    at least one standard deviation of the observations. If the simulation peaks in the same step,
-    the lag is 0; otherwise it is the distance to the (first) highest simulated value within
-    `window` steps on either side. A peak whose window leaves the record or meets a missing step is
-    skipped. NaN when no peak is left. `default_peak_window` gives the window of a step length.
+    An observed peak counts if it is the highest within 100 steps and stands out by at least one
+    standard deviation of the observations. Its lag is 0 if the simulation peaks in the same step,
+    else the distance to the highest simulated value within `window` steps before or after. A peak
+    whose window leaves the record or holds a missing step is skipped. NaN without any peak.
 
-    A flat top, common in rounded records, is one peak, and any step of it is in time. For pointed
-    peaks this is NeuralHydrology's measure; there a flat top has a lag even from itself.
+    All steps of a flat top, common in rounded records, count as the peak. For pointed peaks this is
+    NeuralHydrology's mean peak timing error.
 
-    Raises ValueError for a window below 1 and as `paired` does.
+    Raises:
+        ValueError: a window below 1; as `paired`.
 
     Source: Kratzert et al. (2021), Hydrol. Earth Syst. Sci. 25, 2685-2703,
     doi:10.5194/hess-25-2685-2021, appendix; distance and windows of NeuralHydrology.
@@ -164,9 +168,13 @@ def peak_timing(
 
 
 def default_peak_window(step: np.timedelta64) -> int:
-    """Steps on either side of a peak: 12 hours for short steps, never fewer than 3 steps.
+    """Return the steps before and after a peak: 12 hours, but at least 3 steps.
 
-    `step` is the length of one step; raises ValueError unless it is positive.
+    Args:
+        step: length of one step.
+
+    Raises:
+        ValueError: a length that is not positive.
     """
     hours = float(step / np.timedelta64(1, "h"))
     if not hours > 0:
@@ -181,11 +189,23 @@ def evaluate(
     peak_window: int = PEAK_WINDOW,
     drop_missing_simulation: bool = False,
 ) -> dict[str, float]:
-    """All scores of one head, keyed nse, kge, kge_r, kge_alpha, kge_beta, pbias, fhv, peak_timing,
-    rmse and n.
+    """Compute all metrics of a simulated discharge.
 
-    `n` is the number of pairs the scores rest on; units are those of the functions above. Raises
-    ValueError as `paired` and `peak_timing` do.
+    Args:
+        simulated, observed: (T,) [m3 s-1]; arrays or xarray DataArrays in the same order of time.
+        peak_window: steps before and after a peak; see `default_peak_window`.
+        drop_missing_simulation: leave out steps without a simulation instead of raising.
+
+    Returns:
+        nse, kge, kge_r, kge_alpha, kge_beta [1], pbias, fhv [%], peak_lag [steps], rmse [m3 s-1],
+        and n, the number of steps that have both values.
+
+    Raises:
+        ValueError: as `paired` and `peak_lag`.
+
+    >>> scores = evaluate([1.1, 2.0, 5.5, 2.9], [1.0, 2.0, 6.0, 3.0])
+    >>> round(scores["nse"], 3), scores["n"]
+    (0.981, 4)
     """
     sim, obs = paired(simulated, observed, drop_missing_simulation=drop_missing_simulation)
     parts = kge(sim, obs)
@@ -197,7 +217,7 @@ def evaluate(
         "kge_beta": parts.beta,
         "pbias": pbias(sim, obs),
         "fhv": fhv(sim, obs),
-        "peak_timing": peak_timing(
+        "peak_lag": peak_lag(
             simulated,
             observed,
             window=peak_window,
@@ -211,10 +231,14 @@ def evaluate(
 def paired(
     simulated: npt.ArrayLike, observed: npt.ArrayLike, *, drop_missing_simulation: bool = False
 ) -> tuple[Array, Array]:
-    """The steps that have both values: simulated (n,), observed (n,), float64, m3 s-1.
+    """Select the steps that have both values.
 
-    Raises ValueError for inputs that are not two 1-D series of one length, for infinite values,
-    and for a missing simulation beside an observation unless `drop_missing_simulation`.
+    Returns:
+        simulated and observed, (n,) float64 [m3 s-1].
+
+    Raises:
+        ValueError: not two 1-D series of one length, infinite values, or an observed step without
+            a simulation unless `drop_missing_simulation`.
     """
     sim, obs, _ = _paired_at(simulated, observed, drop_missing_simulation)
     return sim, obs
@@ -244,13 +268,15 @@ def _paired_at(
     return sim[position], obs[position], position
 
 
-def _ratio(numerator: float, denominator: float) -> float:
-    """numerator / denominator, NaN where that is undefined or beyond float64."""
-    if denominator == 0:
-        return NAN
-    with np.errstate(over="ignore"):
-        value = float(np.float64(numerator) / np.float64(denominator))
-    return value if np.isfinite(value) else NAN
+def _arrays(sim: Array, obs: Array) -> tuple[xr.DataArray, xr.DataArray]:
+    """The form in which `scores` takes series."""
+    return xr.DataArray(sim, dims="time"), xr.DataArray(obs, dims="time")
+
+
+def _finite(value: npt.ArrayLike) -> float:
+    """A number, NaN where it is undefined or beyond float64."""
+    number = float(np.asarray(value))
+    return number if math.isfinite(number) else NAN
 
 
 def _is_constant(values: Array) -> bool:

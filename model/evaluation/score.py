@@ -1,49 +1,62 @@
-"""What a head is worth on its test years, and what the floors are worth on the same steps."""
+"""Score a simulation on its test steps, beside the floors on the same steps."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from model.evaluation import floors, metrics
 from model.evaluation.bootstrap import interval, nse_samples
-from model.inputs.watershed import HeadData
+
+Floats = npt.NDArray[np.floating]
+Mask = npt.NDArray[np.bool_]
 
 
-def score_head(head: HeadData, simulated: np.ndarray, history: bool) -> dict[str, Any]:
-    """One entry of `metrics.json`.
+def score_with_floors(
+    simulated: Floats,
+    observed: Floats,
+    rain: Floats,
+    times: npt.NDArray[np.datetime64],
+    train: Mask,
+    validation: Mask,
+    test: Mask,
+    *,
+    sees_discharge: bool,
+) -> dict[str, Any]:
+    """Score a simulation and its floors on the test steps.
 
     Args:
-        simulated: (T,) discharge [m3 s-1] of the whole record.
-        history: whether past discharge was an input; the ridge then has it too.
+        simulated, observed: (T,) discharge [m3 s-1], NaN where an observation is missing.
+        rain: (T,) basin mean [mm per step].
+        times: (T,) evenly spaced midpoints of the steps.
+        train, validation, test: (T,) steps of each.
+        sees_discharge: whether past discharge was an input; the ridge then has it too.
 
     Returns:
-        Metrics of `metrics.evaluate` on the test steps, with the NSE of persistence (the discharge
-        one step before), climatology (day of year) and ridge (lagged rain) beside them. `nse_low`
-        and `nse_high` are the interval of `model.evaluation.bootstrap`, `n_test` is the number of
-        steps scored.
+        The metrics of `metrics.evaluate`, with `n_test` for `n`; `nse_low` and `nse_high`, see
+        `bootstrap`; and the NSE of persistence, climatology and ridge.
     """
-    split, observed = head.split, head.discharge
-    times = head.dates.to_numpy().astype("datetime64[s]")
-    train = np.arange(len(times)) < split.train.stop
+    times = times.astype("datetime64[s]")
+    step = times[1] - times[0]
     by_floor = {
         "persistence": floors.persistence(observed),
         "climatology": floors.climatology(observed, times, train),
         "ridge": floors.ridge(
-            head.rain,
+            rain,
             observed,
             times,
             train,
-            split.validation,
-            discharge_lead=1 if history else None,
+            validation,
+            discharge_lead=1 if sees_discharge else None,
         ),
     }
-    test = split.test
-    window = metrics.default_peak_window(np.timedelta64(round(head.step_seconds), "s"))
+    window = metrics.default_peak_window(step)
     scores = metrics.evaluate(simulated[test], observed[test], peak_window=window)
     scores["n_test"] = scores.pop("n")
-    samples = nse_samples(simulated[test], observed[test], head.step_seconds)
+    step_seconds = float(step / np.timedelta64(1, "s"))
+    samples = nse_samples(simulated[test], observed[test], step_seconds)
     scores["nse_low"], scores["nse_high"] = interval(samples)
     for name, series in by_floor.items():
         seen = test & np.isfinite(series)  # persistence has no value after a gap

@@ -1,7 +1,7 @@
-"""What a worker does with a pack: load its watersheds, train, predict, score and draw.
+"""Tasks of a worker: load watersheds, train or apply their heads, score and draw.
 
-The watersheds' data is read where their heads train and goes nowhere else; what returns to the
-scheduler is paths and floats.
+A watershed's data is read by the worker that trains its head and stays there; paths and scores are
+all that returns.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from distributed import get_worker
 
-from model.evaluation.score import score_head
+from model.evaluation.score import score_with_floors
 from model.inputs.watershed import HeadData, load_head
 from model.jobs.threads import one_thread
 from model.network.domst import DomST
@@ -28,8 +29,8 @@ from pipeline.errors import InputError
 from pipeline.units import discharge_of
 
 
-def load(store: str, site_no: str, settings: Settings) -> HeadData:
-    """A watershed as the settings of a run want it; errors as of `load_head`."""
+def load_watershed(store: str, site_no: str, settings: Settings) -> HeadData:
+    """Load a watershed as a run's settings ask for it; raises as `load_head`."""
     years = settings.validation_years, settings.test_years
     return load_head(store, site_no, *years, region=settings.region)
 
@@ -43,20 +44,20 @@ def train_pack(
     device: str,
     trunk: str | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Train the heads of a pack; a head that is already done only hands in its scores.
+    """Train the heads of a pack; heads that an earlier call finished return their scores.
 
     Args:
         store: path or URL of the store.
         rows: site numbers of the pack, each with its row in predictions.zarr.
         settings: of the run.
         folder: the run directory.
-        topic: where progress is told, as Dask events.
+        topic: of the Dask events that report each validation.
         device: "cpu" or "cuda:0".
-        trunk: the file that heads start from, if they share one.
+        trunk: path of the shared trunk that heads start from, if there is one.
 
     Returns:
-        One entry of metrics.json a head, with `busy`, the seconds this call spent on it, and
-        `worker`, where; and a line for each head that was given up.
+        One entry of metrics.json per head, with `busy`, the seconds that this call spent on it, and
+        `worker`, its address; and one line per head that was given up.
     """
     run = Run(Path(folder))
     worker = get_worker()
@@ -73,26 +74,20 @@ def train_pack(
         failures: list[str] = []
         for sites in by_update.values():
             began = time.monotonic()
-            heads = {site: load(store, site, settings) for site in sites}
-            report: Report = lambda line: worker.log_event(topic, line)  # noqa: E731
+            heads = {site: load_watershed(store, site, settings) for site in sites}
+            on_validation: Report = lambda line: worker.log_event(topic, line)  # noqa: E731
             target = torch.device(device)
-            scores = []
             start = load_trunk(Path(trunk)) if trunk else None
-            for end in fit_pack(
-                list(heads.values()), settings, target, run.checkpoints, report, start
+            scores = []
+            for result in fit_pack(
+                list(heads.values()), settings, target, run.checkpoints, on_validation, start
             ):
-                if isinstance(end, Diverged):
-                    failures.append(str(end))
+                if isinstance(result, Diverged):
+                    failures.append(str(result))
                 else:
+                    site = result.site_no
                     scores.append(
-                        finish_head(
-                            run,
-                            heads[end.site_no],
-                            end,
-                            rows[end.site_no],
-                            target,
-                            settings.history,
-                        )
+                        finish_head(run, heads[site], result, rows[site], target, settings.history)
                     )
             busy = (time.monotonic() - began) / len(sites)
             done += [score | {"busy": busy, "worker": worker.address} for score in scores]
@@ -102,36 +97,29 @@ def train_pack(
 def predict_head(
     store: str, site_no: str, row: int, settings: Settings, folder: str, trained: str
 ) -> dict[str, Any] | str:
-    """Simulate, score and draw with a head that another run trained; arguments as of `train_pack`.
+    """Simulate, score and draw with a head of another run; arguments as of `train_pack`.
 
     Args:
         trained: the head's checkpoint.
 
     Returns:
-        An entry of metrics.json, with `busy` and `worker` as of `train_pack`; or what is wrong
-        with the head or the watershed, in a line.
+        An entry of metrics.json, with `busy` and `worker` as of `train_pack`; or one line that says
+        what is wrong with the head or the watershed.
     """
     began = time.monotonic()
     try:
         with one_thread():
-            head, cpu = load(store, site_no, settings), torch.device("cpu")
+            head, cpu = load_watershed(store, site_no, settings), torch.device("cpu")
             fitted = Fitted.read(Path(trained), 0.0)
             scores = finish_head(Run(Path(folder)), head, fitted, row, cpu, settings.history)
         return scores | {"busy": time.monotonic() - began, "worker": get_worker().address}
-    except InputError as error:  # which Dask would print with its traceback
+    except InputError as error:  # Dask would print its traceback
         return str(error)
 
 
-def simulate(head: HeadData, path: Path, device: torch.device) -> tuple[Any, dict[str, float]]:
-    """Discharge [m3 s-1] (T,) of a trained head over its record, and what its block learned."""
-    network, pack = checkpoint.load_head(path, head, device)
-    with torch.no_grad():
-        runoff = network(*pack.inputs())[0, pack.spinup :].cpu().numpy()
-    return discharge_of(runoff, head.area, head.step_seconds), learned(network)
-
-
-def learned(network: DomST) -> dict[str, float]:
-    """Velocity [m s-1], dispersion [m2 s-1] and truncated share of a single head's block."""
+def learned_physics(network: DomST) -> dict[str, float]:
+    """Return what a single head's contribution block learned: velocity [m s-1], dispersion
+    [m2 s-1], and the share of rain that arrives after the last lag."""
     block = network.contribution
     if block is None:
         return {}
@@ -146,14 +134,27 @@ def learned(network: DomST) -> dict[str, float]:
 def finish_head(
     run: Run, head: HeadData, fitted: Fitted, row: int, device: torch.device, history: bool
 ) -> dict[str, Any]:
-    """Predict, score, draw and record a trained head."""
-    simulated, physics = simulate(head, fitted.checkpoint, device)
+    """Simulate a trained head's record, and write its prediction, scores and hydrograph."""
+    network, pack = checkpoint.load_head(fitted.checkpoint, head, device)
+    with torch.no_grad():
+        runoff = network(*pack.inputs())[0, pack.spinup :].cpu().numpy()
+    simulated = discharge_of(runoff, head.area, head.step_seconds)
     run.write_prediction(row, simulated, head.discharge)
+    steps = np.arange(len(head.dates))
     scores = {
         "site_no": head.site_no,
         "name": head.name,
-        **score_head(head, simulated, history),
-        **physics,
+        **score_with_floors(
+            simulated,
+            head.discharge,
+            head.rain,
+            head.dates.to_numpy(),
+            steps < head.split.train.stop,
+            head.split.validation,
+            head.split.test,
+            sees_discharge=history,
+        ),
+        **learned_physics(network),
         "validation_nse": fitted.validation_nse,
         "kept_update": fitted.kept_update,
         "updates": fitted.updates,

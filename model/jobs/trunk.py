@@ -13,7 +13,7 @@ from distributed import Client, Future
 from torch import Tensor
 
 from model.jobs.placement import pack_heads
-from model.jobs.tasks import load
+from model.jobs.tasks import load_watershed
 from model.jobs.threads import one_thread
 from model.settings import Settings
 from model.training import checkpoint
@@ -113,7 +113,9 @@ def trunk_branches(costs: Mapping[str, float], settings: Settings) -> list[list[
 @one_thread()
 def trunk_branch(store: str, sites: list[str], settings: Settings, device: str) -> Branch:
     """Watersheds that teach the trunk of a run; arguments as of `train_pack`."""
-    return Branch([load(store, site, settings) for site in sites], settings, torch.device(device))
+    return Branch(
+        [load_watershed(store, site, settings) for site in sites], settings, torch.device(device)
+    )
 
 
 @sizeof.register(Branch)

@@ -42,7 +42,7 @@ SCORE_TEXT = {
     "kge": "KGE {:.2f}",
     "pbias": "PBIAS {:+.1f} %",
     "fhv": "FHV {:+.1f} %",
-    "peak_timing": "peak timing {:.1f} steps",
+    "peak_lag": "peak lag {:.1f} steps",
     "rmse": "RMSE {:.3g} m³ s⁻¹",
     "n": "n = {:.0f}",
 }

@@ -1,11 +1,10 @@
-"""What a person sees on the terminal while heads train and when they are done."""
+"""Progress of a training and the table of its scores, for a terminal."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -20,12 +19,29 @@ FLOORS = tuple(SHORT)
 
 
 class Progress:
-    """A bar of updates on a terminal, one line a finished head elsewhere."""
+    """What a training reports while it runs; this one shows nothing."""
 
-    def __init__(self, console: Console, sites: Collection[str], updates: int) -> None:
+    def begin(self, heads: int, updates: int) -> None:
+        """`heads` heads are trained by `updates` gradient steps each."""
+
+    def trunk(self, update: int, updates: int) -> None:
+        """The shared trunk has done `update` of its `updates` gradient steps."""
+
+    def update(self, site_no: str, update: int) -> None:
+        """A head has done `update` gradient steps."""
+
+    def head_done(self, score: dict[str, Any]) -> None:
+        """A head is trained and scored; `score` is its entry of metrics.json."""
+
+    def end(self) -> None:
+        """No head is trained any more."""
+
+
+class ConsoleProgress(Progress):
+    """A progress bar on a terminal; elsewhere one line per finished head."""
+
+    def __init__(self, console: Console) -> None:
         self.console = console
-        self.sites, self.updates = sites, updates
-        self.done: dict[str, int] = {}
         self.bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -35,23 +51,16 @@ class Progress:
             console=console,
             disable=not console.is_terminal,
         )
-        self.task = self.bar.add_task("training", total=len(sites) * updates, finished=0)
-        self.finished = 0
+        self.task = self.bar.add_task("training", total=None, finished=0)
+        self.heads = self.updates = self.finished = 0
+        self.done: dict[str, int] = {}
 
-    def __enter__(self) -> Self:
+    def begin(self, heads: int, updates: int) -> None:
+        self.heads, self.updates = heads, updates
+        self.bar.update(self.task, total=heads * updates)
         self.bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.bar.stop()
 
     def trunk(self, update: int, updates: int) -> None:
-        """The trunk has done `update` of its gradient steps; heads come after it."""
         done = update >= updates
         self.bar.update(
             self.task, description="training" if done else f"trunk, update {update} of {updates}"
@@ -60,28 +69,30 @@ class Progress:
             self.console.print(f"trunk done: {updates} updates", highlight=False)
 
     def update(self, site_no: str, update: int) -> None:
-        """A head has done `update` gradient steps."""
         self.done[site_no] = max(update, self.done.get(site_no, 0))
         self.bar.update(self.task, completed=sum(self.done.values()))
 
     def head_done(self, score: dict[str, Any]) -> None:
-        """A head is trained and scored."""
         self.finished += 1
         self.update(score["site_no"], self.updates)
         self.bar.update(self.task, finished=self.finished)
         if not self.console.is_terminal:
             self.console.print(
-                f"head {score['site_no']} done ({self.finished} of {len(self.sites)}): "
+                f"head {score['site_no']} done ({self.finished} of {self.heads}): "
                 f"test NSE {score['nse']:.3f} in {score['seconds']:.0f} s",
                 highlight=False,
             )
 
+    def end(self) -> None:
+        self.bar.stop()
+
 
 def skill_table(metrics: dict[str, Any]) -> Table:
-    """The scores of a run on its test years: a row a head, the medians last.
+    """Return the scores of a run as a table: one row per head, the medians last.
 
-    Behind NSE stands its interval (`model.evaluation.bootstrap`); PBIAS and FHV are in percent, the
-    lag of peaks in steps, the floors are NSE. Rows in yellow lose to climatology or ridge.
+    The column after NSE is its 90 % interval (`model.evaluation.bootstrap`). PBIAS and FHV are in
+    percent, the peak lag in steps; the floors' scores are NSE. Yellow heads lose to climatology or
+    ridge.
     """
     heads: Sequence[dict[str, Any]] = metrics["heads"]
     data = "synthetic, " if metrics["synthetic"] else ""
@@ -90,12 +101,12 @@ def skill_table(metrics: dict[str, Any]) -> Table:
     table.add_column("site", no_wrap=True)
     for name in ("NSE", "90 %", "KGE", "PBIAS", "FHV", "lag", *SHORT.values()):
         table.add_column(name, justify="right", no_wrap=True)
-    keys = ("nse", "kge", "pbias", "fhv", "peak_timing", *(f"{name}_nse" for name in FLOORS))
+    keys = ("nse", "kge", "pbias", "fhv", "peak_lag", *(f"{name}_nse" for name in FLOORS))
     digits = (3, 3, 1, 1, 1, 3, 3, 3)
     for head in heads:
         nse, *others = (f"{head[key]:.{n}f}" for key, n in zip(keys, digits, strict=True))
-        low, high = (head.get(key, math.nan) for key in ("nse_low", "nse_high"))
-        within = "" if math.isnan(low) else f"{low:.2f}-{high:.2f}"  # older runs have none either
+        low, high = head["nse_low"], head["nse_high"]
+        within = "" if math.isnan(low) else f"{low:.2f}-{high:.2f}"
         loses = head["nse"] < max(head[f"{name}_nse"] for name in FLOORS[1:])
         style = "yellow" if loses else None
         table.add_row(head["site_no"], nse, within, *others, style=style)

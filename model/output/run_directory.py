@@ -1,12 +1,12 @@
-"""The run directory: everything that one training writes, and the rules for writing it.
+"""The run directory: everything that one training writes.
 
-run.yaml            resolved settings, versions, git revision, the store's provenance
-metrics.jsonl       one line a head and validation
-metrics.json        the final scores; null where there is none
+run.yaml            resolved settings, watersheds, versions, git revision, the store's provenance
+metrics.jsonl       one line per head and validation
+metrics.json        the final scores; null where a score is undefined
 checkpoints/        <site_no>.safetensors
-predictions.zarr    discharge, observed and simulated, of every head
+predictions.zarr    observed and simulated discharge of every head
 hydrographs/        <site_no>.png
-report.html         the page that shows it all
+report.html         scores and hydrographs on one page
 log.txt
 """
 
@@ -20,6 +20,7 @@ import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,21 @@ from pipeline.errors import InputError, RunError
 VERSIONED = ("dom-st", "torch", "dask", "distributed", "numpy", "xarray", "zarr")
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """What run.yaml says of a run: settings, path or URL of the store, and site numbers."""
+
+    settings: Settings
+    store: str
+    sites: list[str]
+
+
 class Run:
-    """A run directory. Creating one is idempotent; a directory of another run is refused."""
+    """A run directory.
+
+    Args:
+        folder: made by `begin`; it may hold an unfinished or a finished run.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,21 +59,51 @@ class Run:
         self.hydrographs = folder / "hydrographs"
         self.predictions = folder / "predictions.zarr"
 
-    def require_same(self, settings: Settings, provenance: str) -> None:
-        """Make sure that what is here, if anything, is of the same training.
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
 
-        Args:
-            provenance: digest of the store's provenance.
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The content of metrics.json, NaN for null.
 
         Raises:
-            InputError: the directory holds a run with other settings or of another store.
+            InputError: the run is not finished.
+        """
+        metrics = self.finished()
+        if metrics is None:
+            raise InputError(f"{self.folder}: holds no metrics.json: expected a finished run")
+        return metrics
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """Scores of the test years, one row per head by site number; raises as `metrics`."""
+        return pd.DataFrame(self.metrics["heads"]).set_index("site_no")
+
+    def open_predictions(self) -> xr.Dataset:
+        """Open observed and simulated discharge, both (site_no, time) [m3 s-1]."""
+        return xr.open_zarr(self.predictions, consolidated=False, chunks=None)
+
+    def require_same(self, settings: Settings, provenance: str, sites: Sequence[str]) -> None:
+        """Make sure that a run that is already here is of the same training.
+
+        Args:
+            settings: of the training that is asked for.
+            provenance: digest of its store's provenance.
+            sites: its site numbers.
+
+        Raises:
+            InputError: the directory holds a run with other settings, watersheds or another store.
         """
         path = self.folder / "run.yaml"
         if not path.exists():
             return
         before = yaml.safe_load(path.read_text())
-        found_in = {**before["settings"], "provenance": before["provenance"]}
-        chosen = {**settings.model_dump(mode="json"), "provenance": provenance}
+        found_in = {**before["settings"], **{k: before.get(k) for k in ("provenance", "sites")}}
+        chosen = {
+            **settings.model_dump(mode="json"),
+            "provenance": provenance,
+            "sites": list(sites),
+        }
         for name, value in chosen.items():
             found = found_in.get(name)
             if found != value:
@@ -68,20 +112,20 @@ class Run:
                     "expected the same training, or another --run"
                 )
 
-    def recorded(self) -> tuple[Settings, str]:
-        """Settings and store of the run that is here.
+    def recorded(self) -> Recorded:
+        """Read run.yaml.
 
         Raises:
-            InputError: there is none, it is of another version, or it trained nothing.
+            InputError: there is none, it is of another version, or of a prediction.
         """
         path = self.folder / "run.yaml"
         if not path.exists():
-            raise InputError(f"{path}: not found: expected a run to go on with")
+            raise InputError(f"{path}: not found: expected the run.yaml of a training")
         about = yaml.safe_load(path.read_text())
         if "heads" in about:
-            raise InputError(f"{path}: predictions of {about['heads']}: expected a run that trains")
+            raise InputError(f"{path}: predictions of {about['heads']}: expected a training")
         try:
-            return Settings(**about["settings"]), about["store"]
+            return Recorded(Settings(**about["settings"]), about["store"], about["sites"])
         except (ValidationError, KeyError, TypeError) as error:
             raise InputError(
                 f"{path}: {str(error).splitlines()[0]}: expected a run of this version"
@@ -89,28 +133,38 @@ class Run:
 
     @property
     def predicts(self) -> bool:
-        """Whether what is here was made with the heads of another run."""
+        """Whether this is a prediction, made with the heads of another run."""
         path = self.folder / "run.yaml"
         return path.exists() and "heads" in yaml.safe_load(path.read_text())
 
     def begin(
-        self, settings: Settings, store: str, provenance: str, heads: Path | None = None
+        self,
+        settings: Settings,
+        store: str,
+        provenance: str,
+        sites: Sequence[str],
+        *,
+        heads: Path | None = None,
     ) -> None:
-        """Write run.yaml if it is not there.
+        """Make the directory and write run.yaml if it is not there.
 
         Args:
+            settings: of the run, resolved.
+            store: path or URL.
             provenance: digest of the store's provenance.
-            heads: the run that trained the heads, if not this one.
+            sites: site numbers of the heads.
+            heads: of a prediction, the run that trained the heads.
 
         Raises:
-            InputError: the directory holds a run with other settings or of another store.
-            RunError: it cannot be written.
+            InputError: as `require_same`.
+            RunError: the directory cannot be written.
         """
-        self.require_same(settings, provenance)
+        self.require_same(settings, provenance, sites)
         about = {
             "settings": settings.model_dump(mode="json"),
             "provenance": provenance,
             "store": str(store),
+            "sites": list(sites),
             **({"heads": str(heads)} if heads else {}),
             "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
             "revision": git_revision(),
@@ -129,7 +183,7 @@ class Run:
     def prepare_predictions(
         self, sites: Sequence[str], times: pd.DatetimeIndex, title: str
     ) -> None:
-        """Lay out predictions.zarr: one chunk a head, so that heads write without waiting."""
+        """Lay out predictions.zarr, one chunk per head, so that heads write independently."""
         if self.predictions.exists():
             return
         shape = (len(sites), len(times))
@@ -149,7 +203,7 @@ class Run:
         os.replace(temporary, self.predictions)
 
     def write_prediction(self, row: int, simulated: np.ndarray, observed: np.ndarray) -> None:
-        """One head's discharge [m3 s-1] on the first steps of the store, (T,) each."""
+        """Write one head's discharge [m3 s-1] on the first T steps of the store, (T,) each."""
         group = zarr.open_group(self.predictions, mode="r+")
         for name, values in (("simulated", simulated), ("observed", observed)):
             array = group[name]
@@ -158,7 +212,7 @@ class Run:
 
     @contextmanager
     def logged(self) -> Iterator[None]:
-        """What the product's loggers say meanwhile also goes to log.txt."""
+        """Write what the product logs meanwhile to log.txt too."""
         handler = logging.FileHandler(self.folder / "log.txt")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         loggers = [logging.getLogger(name) for name in ("model", "pipeline")]
@@ -173,16 +227,16 @@ class Run:
             handler.close()
 
     def append(self, line: dict[str, Any]) -> None:
-        """One line of metrics.jsonl."""
+        """Append one line to metrics.jsonl."""
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.write(as_json(line) + "\n")
 
     def score_path(self, site_no: str) -> Path:
-        """A finished head's scores, kept so that a resumed run does not do it again."""
+        """Return the path of a finished head's scores, by which a resumed run skips the head."""
         return self.checkpoints / f"{site_no}.json"
 
     def finished(self) -> dict[str, Any] | None:
-        """What metrics.json holds, if the run has come to its end; null is NaN."""
+        """Return the content of metrics.json, NaN for null; None while the run is not finished."""
         path = self.folder / "metrics.json"
         if not path.exists():
             return None
@@ -197,7 +251,7 @@ class Run:
 
 
 def as_json(value: Any, indent: int | None = None) -> str:
-    """JSON, which has no NaN: null stands for it."""
+    """Return a value as JSON, with null for NaN and infinity."""
 
     def known(one: Any) -> Any:
         if isinstance(one, dict):
@@ -210,14 +264,14 @@ def as_json(value: Any, indent: int | None = None) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, all or nothing."""
+    """Write a text file whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text)
     os.replace(temporary, path)
 
 
 def git_revision() -> str | None:
-    """The checkout's revision, with a + where it was changed; None outside a checkout."""
+    """Return the checkout's git revision, with a + if files were changed; None outside one."""
     here = Path(__file__).resolve().parent
     git = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+"]
     try:

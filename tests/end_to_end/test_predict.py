@@ -14,13 +14,12 @@ import typer
 import xarray as xr
 import yaml
 import zarr
-from rich.console import Console
 from typer.testing import CliRunner
 
+from model.jobs.train import train
 from model.output.run_directory import Run
 from model.predict import main
 from model.settings import Settings
-from model.train import train
 from pipeline.catalog.models import load_catalog
 from pipeline.run.cluster import make_client
 from pipeline.run.execute import run as run_pipeline
@@ -53,7 +52,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     with make_client(processes=True, workers=2) as client:
         run_pipeline(load_catalog(path), store, client)
         shutil.copytree(store, folder / "early.zarr")
-        train(str(store), run, QUICK.model_copy(update=years), client, Console(quiet=True))
+        train(store, run.folder, settings=QUICK.model_copy(update=years), client=client)
         path.write_text(yaml.safe_dump(whole))
         run_pipeline(load_catalog(path), store, client)
     return folder / "early.zarr", run.folder, store
@@ -68,15 +67,14 @@ def test_a_grown_record_goes_on_where_it_was(world: tuple[Path, Path, Path]) -> 
     assert after.sizes["time"] == before.sizes["time"] + 100
     then = after["simulated"].sel(time=before["time"][:-1])  # the last has no discharge yet
     np.testing.assert_allclose(then, before["simulated"][:, :-1], rtol=1e-6)
-    settings, _ = Run(run).recorded()
+    settings = Run(run).recorded().settings
     with make_client(processes=True, workers=2) as client:
-        again = Run(run.parent / "again")
-        metrics = train(str(store), again, settings, client, Console(quiet=True))
+        again = train(store, run.parent / "again", settings=settings, client=client)
     whole = predictions(again.folder)
     xr.testing.assert_equal(whole, after)
     found = Run(run / "predicted").finished()
     assert found is not None
-    for one, other in zip(found["heads"], metrics["heads"], strict=True):
+    for one, other in zip(found["heads"], again.metrics["heads"], strict=True):
         assert one["nse"] == other["nse"]
         assert one["ridge_nse"] == other["ridge_nse"]
     assert "report.html" in {path.name for path in (run / "predicted").iterdir()}
@@ -99,7 +97,7 @@ def test_bad_input_is_one_line(
     world: tuple[Path, Path, Path], tiny_store: Path, tmp_path: Path
 ) -> None:
     _, run, store = world
-    settings, _ = Run(run).recorded()
+    settings = Run(run).recorded().settings
     (learned,) = settings.validation_years
     other = tmp_path / "other.zarr"
     shutil.copytree(store, other)

@@ -13,11 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 from distributed import Client
-from rich.console import Console
 
-from model.output.run_directory import Run
+from model.jobs.train import train
 from model.settings import TRUNKS, Settings
-from model.train import train
 from model.training.trainer import Trainer
 from pipeline.errors import RunError
 from pipeline.run.cluster import make_client
@@ -27,7 +25,7 @@ SHORT = Settings(updates=40, evaluate_every=4)
 
 
 def run(store: Path, folder: Path, client: Client, settings: Settings = SHORT) -> None:
-    train(str(store), Run(folder), settings, client, Console(quiet=True))
+    train(store, folder, settings=settings, client=client)
 
 
 def trained(folder: Path) -> dict[str, bytes]:

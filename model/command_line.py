@@ -1,0 +1,49 @@
+"""The command `domst`: the pipeline's commands, `train` and `predict`."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from model.predict import main as predict
+from model.train import main as train
+from pipeline.__main__ import app as pipeline_app
+from pipeline.__main__ import set_up
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Flood prediction from gridded rain: raw data to a store, a store to trained heads.",
+)
+app.add_typer(pipeline_app)
+app.command("train")(train)
+app.command("predict")(predict)
+
+
+def print_version(asked: bool) -> None:
+    """Print the version and exit, if it was asked for."""
+    if asked:
+        print(f"dom-st {version('dom-st')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show version.")
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+def main() -> None:
+    """Run the command."""
+    set_up()
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""A trained head in memory: simulate a record, look at what it learned."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+
+from model.inputs.pack import Pack
+from model.inputs.watershed import HeadData
+from model.jobs.tasks import load_watershed
+from model.network.domst import DomST
+from model.output.run_directory import Run
+from model.training import checkpoint
+from pipeline.errors import InputError
+from pipeline.storage import located
+from pipeline.units import discharge_of
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """The trained network of one watershed, with the record that it simulates.
+
+    Attributes:
+        data: the watershed's record and static fields, as arrays.
+        network: the PyTorch module, in evaluation mode.
+        pack: the record as tensors.
+    """
+
+    data: HeadData
+    network: DomST
+    pack: Pack
+
+    @torch.no_grad()
+    def simulate(self) -> xr.Dataset:
+        """Simulate the whole record.
+
+        Returns:
+            simulated, observed (time) discharge [m3 s-1], rain (time) basin mean [mm per step]; and
+            `period` (time): "train", "validation", "test" or "".
+        """
+        runoff = self.network(*self.pack.inputs())[0, self.pack.spinup :].cpu().numpy()
+        data = self.data
+        simulated = discharge_of(runoff, data.area, data.step_seconds)
+        period = np.full(simulated.size, "", dtype="<U10")
+        period[data.split.train] = "train"
+        period[data.split.validation] = "validation"
+        period[data.split.test] = "test"
+        discharge = {"units": "m3 s-1", "standard_name": "water_volume_transport_in_river_channel"}
+        return xr.Dataset(
+            {
+                "simulated": ("time", simulated, discharge),
+                "observed": ("time", data.discharge, discharge),
+                "rain": ("time", data.rain, {"units": "mm", "long_name": "basin-mean rain"}),
+            },
+            {"time": data.times, "period": ("time", period)},
+            {"site_no": data.site_no, "name": data.name},
+        )
+
+
+def load_head(
+    run: str | os.PathLike[str] | Run,
+    site_no: str,
+    *,
+    store: str | os.PathLike[str] | None = None,
+    device: str = "cpu",
+) -> TrainedHead:
+    """Load a trained head of a run.
+
+    Args:
+        run: a run directory.
+        site_no: of the watershed.
+        store: the record to simulate; the one that the run trained on if left out.
+        device: of PyTorch.
+
+    Raises:
+        InputError: no such run or head, or a record with other training years.
+
+    >>> head = load_head(run, site_no)
+    >>> series = head.simulate()
+    >>> series["simulated"].dims
+    ('time',)
+    """
+    trained = run if isinstance(run, Run) else Run(Path(run))
+    about = trained.recorded()
+    path = checkpoint.head_path(trained.checkpoints, site_no)
+    if not path.exists():
+        raise InputError(f"{path}: not found: expected the head of watershed {site_no}")
+    where = str(located(store)) if store is not None else about.store
+    data = load_watershed(where, site_no, about.settings)
+    network, pack = checkpoint.load_head(path, data, torch.device(device))
+    return TrainedHead(data, network, pack)

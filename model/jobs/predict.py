@@ -1,0 +1,153 @@
+"""Simulate with the heads of a finished run, on a record that has grown or on other years.
+
+Nothing is trained. The result is a run directory like that of a training: discharge of the whole
+record, scores, floors and hydrographs of years that the heads have not seen.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from distributed import Client
+
+from model.inputs.split import Split, water_years
+from model.inputs.watershed import Survey, survey_store
+from model.jobs.tasks import predict_head
+from model.jobs.train import absolute, local_client, split_years, summarise
+from model.output.report import write_report
+from model.output.run_directory import Run
+from model.settings import Settings
+from model.training import checkpoint
+from pipeline.errors import InputError
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A prediction whose inputs have been checked; `run_prediction` does it.
+
+    Attributes:
+        trained: the run of the heads.
+        heads: their checkpoints, by site number.
+        store: path or URL of the record.
+        survey, split: of the store.
+        settings: the run's, with the test years that are scored.
+    """
+
+    trained: Run
+    heads: dict[str, Path]
+    store: str
+    survey: Survey
+    split: Split
+    settings: Settings
+
+
+def predict(
+    run: str | os.PathLike[str] | Run,
+    *,
+    store: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    test_years: Sequence[int] = (),
+    client: Client | None = None,
+) -> Run:
+    """Simulate discharge with the heads of a finished run and write the result as a run directory.
+
+    Args:
+        run: directory of a finished run.
+        store: the record to simulate; the store that the run trained on if left out.
+        out: folder of the result, `<run>/predicted` if left out; an older prediction is replaced.
+        test_years: water years to score; all after the validation years if left out.
+        client: as of `model.train`.
+
+    Returns:
+        The prediction: its metrics, scores and discharge.
+
+    Raises:
+        InputError: a run that is not finished, a store without one of its watersheds or with other
+            training years, a year that the heads learned from, or an `out` that holds something
+            else than a prediction.
+
+    >>> predicted = predict(run, out=folder)
+    >>> predicted.open_predictions()["simulated"].dims
+    ('site_no', 'time')
+    """
+    trained = run if isinstance(run, Run) else Run(Path(run))
+    prediction = prepare(trained, store, test_years)
+    folder = trained.folder / "predicted" if out is None else Path(out)
+    own = local_client(len(prediction.heads), prediction.settings, cluster="cpu")
+    with nullcontext(client) if client is not None else own as workers:
+        run_prediction(prediction, folder, workers)
+    return Run(folder)
+
+
+def prepare(
+    trained: Run, store: str | os.PathLike[str] | None, test_years: Sequence[int]
+) -> Prediction:
+    """Check a prediction before any worker starts; arguments and errors as of `predict`."""
+    about = trained.recorded()
+    metrics = trained.finished()
+    if metrics is None:
+        raise InputError(f"{trained.folder}: not finished: expected model.train --resume to end it")
+    where = about.store if store is None else absolute(store)
+    survey = survey_store(where)
+    sites = [head["site_no"] for head in metrics["heads"]]
+    lacking = [site for site in sites if site not in survey.pixels]
+    if lacking:
+        raise InputError(f"{where}: lacks {', '.join(lacking)}: expected what {trained.folder} has")
+    last = about.settings.validation_years[-1]
+    known = np.unique(water_years(survey.dates)).tolist()
+    later = tuple(test_years) or tuple(year for year in known if year > last)
+    settings = about.settings.model_copy(update={"test_years": later})
+    split, settings = split_years(survey, settings)
+    heads = {site: checkpoint.head_path(trained.checkpoints, site) for site in sites}
+    return Prediction(trained, heads, where, survey, split, settings)
+
+
+def run_prediction(prediction: Prediction, folder: Path, client: Client) -> dict[str, Any]:
+    """Simulate on the client's workers, and write `folder` whole or not at all.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        InputError: a head that was trained on another record; `folder` holds something else than
+            an older prediction, which is replaced.
+    """
+    if folder.exists() and not Run(folder).predicts:
+        raise InputError(f"{folder}: not a prediction: expected one to replace, or another --out")
+    began, survey, settings = time.monotonic(), prediction.survey, prediction.settings
+    run = Run(folder.with_name(f".{folder.name}.{os.getpid()}"))
+    sites = list(prediction.heads)
+    try:
+        run.begin(settings, prediction.store, survey.digest, sites, heads=prediction.trained.folder)
+        run.prepare_predictions(sites, survey.times, survey.title)
+        place = str(run.folder.resolve())
+        futures = [
+            client.submit(
+                predict_head, prediction.store, site, row, settings, place, str(path), pure=False
+            )
+            for row, (site, path) in enumerate(prediction.heads.items())
+        ]
+        scores = []
+        for found in client.gather(futures):
+            if isinstance(found, str):
+                raise InputError(found)
+            scores.append(found)
+        workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        metrics = summarise(survey, settings, scores, 0, workers, time.monotonic() - began)
+        metrics["split"] = prediction.split.describe(survey.dates)
+        write_report(run, metrics)
+        run.finish(metrics)
+        if folder.exists():
+            shutil.rmtree(folder)
+        run.folder.rename(folder)
+    finally:
+        shutil.rmtree(run.folder, ignore_errors=True)
+    return metrics

@@ -1,0 +1,246 @@
+"""Train one head per watershed of a store."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+
+from model.evaluation.metrics import median_known
+from model.inputs.split import Split
+from model.inputs.watershed import Survey, survey_store
+from model.jobs.placement import CostModel
+from model.jobs.schedule import Jobs, make_packs
+from model.jobs.trunk import trunk_branches
+from model.output.progress import Progress
+from model.output.report import write_report
+from model.output.run_directory import Run
+from model.settings import Settings
+from pipeline.errors import InputError, RunError
+from pipeline.run.cluster import make_client
+from pipeline.storage import located
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training whose inputs have been checked; `run_training` does it.
+
+    Attributes:
+        store: path or URL of the store, as workers see it.
+        run: the run directory.
+        survey: what is known of the store and the chosen watersheds.
+        split: of the store's steps.
+        settings: resolved for the store's step, with the water years of `split`.
+    """
+
+    store: str
+    run: Run
+    survey: Survey
+    split: Split
+    settings: Settings
+
+    @property
+    def sites(self) -> list[str]:
+        """Site numbers of the heads, sorted."""
+        return list(self.survey.pixels)
+
+
+def train(
+    store: str | os.PathLike[str],
+    run: str | os.PathLike[str],
+    *,
+    sites: Sequence[str] | None = None,
+    settings: Settings | None = None,
+    client: Client | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Train one head per watershed of a store, in parallel, and write a run directory.
+
+    Heads that an earlier call finished are kept; unfinished ones go on from their last checkpoint.
+    A finished run returns at once.
+
+    Args:
+        store: path or URL of a store written by `pipeline run`.
+        run: folder of the run; made if missing.
+        sites: site numbers of the watersheds to train; all of the store if left out.
+        settings: of the network and the training; the defaults if left out.
+        client: a Dask client whose workers train. If left out, workers are started on this machine
+            for the call: one per GPU, or processes on its cores. A script then needs
+            `if __name__ == "__main__":` around the call, as all that start processes do.
+        progress: is told about each validation and each finished head.
+
+    Returns:
+        The run: its metrics, scores and predictions.
+
+    Raises:
+        InputError: the store, a site, a water year or what is in the run directory does not fit.
+        RunError: some heads failed; the others are finished and stay.
+
+    >>> from model import Settings, train
+    >>> quick = Settings(updates=5, evaluate_every=5)
+    >>> done = train(store, folder, sites=[site_no], settings=quick)
+    >>> list(done.scores.index) == [site_no]
+    True
+    >>> done.open_predictions()["simulated"].dims
+    ('site_no', 'time')
+    """
+    training = prepare(store, run, sites=sites, settings=settings)
+    if training.run.finished() is None:
+        with workers_for(training, client) as workers:
+            run_training(training, workers, progress)
+    return training.run
+
+
+def prepare(
+    store: str | os.PathLike[str],
+    run: str | os.PathLike[str],
+    *,
+    sites: Sequence[str] | None = None,
+    settings: Settings | None = None,
+) -> Training:
+    """Check a training before any worker starts; arguments as of `train`.
+
+    Raises:
+        InputError: the store, a site, a water year or what is in the run directory does not fit.
+    """
+    where = absolute(store)
+    survey = select(survey_store(where), sites, where)
+    settings = (settings or Settings()).resolved(survey.step)
+    split, settings = split_years(survey, settings)
+    target = Run(Path(run))
+    target.require_same(settings, survey.digest, list(survey.pixels))
+    return Training(where, target, survey, split, settings)
+
+
+def run_training(
+    training: Training, client: Client, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Train on the client's workers and write the run directory.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        RunError: some heads failed; the others are finished and stay.
+    """
+    began = time.monotonic()
+    progress = progress or Progress()
+    run, survey, settings = training.run, training.survey, training.settings
+    run.begin(settings, training.store, survey.digest, training.sites)
+    run.prepare_predictions(training.sites, survey.times, survey.title)
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    gpus = sum("GPU" in worker["resources"] for worker in workers)
+    costs = update_costs(survey, training.split.train.stop + settings.warmup)
+    packs = make_packs(costs, 0 if settings.windows else gpus)  # the baselines train head by head
+    progress.begin(len(costs), settings.all_updates)
+    try:
+        with run.logged():
+            log.info("%d heads in %d packs on %d workers", len(costs), len(packs), len(workers))
+            jobs = Jobs(training.store, run, settings, client, progress, gpus > 0)
+            shared = settings.trunk == "shared"
+            trunk = jobs.train_trunk(trunk_branches(costs, settings)) if shared else None
+            rows = {site: row for row, site in enumerate(costs)}
+            scores, failures = jobs.train_heads(packs, rows, trunk)
+    finally:
+        progress.end()
+    metrics = summarise(survey, settings, scores, gpus, len(workers), time.monotonic() - began)
+    metrics["split"] = training.split.describe(survey.dates)
+    if failures:
+        raise RunError(f"{len(scores)} of {len(costs)} heads are done; {'; '.join(failures)}")
+    write_report(run, metrics)
+    run.finish(metrics)  # last: metrics.json marks the run as finished
+    return metrics
+
+
+def workers_for(training: Training, client: Client | None) -> AbstractContextManager[Client]:
+    """Return the given client, or one with workers of its own on this machine."""
+    if client is not None:
+        return nullcontext(client)
+    return local_client(len(training.sites), training.settings)
+
+
+def local_client(heads: int, settings: Settings, **options: Any) -> AbstractContextManager[Client]:
+    """Start workers for some heads; `options` as of `pipeline.run.cluster.make_client`."""
+    # The baselines of the deck are sequential. Processes take seconds to start: none for one head.
+    workers = options.pop("workers", None) or (1 if settings.windows else None)
+    options = {"cluster": "auto"} | options
+    return make_client(processes=heads > 1, workers=workers, at_most=heads, **options)
+
+
+def absolute(store: str | os.PathLike[str]) -> str:
+    """A store as workers see it, whose working directory may be another one."""
+    place = located(store)
+    return str(place.resolve() if isinstance(place, Path) else place)
+
+
+def select(survey: Survey, sites: Sequence[str] | None, store: str) -> Survey:
+    """Restrict a survey to some sites.
+
+    Raises:
+        InputError: a site that the store lacks, or no site.
+    """
+    if sites is None:
+        return survey
+    lacking = [site for site in sites if site not in survey.pixels]
+    if lacking or not sites:
+        raise InputError(
+            f"{store}: lacks {', '.join(lacking) or 'every site'}: expected some of "
+            f"{', '.join(survey.pixels)}"
+        )
+    return replace(survey, pixels={site: survey.pixels[site] for site in sorted(set(sites))})
+
+
+def split_years(survey: Survey, settings: Settings) -> tuple[Split, Settings]:
+    """Split a store's steps, and write the water years into the settings: the record may grow.
+
+    Raises:
+        InputError: as `Split.by_water_year`.
+    """
+    split = Split.by_water_year(survey.dates, settings.validation_years, settings.test_years)
+    years = {f"{name}_years": found for name, found in split.years(survey.dates).items()}
+    return split, settings.model_copy(update=years)
+
+
+def update_costs(survey: Survey, steps: int) -> dict[str, float]:
+    """Estimate the seconds of an update on `steps` steps, by site number."""
+    model = CostModel()
+    return {site: model.update_seconds(steps, pixels) for site, pixels in survey.pixels.items()}
+
+
+def summarise(
+    survey: Survey,
+    settings: Settings,
+    scores: list[dict[str, Any]],
+    gpus: int,
+    workers: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """Return the content of metrics.json; takes `busy` and `worker` out of the scores."""
+    busy: dict[str, float] = defaultdict(float)
+    for score in scores:
+        busy[score.pop("worker")] += score.pop("busy")
+    return {
+        "variant": settings.title,
+        "history": settings.history,
+        "title": survey.title,
+        "synthetic": survey.synthetic,
+        "cluster": {"workers": workers, "gpus": gpus},
+        "seconds": {
+            "total": seconds,
+            "fit": sum(score["seconds"] for score in scores),
+            "busy_max": max(busy.values(), default=0.0),
+            "busy_mean": sum(busy.values()) / workers,
+        },
+        "heads": scores,
+        "median_nse": median_known([score["nse"] for score in scores]) if scores else None,
+    }
