@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.regrid.grid import Grid
 from pipeline.regrid.placement import Axes, Curvilinear, Weights
-from pipeline.regrid.separable import Window
 from pipeline.storage import Location as Location
 
 
@@ -51,16 +50,6 @@ class Layout:
             return self.placement.weights(grid)
         except InputError as error:
             raise InputError(f"{self.path}: {error}") from error
-
-
-def column_parts(window: Window, width: int) -> list[slice]:
-    """The window's columns as slices of a raster `width` wide, two where they cross its seam."""
-    columns = window[1]
-    seam = min(columns.stop, width)
-    parts = [slice(columns.start, seam)]
-    if columns.stop > width:
-        parts.append(slice(0, columns.stop - width))
-    return parts
 
 
 def decode(

@@ -15,12 +15,12 @@ import numpy as np
 from numba import float64, int32, int64, njit, types
 from numpy.typing import NDArray
 
-from pipeline.regrid.grid import CELLS_PER_DEGREE, STEPS_ROUND, Grid, zone_area
+from pipeline.regrid.grid import Grid, zone_area
 from pipeline.regrid.separable import SLIVER
 
 BEND = 1e-8  # of the square over a parabola's chord: how far its straight pieces may be from it
 TINY = 1e-12  # of a mean cell's area, likewise, however short the chord is
-WIDEST = STEPS_ROUND / 4  # cells: a pixel that spans more longitude than this is at a pole
+WIDEST = 1 / 4  # of a turn: a pixel that spans more longitude than this is at a pole
 
 Floats = NDArray[np.float64]
 Shares = tuple[NDArray[np.int32], NDArray[np.int32], Floats, int, int, int]
@@ -29,7 +29,7 @@ Shares = tuple[NDArray[np.int32], NDArray[np.int32], Floats, int, int, int]
 def to_plane(longitude: Floats, latitude: Floats, grid: Grid) -> tuple[Floats, Floats]:
     """Coordinates (u, s) of points [degrees] in the equal-area plane of `grid`."""
     north, south = zone_area(grid.y_edges[[0, -1]])
-    u = longitude * CELLS_PER_DEGREE - grid.west
+    u = grid.to_cells(longitude) - grid.west
     return u, (north - zone_area(latitude)) * (grid.ny / (north - south))
 
 
@@ -62,14 +62,24 @@ def shares(
     assert all(a.shape == (width + 1, height * k + 1) for a in columns)
     edges = to_plane(np.zeros(grid.ny + 1), grid.y_edges, grid)[1]
     lines = [np.ascontiguousarray(a) for a in (*rows, *columns)]
-    return _shares(lines[0], lines[1], lines[2], lines[3], edges, grid.nx, k, first_row)
+    return _shares(
+        lines[0],
+        lines[1],
+        lines[2],
+        lines[3],
+        edges,
+        grid.nx,
+        k,
+        first_row,
+        float(grid.cells_around),
+    )
 
 
 @njit(cache=True, inline="always")
-def _near(u: float, reference: float) -> float:
+def _near(u: float, reference: float, around: float) -> float:
     """The same longitude on the turn of the globe that is nearest to the reference."""
-    if abs(u - reference) > STEPS_ROUND / 2:
-        u -= STEPS_ROUND * np.rint((u - reference) / STEPS_ROUND)
+    if abs(u - reference) > around / 2:
+        u -= around * np.rint((u - reference) / around)
     return u
 
 
@@ -117,14 +127,15 @@ def _add_side(
     u: Floats,
     s: Floats,
     reference: float,
+    around: float,
     shift: float,
     sign: float,
 ) -> None:
     """Add a side's parabolas: whole where they stay in a cell, else cut into straight pieces."""
     for k in range(0, u.size - 1, 2):
-        u0, s0 = _near(u[k], reference) + shift, s[k]
-        u1, s1 = _near(u[k + 2], reference) + shift, s[k + 2]
-        um = _near(u[k + 1], reference) + shift - 0.5 * (u0 + u1)
+        u0, s0 = _near(u[k], reference, around) + shift, s[k]
+        u1, s1 = _near(u[k + 2], reference, around) + shift, s[k + 2]
+        um = _near(u[k + 1], reference, around) + shift - 0.5 * (u0 + u1)
         sm = s[k + 1] - 0.5 * (s0 + s1)
         bend = ((s1 - s0) * um - (u1 - u0) * sm) * (2 / 3)  # area between chord and parabola
         uc, sc = 0.5 * (u0 + u1) + 2 * um, 0.5 * (s0 + s1) + 2 * sm  # where its tangents meet
@@ -151,7 +162,11 @@ def _add_side(
 
 @njit(cache=True)
 def _extend(
-    extent: tuple[float, float, float, float], u: Floats, s: Floats, reference: float
+    extent: tuple[float, float, float, float],
+    u: Floats,
+    s: Floats,
+    reference: float,
+    around: float,
 ) -> tuple[float, float, float, float]:
     """Extend (least u, greatest u, least s, greatest s) by the control points of a side.
 
@@ -159,9 +174,9 @@ def _extend(
     """
     west, east, north, south = extent
     for k in range(0, u.size - 1, 2):
-        u0, u1 = _near(u[k], reference), _near(u[k + 2], reference)
+        u0, u1 = _near(u[k], reference, around), _near(u[k + 2], reference, around)
         um, sm = (
-            2 * _near(u[k + 1], reference) - 0.5 * (u0 + u1),
+            2 * _near(u[k + 1], reference, around) - 0.5 * (u0 + u1),
             2 * s[k + 1] - 0.5 * (s[k] + s[k + 2]),
         )
         if not np.isfinite(um + sm):
@@ -177,7 +192,7 @@ _NUMBERS = types.Array(int32, 1, "C")
 _FOUND = types.Tuple((_NUMBERS, _NUMBERS, types.Array(float64, 1, "C"), int64, int64, int64))
 
 
-@njit(_FOUND(_MAP, _MAP, _MAP, _MAP, _LINE, int64, int64, int64), nogil=True, cache=True)
+@njit(_FOUND(_MAP, _MAP, _MAP, _MAP, _LINE, int64, int64, int64, float64), nogil=True, cache=True)
 def _shares(
     row_u: Floats,
     row_s: Floats,
@@ -187,6 +202,7 @@ def _shares(
     nx: int,
     k: int,
     first_row: int,
+    around: float,
 ) -> Shares:
     rows, width, ny = row_u.shape[0] - 1, column_u.shape[0] - 1, edges.size - 1
     area = np.zeros((ny, nx))  # of the pixel at hand; zero again after each
@@ -205,31 +221,31 @@ def _shares(
             reference = row_u[j, i * k]
             extent = (np.inf, -np.inf, np.inf, -np.inf)
             for u, s, _ in sides:
-                extent = _extend(extent, u, s, reference)
+                extent = _extend(extent, u, s, reference, around)
             west, east, north, south = extent
             if not (south > edges[0] and north < edges[ny] and east < np.inf):
                 continue
             first = max(0, int(np.searchsorted(edges, north, side="right")) - 1)
             last = min(ny, int(np.searchsorted(edges, south, side="left")))
             for turn in range(
-                int(np.floor(-east / STEPS_ROUND)) + 1, int(np.ceil((nx - west) / STEPS_ROUND))
+                int(np.floor(-east / around)) + 1, int(np.ceil((nx - west) / around))
             ):
-                shift = float(turn * STEPS_ROUND)
+                shift = turn * around
                 left = max(0, int(np.floor(west + shift)))
                 right = min(nx, int(np.ceil(east + shift)))
                 if right <= left:
                     continue
-                if east - west > WIDEST:
+                if east - west > WIDEST * around:
                     polar += 1
                     continue
                 box = (first, last, left, right)
                 whole = 0.0
                 for u, s, sign in sides:
-                    _add_side(area, edges, box, u, s, reference, shift, sign)
+                    _add_side(area, edges, box, u, s, reference, around, shift, sign)
                     for m in range(u.size - 1):
                         u0, u1 = (
-                            _near(u[m], reference) - reference,
-                            _near(u[m + 1], reference) - reference,
+                            _near(u[m], reference, around) - reference,
+                            _near(u[m + 1], reference, around) - reference,
                         )
                         whole += 0.5 * sign * (u0 + u1) * (s[m + 1] - s[m])
                 touched = False

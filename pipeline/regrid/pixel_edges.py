@@ -23,6 +23,7 @@ MOST_SECTIONS = 200
 
 Floats = NDArray[np.float64]
 Lines = tuple[Floats, Floats]
+Bounds = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,47 @@ class Sides:
     drawn: Callable[[int, int], tuple[Lines, Lines]]
 
 
+@dataclass(frozen=True, eq=False)
+class _Globe:
+    """The way from a CRS to degrees of longitude and latitude, on the CRS's own datum.
+
+    Attributes:
+        inverse: PROJ's, from the CRS to the longitudes and latitudes that it is based on.
+        unit: degrees in one unit of these.
+        meridian: longitude of their prime meridian [degrees east of Greenwich].
+    """
+
+    inverse: Transformer
+    unit: float
+    meridian: float
+
+    @classmethod
+    def of(cls, crs: CRS) -> _Globe:
+        """Make it for a CRS.
+
+        Raises:
+            InputError: a CRS without longitude and latitude.
+        """
+        globe = crs.geodetic_crs
+        if globe is not None and globe.is_derived:  # a rotated pole
+            globe = globe.source_crs
+        if globe is None or globe.prime_meridian is None:
+            raise InputError(f"raster CRS {crs.name}: expected one on the globe")
+        meridian = globe.prime_meridian
+        return cls(
+            Transformer.from_crs(crs, globe, always_xy=True),
+            np.degrees(globe.axis_info[0].unit_conversion_factor),
+            np.degrees(meridian.longitude * float(meridian.unit_conversion_factor)),
+        )
+
+    def to_degrees(self, x: Floats, y: Floats) -> Lines:
+        """Longitudes and latitudes of points; latitudes NaN beside the globe."""
+        x, y = np.broadcast_arrays(x, y)
+        longitude, latitude = self.inverse.transform(x, y)
+        latitude = np.where(np.isfinite(latitude), latitude, np.nan)
+        return longitude * self.unit + self.meridian, latitude * self.unit
+
+
 def projected_sides(x_edges: Floats, y_edges: Floats, crs: CRS, grid: Grid) -> Sides | None:
     """Sides that are straight in a projected CRS, their points taken to the globe by PROJ.
 
@@ -49,25 +91,16 @@ def projected_sides(x_edges: Floats, y_edges: Floats, crs: CRS, grid: Grid) -> S
     Raises:
         InputError: a CRS without longitude and latitude.
     """
-    globe = crs.geodetic_crs
-    if globe is not None and globe.is_derived:  # a rotated pole
-        globe = globe.source_crs
-    if globe is None or globe.prime_meridian is None:
-        raise InputError(f"raster CRS {crs.name}: expected one on the globe")
-    inverse = Transformer.from_crs(crs, globe, always_xy=True)
-    unit = np.degrees(globe.axis_info[0].unit_conversion_factor)
-    meridian = globe.prime_meridian
-    greenwich = np.degrees(meridian.longitude * float(meridian.unit_conversion_factor))
+    globe = _Globe.of(crs)
 
     def to_grid(x: Floats, y: Floats) -> Lines:
-        x, y = np.broadcast_arrays(x, y)
-        longitude, latitude = inverse.transform(x, y)
-        latitude = np.where(np.isfinite(latitude), latitude, np.nan)  # beside the globe
-        return to_plane(longitude * unit + greenwich, latitude * unit, grid)
+        return to_plane(*globe.to_degrees(x, y), grid)
 
     west, south, east, north = grid.bounds
-    box = inverse.transform_bounds(
-        *((west - greenwich) / unit, south / unit, (east - greenwich) / unit, north / unit),
+    unit = globe.unit
+    box = globe.inverse.transform_bounds(
+        *((west - globe.meridian) / unit, south / unit),
+        *((east - globe.meridian) / unit, north / unit),
         densify_pts=1000,
         direction="INVERSE",
     )
@@ -79,10 +112,7 @@ def projected_sides(x_edges: Floats, y_edges: Floats, crs: CRS, grid: Grid) -> S
     if not (columns.stop and rows.stop):
         return None
     x, y = x_edges[columns.start : columns.stop + 1], y_edges[rows.start : rows.stop + 1]
-    degree = (
-        np.radians(1 if crs.is_geographic else WGS84_A) / crs.axis_info[0].unit_conversion_factor
-    )
-    k = _points(max(np.abs(np.diff(x)).max(), np.abs(np.diff(y)).max()) / degree)
+    k = _points_of(x, y, crs)
 
     def drawn(first: int, last: int) -> tuple[Lines, Lines]:
         edges = y[first : last + 1]
@@ -141,6 +171,14 @@ def _points(longest: float) -> int:
     return 2 * int(np.clip(np.ceil(longest / SECTION), 1, MOST_SECTIONS))
 
 
+def _points_of(x_edges: Floats, y_edges: Floats, crs: CRS) -> int:
+    """Steps from corner to corner for the pixels of a projected raster."""
+    radius = 1 if crs.is_geographic else WGS84_A
+    degree = np.radians(radius) / crs.axis_info[0].unit_conversion_factor
+    longest = max(np.abs(np.diff(edges)).max() for edges in (x_edges, y_edges))
+    return _points(longest / degree)
+
+
 def _subdivided(edges: Floats, steps: Floats, k: int) -> Floats:
     """Each step from an edge to the next cut in k, along the last axis; edges stay as they are."""
     points = edges[..., :-1, None] + steps[..., None] * (np.arange(k) / k)
@@ -168,3 +206,40 @@ def _four(a: Floats) -> Floats:
 def _turn(difference: Floats) -> Floats:
     """A difference of longitudes on the short way round."""
     return difference - ROUND * np.rint(difference / ROUND)
+
+
+def projected_bounds(x_edges: Floats, y_edges: Floats, crs: CRS) -> Bounds:
+    """Bounds (west, south, east, north) in degrees of a projected raster.
+
+    Found along its outline, or at all corners of pixels where the outline leaves the globe. Where a
+    pole is inside, they go around the globe and reach that pole.
+
+    Raises:
+        InputError: a CRS without longitude and latitude, or a raster beside the globe.
+    """
+    globe = _Globe.of(crs)
+    k = _points_of(x_edges, y_edges, crs)
+    x, y = (_subdivided(edges, np.diff(edges), k) for edges in (x_edges, y_edges))
+    outline_x = np.concatenate((x, np.full(y.size, x[-1]), x[::-1], np.full(y.size, x[0])))
+    outline_y = np.concatenate((np.full(x.size, y[0]), y, np.full(x.size, y[-1]), y[::-1]))
+    longitude, latitude = globe.to_degrees(outline_x, outline_y)
+    if not np.isfinite(latitude).all():
+        longitude, latitude = globe.to_degrees(x_edges, y_edges[:, None])
+        inside = np.isfinite(latitude)
+        if not inside.any():
+            raise InputError(f"raster in {crs.name}: expected some of it on the globe")
+        longitude, latitude = longitude[inside], latitude[inside]
+        east = longitude[0] + _turn(longitude - longitude[0])
+        return float(east.min()), float(latitude.min()), float(east.max()), float(latitude.max())
+    east = np.unwrap(longitude, period=ROUND)
+    south, north = float(latitude.min()), float(latitude.max())
+    if abs(east[-1] - east[0]) > ROUND / 2:  # a pole is inside
+        south, north = (south, 90.0) if latitude.mean() > 0 else (-90.0, north)
+    return float(east.min()), south, float(east.max()), north
+
+
+def curvilinear_bounds(latitude: Floats, longitude: Floats) -> Bounds:
+    """Bounds (west, south, east, north) in degrees of pixels around given centres."""
+    y, x = _corners(latitude, longitude)
+    x = np.unwrap(np.unwrap(x, period=ROUND, axis=0), period=ROUND, axis=1)
+    return float(x.min()), float(y.min()), float(x.max()), float(y.max())

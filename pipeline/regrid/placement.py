@@ -21,6 +21,7 @@ from pipeline.regrid.separable import ROUND, SeparableWeights, separable_weights
 if TYPE_CHECKING:
     from pipeline.regrid.projected import OverlapWeights
 
+Bounds: TypeAlias = tuple[float, float, float, float]
 Weights: TypeAlias = Union[SeparableWeights, "OverlapWeights"]
 
 DEGREES_NORTH = re.compile(r"degrees?_?n(orth)?$", re.IGNORECASE)
@@ -66,6 +67,16 @@ class Axes:
         return projected_weights(self.x_edges, self.y_edges, self.crs, grid)
 
     @property
+    def bounds(self) -> Bounds:
+        """(west, south, east, north) in degrees."""
+        if self.crs is None:
+            x, y = self.x_edges, np.clip(self.y_edges, -90, 90)
+            return float(x.min()), float(y.min()), float(x.max()), float(y.max())
+        from pipeline.regrid.pixel_edges import projected_bounds
+
+        return projected_bounds(self.x_edges, self.y_edges, self.crs)
+
+    @property
     def span(self) -> str:
         """Extent as text, x then y."""
         x, y = self.x_edges, self.y_edges
@@ -88,6 +99,13 @@ class Curvilinear:
         from pipeline.regrid.projected import curvilinear_weights
 
         return curvilinear_weights(self.latitude, self.longitude, grid)
+
+    @property
+    def bounds(self) -> Bounds:
+        """(west, south, east, north) in degrees."""
+        from pipeline.regrid.pixel_edges import curvilinear_bounds
+
+        return curvilinear_bounds(self.latitude, self.longitude)
 
     @property
     def span(self) -> str:

@@ -32,6 +32,16 @@ FINITE = np.finfo(np.float32).max  # a number that is beyond it, or NaN, is no v
 Window = tuple[slice, slice]
 
 
+def column_parts(window: Window, width: int) -> list[slice]:
+    """Columns of a window as slices of a raster `width` wide: two where they cross its seam."""
+    columns = window[1]
+    seam = min(columns.stop, width)
+    parts = [slice(columns.start, seam)]
+    if columns.stop > width:
+        parts.append(slice(0, columns.stop - width))
+    return parts
+
+
 @dataclass(frozen=True, eq=False)
 class Bands:
     """A banded matrix of shares: cell n takes `weight[n, k]` of its extent from pixel start[n] + k.

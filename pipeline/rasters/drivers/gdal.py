@@ -31,8 +31,9 @@ from pipeline.errors import InputError, refusals
 from pipeline.rasters.coordinates import catalog_crs
 from pipeline.rasters.drivers.grib_grid import HEAD, grib_grid
 from pipeline.rasters.files import Place
-from pipeline.rasters.pixels import Layout, Location, column_parts, decode
+from pipeline.rasters.pixels import Layout, Location, decode
 from pipeline.regrid.placement import Axes
+from pipeline.regrid.separable import column_parts
 from pipeline.storage import file_system
 
 # A GeoTIFF's folder is neither listed nor searched for sidecar files: both cost more than the read.
