@@ -21,6 +21,7 @@ from pipeline.regrid.placement import (
     Weights,
     place_pixels,
 )
+from pipeline.regrid.separable import ROUND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,8 +85,9 @@ def regrid(
             contradict each other, packed numbers (`mask_and_scale=False`, `_FillValue` not
             decoded), no overlap with `grid`, variables on different pixels, a name that is taken.
 
-    Weights are computed at the call. Those of projected and curvilinear pixels, which take longer,
-    are kept in `$DOMST_CACHE` or `~/.cache/dom-st` for the next call.
+    Weights are computed at the call, from coordinates in memory (2-D ones on Dask are computed).
+    Those of projected and curvilinear pixels, which take longer, are kept in `$DOMST_CACHE` or
+    `~/.cache/dom-st` for the next call.
 
     Example:
         >>> import numpy as np
@@ -270,9 +272,7 @@ def _grid_mapping(variable: xr.DataArray) -> str:
 def _cover(placement: Axes | Curvilinear) -> Grid:
     """The smallest crop of the default lattice that covers the pixels."""
     west, south, east, north = placement.bounds
-    around = 360.0
-    grid = Grid.covering((west, south, min(east, west + around), north))
-    return Grid(grid.west, grid.north, min(grid.nx, grid.cells_around), grid.ny)
+    return Grid.covering((west, south, min(east, west + ROUND), north))
 
 
 def _assemble(
@@ -295,10 +295,10 @@ def _assemble(
                 found[name] = kept[name].variable
             continue
         variable = dataset[name].variable.transpose(..., *pixels)
-        lazy = variable.chunks is not None
-        both = (regrid_dask if lazy else regrid_numpy)(
-            variable.data if lazy else variable.values, weights, min_valid
-        )
+        if variable.chunks is None:
+            both: Any = regrid_numpy(variable.values, weights, min_valid)
+        else:
+            both = regrid_dask(variable.data, weights, min_valid)
         dims = (*variable.dims[:-2], "y", "x")
         fraction = cf_grid.valid_fraction_name(str(name))
         for key, values, attributes in (

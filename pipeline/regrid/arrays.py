@@ -75,6 +75,7 @@ def regrid_dask(raw: da.Array, weights: Weights, min_valid: float) -> da.Array:
     """
     import dask
     import dask.array as da
+    from dask.delayed import delayed
 
     rows = weights.window[0]
     parts = [raw[..., rows, part] for part in column_parts(weights.window, raw.shape[-1])]
@@ -88,7 +89,7 @@ def regrid_dask(raw: da.Array, weights: Weights, min_valid: float) -> da.Array:
     return da.map_blocks(
         _regrid_chunk,
         window,
-        weights=dask.delayed(weights, pure=True),  # once in the graph, not once a chunk
+        weights=delayed(weights, pure=True),  # once in the graph, not once a chunk
         min_valid=min_valid,
         new_axis=0,
         chunks=((2,), *window.chunks[:-2], *((size,) for size in weights.shape)),

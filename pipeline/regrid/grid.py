@@ -127,7 +127,10 @@ class Grid:
         pole = lattice.cells_around // 4
         j0 = max(math.floor(south + slack) - margin, -pole)
         j1 = min(math.ceil(north - slack) + margin, pole)
-        return cls(i0, j1, i1 - i0, j1 - j0, cells_per_degree)
+        nx = i1 - i0
+        if bounds[2] - bounds[0] <= 360 + SLACK:
+            nx = min(nx, lattice.cells_around)  # each cell once
+        return cls(i0, j1, nx, j1 - j0, cells_per_degree)
 
     @property
     def cells_around(self) -> int:

@@ -133,7 +133,10 @@ def edges_of(centres: NDArray[np.floating], name: str) -> NDArray[np.float64]:
     centres = np.asarray(centres, np.float64)
     steps = np.diff(centres)
     if centres.size < 2 or not ((steps > 0).all() or (steps < 0).all()):
-        raise InputError(f"{name} {centres}: expected two or more, ascending or descending")
+        raise InputError(
+            f"{name} of {centres.size} coordinates from {centres[:1]} to {centres[-1:]}: expected "
+            "two or more, ascending or descending"
+        )
     step = (centres[-1] - centres[0]) / steps.size
     at = np.arange(centres.size)
     if np.abs(centres - (centres[0] + step * at)).max() <= REGULAR * abs(step):

@@ -193,9 +193,21 @@ def separable_weights(
 
 
 def require_axis(name: str, edges: NDArray[np.float64]) -> None:
+    """Require strictly monotonic edges.
+
+    Raises:
+        InputError: they are not; `name` is their name in the message.
+    """
+    if edges.ndim != 1 or edges.size < 2:
+        raise InputError(f"raster {name} of shape {edges.shape}: expected two or more edges")
     steps = np.diff(edges)
-    if edges.ndim != 1 or edges.size < 2 or not ((steps > 0).all() or (steps < 0).all()):
-        raise InputError(f"raster {name} {edges}: expected strictly ascending or descending edges")
+    wrong = np.flatnonzero(~(steps * np.sign(steps[0]) > 0))  # true for NaN
+    if wrong.size:
+        before, after = edges[wrong[0] : wrong[0] + 2]
+        raise InputError(
+            f"raster {name} {edges[0]:g} to {edges[-1]:g}, {before:g} followed by {after:g}: "
+            "expected strictly ascending or descending edges"
+        )
 
 
 def _around(x_edges: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,18 @@ PROJECTED = {
         3000.0,
     ),
     "smaller than the grid": (DAYMET, IOWA, 3.0, -30.0),
+    "coarse cells": (
+        DAYMET,
+        Grid.covering((-97.5, 40.0, -90.0, 45.0), cells_per_degree=Fraction(2, 5)),
+        20.0,
+        30.0,
+    ),
+    "fine cells": (
+        STAGE_IV,
+        Grid.covering((-93.2, 42.0, -93.0, 42.2), cells_per_degree=60),
+        4762.5,
+        9000.0,
+    ),
     "rotated pole": (
         CRS("+proj=ob_tran +o_proj=longlat +o_lat_p=39.25 +lon_0=18 +to_meter=0.0174532925199433"),
         Grid.covering((9.0, 50.0, 10.0, 51.0)),
