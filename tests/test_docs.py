@@ -1,0 +1,78 @@
+"""README and docs: length, links, and names of files, modules, anchors and options that exist."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.catalog.models import load_catalog
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+MODULE = re.compile(r"python -m ((?:pipeline|model|benchmarks)[\w.]*)")
+FILE = re.compile(
+    r"(?<![\w./$-])((?:pipeline|model|benchmarks|tests|docs|catalogs)/[\w/.-]*\w/?)(?![\w/{*])"
+)
+YAML_BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+def by_name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_links_lead_somewhere(page):
+    for link in LINK.findall(page.read_text()):
+        if link.startswith(("http:", "https:")):
+            continue
+        place, _, anchor = link.partition("#")
+        target = (page.parent / place).resolve() if place else page
+        assert target.exists(), f"{by_name(page)}: {link}"
+        assert not anchor or anchor in anchors(target), f"{by_name(page)}: {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_modules_and_files_exist(page):
+    text = page.read_text()
+    for name in MODULE.findall(text):
+        assert importlib.util.find_spec(name.rstrip(".")), f"{by_name(page)}: python -m {name}"
+    for name in FILE.findall(text):
+        assert (ROOT / name).exists(), f"{by_name(page)}: {name}"
+
+
+def test_every_page_is_in_the_index():
+    linked = set(LINK.findall((ROOT / "docs/index.md").read_text()))
+    assert not [page.name for page in PAGES[3:] if page.name not in linked | {"index.md"}]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/catalog.md"])
+def test_whole_catalogs_load(page, tmp_path, monkeypatch):
+    monkeypatch.setenv("DOMST_DATA", str(tmp_path))
+    (block,) = YAML_BLOCK.findall((ROOT / page).read_text())
+    (tmp_path / "catalog.yaml").write_text(block)
+    assert load_catalog(tmp_path / "catalog.yaml").title
+
+
+def test_example_sources_fit_a_catalog(tmp_path):
+    whole = yaml.safe_load(YAML_BLOCK.findall((ROOT / "docs/catalog.md").read_text())[0])
+    for block in YAML_BLOCK.findall((ROOT / "docs/rasters.md").read_text()):
+        (tmp_path / "catalog.yaml").write_text(
+            yaml.safe_dump(whole | {"forcings": yaml.safe_load(block)})
+        )
+        assert load_catalog(tmp_path / "catalog.yaml").forcings
