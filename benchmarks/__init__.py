@@ -1,1 +1,1 @@
-"""Each table of docs/benchmarks.md is one command here: `python -m benchmarks.NAME [--json FILE]`."""
+"""Each table of docs/benchmarks.md is one command here: python -m benchmarks.NAME [--json FILE]."""
