@@ -2,7 +2,7 @@
 
 train       train the heads of a store and write a run directory
 predict     simulate with the heads of a run, on a longer record or other years
-load_head   one trained head in memory
+load_head   load one trained head, as a TrainedHead
 evaluate    metrics of a simulated discharge
 Settings    every number that shapes a training
 Run         a run directory: metrics, scores, predictions

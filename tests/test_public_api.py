@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 from importlib.metadata import entry_points, version
@@ -79,9 +80,11 @@ def test_a_file_of_the_users_named_model_breaks_nothing(tiny_store, tmp_path):
         (tmp_path / name).write_text("raise SystemExit('imported from the working directory')\n")
     script = Path(sys.executable).parent / "domst"
     command = [script, "train", tiny_store, "--run", "run", "--updates", "2", "--workers", "2"]
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [*map(str, command), "--cluster", "cpu"],
         cwd=tmp_path,
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
