@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.catalog.models import load_catalog as load_catalog
     from pipeline.errors import InputError as InputError
     from pipeline.errors import RunError as RunError
+    from pipeline.regrid.api import regrid as regrid
     from pipeline.regrid.grid import Grid as Grid
     from pipeline.store.read import open_gauges as open_gauges
     from pipeline.store.read import open_region as open_region
@@ -32,5 +33,6 @@ export(
         "open_gauges": "pipeline.store.read",
         "open_region": "pipeline.store.read",
         "open_watershed": "pipeline.store.read",
+        "regrid": "pipeline.regrid.api",
     },
 )

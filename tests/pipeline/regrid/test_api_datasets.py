@@ -13,9 +13,8 @@ import pytest
 import xarray as xr
 from pyproj import CRS
 
-import pipeline.regrid.grid
 from pipeline.errors import InputError
-from pipeline.regrid import api, arrays, projected
+from pipeline.regrid import api, arrays, grid, projected
 from pipeline.regrid.api import regrid
 from pipeline.regrid.grid import Grid
 from tests.pipeline.regrid.rasters import LAMBERT, MAKE, lambert, plain, require_equal
@@ -136,7 +135,7 @@ def test_results_survive_netcdf_and_say_where_they_lie(kind: str, tmp_path: Path
 
 
 def test_the_docstring_examples_hold():
-    for module in (api, pipeline.regrid.grid):
+    for module in (api, grid):
         assert doctest.testmod(module).failed == 0
         assert doctest.testmod(module).attempted > 0
 
