@@ -1,12 +1,25 @@
-"""Conversions, each a named constant with its algebra beside it."""
+"""Units of forcings, discharge and areas: their spellings, and exact conversion factors.
+
+Each factor is a named constant or a product of them. pint recognises spellings, such as `mm d-1`,
+`kg m**-2` or `ft^3/s`; no factor is computed by it.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from difflib import get_close_matches
+from functools import lru_cache
+from tokenize import TokenError
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
+
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from pint import Quantity, UnitRegistry
 
 M_PER_FT = 0.3048  # international foot, exact
 M3_PER_FT3 = M_PER_FT**3  # (0.3048 m)^3
@@ -14,12 +27,16 @@ M_PER_MILE = 1609.344  # 5280 ft, exact
 M2_PER_MI2 = M_PER_MILE**2
 M2_PER_KM2 = 1e6
 MM_PER_M = 1000.0
+MM_PER_CM = 10.0
+MM_PER_INCH = 25.4  # exact
+WATER_DENSITY = 1000.0  # kg m-3
+MM_PER_KG_M2 = MM_PER_M / WATER_DENSITY  # depth = mass per area / density
+SECONDS_PER_MINUTE, SECONDS_PER_HOUR, SECONDS_PER_DAY = 60.0, 3600.0, 86400.0
+ZERO_CELSIUS_K = 273.15
+DEGC_PER_DEGF = 5 / 9  # degC = (degF - 32) * 5/9
+ZERO_CELSIUS_F = 32.0
 
 DISCHARGE_M3_S = {"m3/s": 1.0, "ft3/s": M3_PER_FT3}  # multiply by this to get m3 s-1
-MM_PER_INCH = 25.4  # exact
-SECONDS_PER_HOUR, SECONDS_PER_DAY = 3600.0, 86400.0
-ZERO_CELSIUS_K = 273.15
-
 AREA_M2 = {"m2": 1.0, "km2": M2_PER_KM2, "mi2": M2_PER_MI2}  # multiply by this to get m2
 
 
@@ -28,9 +45,9 @@ class ForcingUnit:
     """A unit in which rasters are published.
 
     Attributes:
-        store: unit of the store that it turns into.
-        kind: what a number is: an amount in the source's interval, a rate, or a state.
-        factor, offset: number * factor + offset is in `store`; of a rate, in `store` per second.
+        store: unit of the store that it is converted to.
+        kind: what a number is: an amount per interval, a rate, or a state.
+        factor, offset: number * factor + offset is in `store`; for a rate, in `store` per second.
     """
 
     store: Literal["mm", "degC"]
@@ -39,43 +56,123 @@ class ForcingUnit:
     offset: float = 0.0
 
 
-FORCING_UNITS = {  # kg m-2: of water, 1000 kg m-3, of which 1 kg on 1 m2 stands 1 mm high
-    "mm": ForcingUnit("mm", "amount", 1.0),
-    "m": ForcingUnit("mm", "amount", MM_PER_M),
-    "inch": ForcingUnit("mm", "amount", MM_PER_INCH),
-    "kg m-2": ForcingUnit("mm", "amount", 1.0),
-    "mm/h": ForcingUnit("mm", "rate", 1 / SECONDS_PER_HOUR),
-    "mm/day": ForcingUnit("mm", "rate", 1 / SECONDS_PER_DAY),
-    "kg m-2 s-1": ForcingUnit("mm", "rate", 1.0),
+MM_PER = {"mm": 1.0, "cm": MM_PER_CM, "m": MM_PER_M, "inch": MM_PER_INCH}
+SECONDS_PER = {
+    "s": 1.0,
+    "min": SECONDS_PER_MINUTE,
+    "h": SECONDS_PER_HOUR,
+    "day": SECONDS_PER_DAY,
+}
+FORCING_UNITS = {
+    **{name: ForcingUnit("mm", "amount", mm) for name, mm in MM_PER.items()},
+    "kg m-2": ForcingUnit("mm", "amount", MM_PER_KG_M2),
+    **{
+        f"{name}/{time}": ForcingUnit("mm", "rate", mm / seconds)
+        for name, mm in MM_PER.items()
+        for time, seconds in SECONDS_PER.items()
+    },
+    **{
+        f"kg m-2 {time}-1": ForcingUnit("mm", "rate", MM_PER_KG_M2 / seconds)
+        for time, seconds in SECONDS_PER.items()
+    },
     "degC": ForcingUnit("degC", "state", 1.0),
     "K": ForcingUnit("degC", "state", 1.0, -ZERO_CELSIUS_K),
+    "degF": ForcingUnit("degC", "state", DEGC_PER_DEGF, -ZERO_CELSIUS_F * DEGC_PER_DEGF),
 }
-SPELLINGS = {  # words of units in files, as CF, GRIB, GDAL and agencies write them
-    "mm": "mm", "millimeter": "mm", "millimeters": "mm", "millimetre": "mm", "millimetres": "mm",
-    "m": "m", "meter": "m", "meters": "m", "metre": "m", "metres": "m",
-    "in": "inch", "inch": "inch", "inches": "inch",
-    "kg": "kg", "m-2": "m-2", "m2-1": "m-2",
-    "s-1": "s-1", "sec-1": "s-1", "second-1": "s-1",
-    "h-1": "h-1", "hr-1": "h-1", "hour-1": "h-1",
-    "d-1": "day-1", "day-1": "day-1",
-    "k": "K", "kelvin": "K",
-    "c": "degC", "degc": "degC", "celsius": "degC", "degree_celsius": "degC",
-    "degrees_celsius": "degC", "deg_c": "degC",
-}  # fmt: skip
-PHRASES = {"mm s-1": "kg m-2 s-1", "mm h-1": "mm/h", "mm day-1": "mm/day"}
+
+# Names of units in lower case, and their ratios, in pint's format. pint's own registry would take
+# C for coulomb and k for the Boltzmann constant, and takes 400 ms to build. A plural s is implied.
+VOCABULARY = """
+kilogram = [mass] = kg
+gram = 1e-3 kilogram = g
+meter = [length] = m = metre
+kilometer = 1e3 meter = km = kilometre
+centimeter = 1e-2 meter = cm = centimetre
+millimeter = 1e-3 meter = mm = millimetre
+inch = 25.4 millimeter = in = inches
+foot = 304.8 millimeter = ft = feet
+mile = 1609344 millimeter = mi
+second = [time] = s = sec
+minute = 60 second = min
+hour = 3600 second = h = hr
+day = 86400 second = d
+kelvin = [temperature] = k = deg_k = degk = degree_kelvin = degrees_kelvin
+degree_celsius = [celsius] = degc = c = celsius = degrees_celsius = deg_c = degree_c = degrees_c
+degree_fahrenheit = [fahrenheit] = degf = f = fahrenheit = degrees_fahrenheit = deg_f
+cubic_foot_per_second = foot ** 3 / second = cfs = cusec
+cubic_meter_per_second = meter ** 3 / second = cms = cumec
+"""
+SYMBOLS = str.maketrans({"²": "2", "³": "3", "°": "deg"})
+# Words and operators; numbers only as exponents of one digit, so that none takes long to compute.
+PRODUCT = re.compile(r"(?:[a-z_]++(?:\*\*[-+]?\d)?|[\s*/()])*+")
 
 
-def forcing_unit(text: str) -> str | None:
-    """The name in `FORCING_UNITS` of a unit as a file spells it: `kg/m^2`, `kg m**-2`, `[mm/hr]`.
+def recognise_unit(text: str, known: Iterable[str]) -> str | None:
+    """Find the unit that a text spells.
 
-    None where it is no unit of a forcing, or none that is known.
+    Args:
+        text: in any case, with exponents as in `m-2`, `m^-2` or `m**-2`, divisors as in `kg/m2`,
+            factors separated by blanks or dots, and brackets around it as GDAL writes them.
+        known: names to choose from.
+
+    Returns:
+        The name in `known` of the same unit, or None.
     """
-    plain = re.sub(r"[\[\]()^]|\*\*", "", text).lower().replace(".", " ").strip()
-    first, *divisors = plain.split("/")
-    words = first.split() + [f"{word.strip()}-1" for word in divisors]
-    spelled = " ".join(SPELLINGS.get(word, "?") for word in words)
-    name = PHRASES.get(spelled, spelled)
-    return name if name in FORCING_UNITS else None
+    known = list(known)
+    if text in known:
+        return text
+    unit = _parse(text)
+    if unit is None:
+        return None
+    return next((name for name in known if _equal(unit, _parse(name))), None)
+
+
+def require_unit(text: str, known: Iterable[str]) -> str:
+    """As `recognise_unit`, for a unit that has to be known.
+
+    Raises:
+        InputError: the text spells none of `known`.
+    """
+    known = list(known)
+    found = recognise_unit(text, known)
+    if found is None:
+        near = get_close_matches(text, known, n=4, cutoff=0.3) if len(known) > 4 else known
+        raise InputError(f"expected a unit such as {', '.join(near or known[:4])}")
+    return found
+
+
+@lru_cache(maxsize=1)
+def _registry() -> UnitRegistry:
+    from pint import UnitRegistry  # takes 0.1 s, and most catalogs spell units as they are here
+
+    registry: UnitRegistry = UnitRegistry(None)
+    for line in VOCABULARY.strip().splitlines():
+        registry.define(line)
+    return registry
+
+
+@lru_cache(maxsize=256)
+def _parse(text: str) -> Quantity | None:
+    """One of a unit, None if it is not understood."""
+    from pint import PintError  # pint's parser raises whatever goes wrong in it
+
+    refused = (PintError, AssertionError, AttributeError, LookupError, RecursionError,
+               SyntaxError, TokenError, TypeError, ValueError)  # fmt: skip
+    plain = text.strip().strip("[]").lower().translate(SYMBOLS)
+    plain = re.sub(r"(?<=\w)\.(?=[a-z])", " ", plain)  # kg.m-2.s-1
+    plain = re.sub(r"(?<=[a-z])\^?(?=[-+]?\d)", "**", plain)  # m-2, m^-2
+    if not PRODUCT.fullmatch(plain):
+        return None
+    try:
+        return _registry().Quantity(1, _registry().parse_units(plain))
+    except refused:
+        return None
+
+
+def _equal(one: Quantity, other: Quantity | None) -> bool:
+    if other is None or one.dimensionless or not one.is_compatible_with(other):
+        return False
+    return bool(np.isclose(one.to(other.units).magnitude, 1.0, rtol=1e-9, atol=0))
 
 
 Depth = TypeVar("Depth", float, np.ndarray)

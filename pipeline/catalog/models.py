@@ -10,12 +10,14 @@ import hashlib
 import os
 import re
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 import yaml
 from pydantic import (
+    AfterValidator,
     Field,
     PrivateAttr,
     ValidationError,
@@ -27,6 +29,7 @@ from pipeline.catalog.raster_source import RasterSource
 from pipeline.catalog.time import STEP, Duration, Period, Strict, TimeLabel
 from pipeline.errors import InputError
 from pipeline.storage import Location, located
+from pipeline.units import AREA_M2, DISCHARGE_M3_S, require_unit
 
 PRECIPITATION = "precipitation"
 NAMES = r"^[A-Za-z][A-Za-z0-9_]*$"  # of forcings, which are names of arrays
@@ -61,7 +64,9 @@ class Gauges(Strict):
 
     format: Literal["rdb", "csv", "json", "waterml", "waterdata"]
     files: str = Field(description="path; {site} stands for the site number, if one file a site")
-    units: Literal["ft3/s", "m3/s"]
+    units: Annotated[str, AfterValidator(partial(require_unit, known=DISCHARGE_M3_S))] = Field(
+        description="ft3/s or m3/s, in any spelling"
+    )
     values: Literal["daily", "instantaneous"] = "daily"
     series: dict[str, str] | None = Field(
         default=None, description="by site number, which series of discharge to take"
@@ -113,7 +118,7 @@ class Watersheds(Strict):
     site_field: str
     name_field: str | None = None
     area_field: str | None = Field(default=None, description="reported drainage area")
-    area_units: Literal["m2", "km2", "mi2"] = "km2"
+    area_units: Annotated[str, AfterValidator(partial(require_unit, known=AREA_M2))] = "km2"
     sites: list[str] | None = Field(default=None, description="site numbers; all if left out")
 
 

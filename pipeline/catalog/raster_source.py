@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Literal, Self
+from functools import partial
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.catalog.time import Duration, Strict, TimeLabel
-from pipeline.units import FORCING_UNITS
+from pipeline.units import FORCING_UNITS, require_unit
 
 TIME_FIELD = re.compile(r"\{time:([^}]*)\}")
 
@@ -57,7 +58,9 @@ class RasterSource(Strict):
     place_by: Literal["axes", "latlon"] | None = Field(
         default=None, description="which counts where a file says twice where its pixels lie"
     )
-    units: Literal[tuple(FORCING_UNITS)] = Field(description="of the file's numbers")  # type: ignore[valid-type]
+    units: Annotated[str, AfterValidator(partial(require_unit, known=FORCING_UNITS))] = Field(
+        description="of the file's numbers, in any spelling"
+    )
     missing: list[float] = Field(default=[], description="missing codes besides the file's nodata")
     step: Duration | None = Field(default=None, gt=timedelta(0), description="the store's if none")
     time: TimeLabel = TimeLabel()

@@ -32,7 +32,7 @@ from pipeline.rasters.accumulation import begins
 from pipeline.rasters.files import Files, Intervals, Named, Template, in_words
 from pipeline.rasters.pixels import Layout, Location
 from pipeline.storage import below
-from pipeline.units import FORCING_UNITS, forcing_unit
+from pipeline.units import FORCING_UNITS, recognise_unit
 
 __all__ = ["RasterSeries", "group_forcings", "open_series"]
 
@@ -251,7 +251,7 @@ def _require_readable(url: str, driver: str, key: str) -> None:
 def _require_units(catalog: Catalog, series: RasterSeries, name: str, units: str) -> None:
     """What the file says of its unit, if it does, is worth the same as what the catalog says."""
     source = series.sources[series.names.index(name)]
-    known = forcing_unit(units)
+    known = recognise_unit(units, FORCING_UNITS)
     where = f"{series.layout.path}: {name} in {units!r}"
     if known is None:
         if units:
