@@ -30,7 +30,7 @@ from model.inputs.split import Split
 from model.inputs.watershed import survey_store
 from model.jobs.train import train
 from model.output.run_directory import Run
-from model.settings import REFIT, Settings
+from model.settings import Settings
 from pipeline.catalog.models import load_catalog
 from pipeline.errors import exit_codes
 from pipeline.run.cluster import make_client
@@ -41,7 +41,7 @@ CATALOG = Path(__file__).resolve().parents[1] / "catalogs/daddys_creek.yaml"
 HISTORY = "past discharge"
 VARIANTS: dict[str, dict[str, Any]] = {
     "Dom-ST": {},
-    "refit": REFIT,
+    "refit": {"refit": True},
     "no contribution": {"contribution": False},
     "no CNN": {"cnn": False},
     HISTORY: {"history": True},

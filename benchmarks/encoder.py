@@ -30,7 +30,7 @@ from model.evaluation.metrics import nse
 from model.inputs.watershed import HeadData, load_head, survey_store
 from model.network.encoder import ImageEncoder
 from model.network.layers import HeadLinear
-from model.network.watersheds import PATCH, Watersheds
+from model.network.watersheds import Watersheds
 from model.settings import Settings
 from model.training.trainer import Trainer
 from pipeline.catalog.models import load_catalog
@@ -50,12 +50,13 @@ class UsualEncoder(nn.Module):
     window: Tensor
     inside: Tensor
 
-    def __init__(self, sheds: Watersheds, channels: int, settings: Settings) -> None:
+    def __init__(self, watersheds: Watersheds, channels: int, settings: Settings) -> None:
         super().__init__()
         width = settings.conv_channels
-        self.register_buffer("cell", sheds.cell[0], persistent=False)  # (Y, X)
+        self.register_buffer("cell", watersheds.cell[0], persistent=False)  # (Y, X)
         share, coverage, distance = (
-            layer[0][self.cell] for layer in (sheds.share, sheds.coverage, sheds.distance)
+            layer[0][self.cell]
+            for layer in (watersheds.share, watersheds.coverage, watersheds.distance)
         )
         relative = distance / distance.amax() * (share > 0)
         self.register_buffer("static", torch.stack([relative, coverage]), persistent=False)
@@ -68,7 +69,10 @@ class UsualEncoder(nn.Module):
         self.first_bias = nn.Parameter(torch.zeros(1, width))
         self.second_bias = nn.Parameter(torch.zeros(1, width))
         weight, path = F.avg_pool2d(
-            torch.stack([share, share * distance]), PATCH, ceil_mode=True, divisor_override=1
+            torch.stack([share, share * distance]),
+            settings.patch,
+            ceil_mode=True,
+            divisor_override=1,
         )
         self.register_buffer("inside", weight.flatten() > 0, persistent=False)  # (P,)
         path = (path / weight.clamp(min=1e-12)).flatten()
@@ -124,7 +128,7 @@ def measure(sample: Path, heads: int) -> dict[str, Any]:
     places = np.linspace(0, len(by_size) - 1, heads).round().astype(int)
     report: dict[str, Any] = {name: {} for name in FORMS}
     for site in (by_size[place] for place in places):
-        head = load_head(str(store), site)
+        head = load_head(str(store), site, Settings())
         for name, (encoder, settings) in FORMS.items():
             report[name][site] = train_head(head, encoder, settings)
         print(f"{site}, {head.share.size} cells: {[report[name][site] for name in FORMS]}")

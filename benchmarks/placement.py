@@ -54,7 +54,7 @@ def probe(store: Path, every: int) -> dict[str, Any]:
     settings = Settings()
     rows, seconds = [], []
     for site in list_sites(store)[::every]:
-        head = load_head(str(store), site)
+        head = load_head(str(store), site, settings)
         trainer = Trainer([head], settings, torch.device("cpu"))
         for _ in range(WARM):
             trainer.step()

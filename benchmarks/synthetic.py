@@ -18,6 +18,7 @@ from scipy.stats import invgauss
 from model.inputs.features import attributes_of
 from model.inputs.split import Split
 from model.inputs.watershed import HeadData
+from model.settings import Settings
 from pipeline.evaporation import potential_evaporation
 from pipeline.units import SECONDS_PER_DAY
 
@@ -105,6 +106,7 @@ def make_head(
         forcing=np.stack([rain, relative], 1).astype(np.float32),
         demand=np.repeat(demand, cells, 1).astype(np.float32),
         attributes=attributes_of(
+            settings=Settings(),
             area=area,
             distance=float(distance.mean()),
             slope=None,

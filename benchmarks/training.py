@@ -92,7 +92,9 @@ def curves_of(folder: Path) -> dict[str, Curve]:
 
 def compare(store: Path, site: str, ours: Curve) -> dict[str, Any]:
     """Seconds to the same validation NSE of one head, each way."""
-    window, region = load_head(str(store), site), load_head(str(store), site, region=True)
+    window, region = (
+        load_head(str(store), site, Settings(region=region)) for region in (False, True)
+    )
     forms = {name: Settings(**changes) for name, changes in STEPS.items()}
     without = Settings(**VARIANTS["singlehead"])
     usual, own, *_ = forms.values()

@@ -69,9 +69,9 @@ def measure(sample: Path, folder: Path) -> dict[str, Any]:
     }
     with make_client(processes=True) as client:
         for kind, (place, switches) in kinds.items():
-            for trunk, changes in TRUNKS.items():
+            for trunk in TRUNKS:
                 run = folder / f"{kind.replace(' ', '-')}-{trunk}"
-                settings = Settings(**switches, **changes)
+                settings = Settings(**switches, trunk=trunk)
                 metrics = train(place, run, settings=settings, client=client).metrics
                 report[f"{kind}, {trunk}"] = metrics
                 print(f"{kind}, {trunk}: median NSE {metrics['median_nse']:.3f}", flush=True)

@@ -9,12 +9,12 @@ import typer
 from rich.console import Console
 
 from model.options import Scheduler, SchedulerFile, Workers
-from model.settings import REFIT, SUBDAILY, TRUNKS, Settings, Trunk, Variant
+from model.settings import DAY, TRUNKS, Settings, Trunk, Variant
 from pipeline.errors import InputError, exit_codes
 
 SAMPLE = Path("build/sample")
 RUNS = Path("build/runs")
-UPDATES = {trunk: Settings(**changes).updates for trunk, changes in TRUNKS.items()}
+UPDATES = {trunk: Settings(trunk=trunk).resolved(DAY).updates for trunk in TRUNKS}
 # Options that may accompany --resume; the run's run.yaml says everything else.
 WITH_RESUME = {"resume", "run", "cluster", "workers", "scheduler", "scheduler_file"}
 
@@ -49,7 +49,7 @@ def main(
         typer.Option(
             min=1,
             help=f"Gradient steps of a head; {UPDATES['own']}, or {UPDATES['shared']} on a shared "
-            f"trunk, if left out; {SUBDAILY} times as many for steps shorter than a day.",
+            "trunk, if left out; several times as many for steps shorter than a day.",
         ),
     ] = None,
     variant: Annotated[
@@ -88,9 +88,9 @@ def main(
             settings, where, sites = about.settings, about.store, about.sites
         else:
             settings = choose_settings(
-                variant,
-                trunk,
-                refit,
+                variant=variant,
+                trunk=trunk,
+                refit=refit,
                 contribution=contribution,
                 cnn=cnn,
                 history=history,
@@ -118,10 +118,10 @@ def main(
         console.print(f"run: {folder}", soft_wrap=True)
 
 
-def choose_settings(variant: Variant, trunk: Trunk, refit: bool, **options: Any) -> Settings:
+def choose_settings(**options: Any) -> Settings:
     """Return the settings that the options ask for; an option left out takes its default."""
     given = {name: value for name, value in options.items() if value is not None}
-    return Settings(variant=variant, trunk=trunk, **(REFIT if refit else {}), **given)
+    return Settings(**given)
 
 
 def require_resumable(context: typer.Context) -> Path:

@@ -1,4 +1,4 @@
-"""Features computed from rain, dates and a watershed's shape before training."""
+"""Features computed before training: season, antecedent wetness, static attributes."""
 
 from __future__ import annotations
 
@@ -8,47 +8,66 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.signal import lfilter
 
+from model.settings import Settings
+
+DAYS_IN_JULIAN_YEAR = 365.25
+FLATTEST = 1e-5  # slope [m m-1] that flatter watersheds count as, for the logarithm
+
 
 def season_of(day_of_year: np.ndarray) -> np.ndarray:
-    """(T,) days of the year to (T, 2) sine and cosine, float32."""
-    angle = day_of_year * (2 * math.pi / 365.25)
+    """Sine and cosine of the day of year (T,): (T, 2) float32."""
+    angle = day_of_year * (2 * math.pi / DAYS_IN_JULIAN_YEAR)
     return np.stack([np.sin(angle), np.cos(angle)], -1).astype(np.float32)
 
 
 def antecedent_wetness(
-    rain: np.ndarray, usual: np.ndarray, memory_days: Sequence[float], steps_per_day: float
+    rain: np.ndarray, mean_rain: np.ndarray, memory_days: Sequence[float], steps_per_day: float
 ) -> np.ndarray:
-    """Rain of the past, averaged with exponential memories, (T, W, ...) float32.
+    """Average past rain with exponential memories: (T, W, ...) float32.
 
-    As the deviation from the usual rain, in units of it; 0 where it never rains. An LSTM could
-    integrate rain itself, but learns to from a few years only badly, and not cell by cell.
+    The result is the deviation from the mean rain in units of it, 0 where it never rains. An LSTM
+    could integrate rain itself, but a few years of data hardly teach it to, and not cell by cell.
 
     Args:
         rain: (T, ...) [mm per step].
-        usual: (...) mean over the training years [mm per step].
+        mean_rain: (...) mean over the training years [mm per step], also the rain before the
+            first step.
+        memory_days: W time constants.
+        steps_per_day: number of steps in a day.
     """
-    maps = np.empty((len(rain), len(memory_days), *usual.shape), np.float32)
+    wetness = np.empty((len(rain), len(memory_days), *mean_rain.shape), np.float32)
     for i, days in enumerate(memory_days):
-        keep = math.exp(-1 / (days * steps_per_day))
-        wet, _ = lfilter([1 - keep], [1, -keep], rain, axis=0, zi=keep * usual[None])
-        wet /= np.maximum(usual, 1e-6)
-        wet -= 1
-        maps[:, i] = np.where(usual > 0, wet, 0)
-    return maps
+        decay = math.exp(-1 / (days * steps_per_day))
+        start = decay * mean_rain[None]
+        average, _ = lfilter([1 - decay], [1, -decay], rain, axis=0, zi=start)
+        average /= np.maximum(mean_rain, 1e-6)
+        average -= 1
+        wetness[:, i] = np.where(mean_rain > 0, average, 0)
+    return wetness
 
 
 def attributes_of(
-    area: float, distance: float, slope: float | None, rain: float, dryness: float
+    area: float,
+    distance: float,
+    slope: float | None,
+    rain: float,
+    dryness: float,
+    settings: Settings,
 ) -> np.ndarray:
-    """A watershed's static attributes as a network takes them, all near 0: (5,) float32.
+    """Scale a watershed's static attributes to values near 0: (5,) float32.
 
     Args:
         area: [m2].
         distance: mean flow distance [m].
-        slope: mean height above the outlet over mean distance; unknown counts as usual.
+        slope: mean height above the outlet over mean distance; None counts as typical.
         rain: mean [mm/day].
         dryness: potential evaporation over rain.
+        settings: attributes of a typical watershed.
     """
-    steep = math.log10(max(slope, 1e-5) / 3e-3) if slope is not None else 0.0
-    size, length = math.log10(area / 1e9), math.log10(distance / 5e4)
-    return np.array([size, length, steep, rain / 3 - 1, dryness - 1], np.float32)
+    steepness = 0.0
+    if slope is not None:
+        steepness = math.log10(max(slope, FLATTEST) / settings.typical_slope)
+    size = math.log10(area / settings.typical_area)
+    length = math.log10(distance / settings.typical_distance)
+    wetness = rain / settings.typical_rain - 1
+    return np.array([size, length, steepness, wetness, dryness - 1], np.float32)

@@ -1,11 +1,11 @@
-"""Snow: rain that falls when it is cold lies until it melts.
+"""Snow: precipitation that falls in the cold is stored until it melts.
 
-A cell's snow is one store, that of CemaNeige (Valery et al. 2014, J. Hydrol. 517, 1166-1187).
-Precipitation is snow below `FREEZES`, rain above `THAWS` and a mixture between. What lies melts in
-proportion to the warmth above 0 degrees, but not before it is as warm itself: its temperature
-follows that of the air with a memory. The less lies, the less ground is covered and the less melts.
+A cell has one snow store, that of CemaNeige (Valery et al. 2014, J. Hydrol. 517, 1166-1187).
+Precipitation is snow below one temperature, rain above another and a mixture between. Snow melts in
+proportion to the degrees above 0, once the snow itself is as warm: its temperature follows that of
+the air with a memory. The less snow lies, the less ground it covers and the less melts.
 
-No water is made: precipitation = water that reaches the ground + change of what lies.
+Water is conserved: precipitation = water that reaches the ground + change of the snow store.
 
     T steps   N cells
 """
@@ -21,114 +21,132 @@ import numpy as np
 
 from model.evaluation.floors import DAYS_IN_YEAR, Times, ridge
 from model.evaluation.metrics import nse
-
-FREEZES, THAWS = -1.0, 3.0  # degC
-COVERS = 0.9  # of a usual year's snow, with which a cell is covered
-BARE = 0.1  # of the melt on covered ground, where hardly any lies
-GAIN = 0.02  # of the ridge's NSE, from which on there is snow; less is chance
-RARE = 0.01  # share of the precipitation; where less of it freezes, snow does not count
-FOLDS = 4  # stretches of the record that are left out in turn
+from model.settings import Settings
 
 
 class Snow(NamedTuple):
     """How a watershed's snow melts."""
 
     melt_factor: float  # mm per degree and day, of covered ground
-    memory: float  # share of a day's temperature that is left in the snow a day later
+    memory: float  # share of the previous day's temperature that the snow keeps
 
 
-USUAL = Snow(4.0, 0.0)  # by which it is judged whether there is any
-# Degree-day factors of 2 to 6 are usual without forest (Hock 2003, J. Hydrol. 282, 104-115).
-SNOWS = tuple(Snow(*one) for one in product((2.0, 2.5, 3.2, 4.0, 5.0, 6.3, 8.0, 10.0), (0.0, 0.7)))
+class Cover(NamedTuple):
+    """Phase of precipitation and snow cover, from the settings."""
+
+    freezing: float  # degC, all snow at or below
+    thawing: float  # degC, all rain at or above
+    minimum: float  # share of the melt that the thinnest snow has
 
 
-def melted(
+def snow_candidates(settings: Settings) -> tuple[Snow, ...]:
+    """All melt models that `choose_snow` compares."""
+    factors, memories = settings.snow_melt_factors, settings.snow_memories
+    return tuple(Snow(*pair) for pair in product(factors, memories))
+
+
+def melt_snow(
     precipitation: np.ndarray,
     temperature: np.ndarray,
     snow: Snow,
     step_days: float,
-    first_year: int,
+    spinup: int,
     train: slice,
+    settings: Settings,
 ) -> np.ndarray:
-    """Water that reaches the ground, as rain or from snow: (T, N) float32, mm per step.
+    """Compute the water that reaches the ground as rain or melt: (T, N) float32 [mm per step].
 
     Args:
         precipitation: (T, N) [mm per step].
         temperature: means of the steps, (T, N) [degC].
+        snow: melt model.
         step_days: length of a step [days].
-        first_year: steps of the record that run before it once, so that its start has a past.
-        train: the steps that tell how much snow is usual.
+        spinup: number of first steps that also run before the record, so that it has a past.
+        train: training steps, whose mean snowfall tells with how much snow a cell is covered.
+        settings: phase and cover.
     """
     water = np.empty(precipitation.shape, np.float32)
-    usual = _snowfall(precipitation[train], temperature[train]) * (DAYS_IN_YEAR / step_days)
+    cover = Cover(settings.snow_freezing, settings.snow_thawing, settings.snow_min_cover)
+    yearly = _mean_snowfall(precipitation[train], temperature[train], cover)
+    yearly = yearly * (DAYS_IN_YEAR / step_days)  # [mm]
+    full_cover = np.maximum(settings.snow_full_cover * yearly, 1e-6)
     per_step = Snow(snow.melt_factor * step_days, snow.memory**step_days)
-    covers = np.maximum(COVERS * usual, 1e-6)  # of a cell that had none, whatever falls
-    lying, cold = np.zeros_like(usual), np.zeros_like(usual)
-    for steps in (slice(0, first_year), slice(None)):
+    stored, warmth = np.zeros_like(yearly), np.zeros_like(yearly)
+    for steps in (slice(0, spinup), slice(None)):
         fields = precipitation[steps], temperature[steps], water[steps]
-        _melt(*fields, per_step, covers, lying, cold)
+        _melt(*fields, per_step, cover, full_cover, stored, warmth)
     return water
 
 
-def find_snow(
+def choose_snow(
     precipitation: np.ndarray,
     water: Callable[[Snow], np.ndarray],
     discharge: np.ndarray,
     times: Times,
     known: np.ndarray,
+    settings: Settings,
 ) -> Snow | None:
-    """The one of `SNOWS` whose water explains discharge best; None where snow does not count, as
-    the usual one's water does no better than the precipitation. The judge is the NSE of the ridge
-    on stretches of the known days, each left out of its fit in turn.
+    """Choose the melt model whose water explains discharge best; None where snow does not count.
+
+    Snow counts if the baseline model moves enough precipitation in time and its water explains
+    discharge better than the precipitation itself. The judge is the cross-validated NSE of the
+    ridge regression on daily values: each of some folds of the known days is left out in turn.
 
     Args:
         precipitation: basin mean, (T,) [mm per step].
-        water: the basin mean of what reaches the ground, (T,) [mm per step].
+        water: from a melt model to the basin mean of the water that reaches the ground, (T,)
+            [mm per step].
         discharge: (T,) [m3 s-1], NaN where missing.
         times: of the steps, (T,).
-        known: the steps whose discharge may be seen, (T,) bool.
+        known: whether a step may be used for the choice, (T,) bool.
+        settings: candidates and thresholds.
     """
-    usual = water(USUAL)
-    if np.abs(usual - precipitation).sum() <= RARE * precipitation.sum():
+    baseline = water(Snow(*settings.snow_baseline))
+    moved = np.abs(baseline - precipitation)[known].sum()
+    if moved <= settings.snow_min_share * precipitation[known].sum():
         return None
     per_day = max(1, round(np.timedelta64(1, "D") / (times[1] - times[0])))
     days = len(times) // per_day
 
     def daily(series: np.ndarray) -> np.ndarray:
+        """(T,) to (days, steps of a day)."""
         return series[: days * per_day].reshape(days, per_day)
 
-    observed, starts, told = daily(discharge), daily(times)[:, 0], np.asarray(daily(known).all(1))
+    observed, starts = daily(discharge), daily(times)[:, 0]
+    known_days = np.asarray(daily(known).all(1))
     count = np.isfinite(observed).sum(1)
     flow = np.where(count > 0, np.nansum(observed, 1) / np.maximum(count, 1), np.nan)
-    seen = np.flatnonzero(told & np.isfinite(flow))
-    if seen.size < FOLDS:
+    used = np.flatnonzero(known_days & np.isfinite(flow))
+    if used.size < settings.snow_folds:
         return None
 
     def explained(series: np.ndarray) -> float:
-        simulated = np.empty(seen.size)
-        for fold in np.array_split(np.arange(seen.size), FOLDS):
+        simulated = np.empty(used.size)
+        for fold in np.array_split(np.arange(used.size), settings.snow_folds):
             out = np.zeros(days, bool)
-            out[seen[fold]] = True
-            simulated[fold] = ridge(daily(series).sum(1), flow, starts, told & ~out, out)[out]
-        return nse(simulated, flow[seen])
+            out[used[fold]] = True
+            fitted = ridge(daily(series).sum(1), flow, starts, known_days & ~out, out)
+            simulated[fold] = fitted[out]
+        return nse(simulated, flow[used])
 
-    if explained(usual) <= explained(precipitation) + GAIN:
+    if explained(baseline) <= explained(precipitation) + settings.snow_min_gain:
         return None
-    return max(SNOWS, key=lambda snow: explained(water(snow)))
+    return max(snow_candidates(settings), key=lambda snow: explained(water(snow)))
 
 
 @numba.njit(cache=True, nogil=True)
-def _frozen(precipitation: float, temperature: float) -> float:
-    return min(max((THAWS - temperature) / (THAWS - FREEZES), 0.0), 1.0) * precipitation
+def _snowfall(precipitation: float, temperature: float, cover: Cover) -> float:
+    share = (cover.thawing - temperature) / (cover.thawing - cover.freezing)
+    return min(max(share, 0.0), 1.0) * precipitation
 
 
 @numba.njit(cache=True, nogil=True)
-def _snowfall(precipitation: np.ndarray, temperature: np.ndarray) -> np.ndarray:
-    """Mean of the steps (T, N) that is snow, (N,) [mm per step]."""
+def _mean_snowfall(precipitation: np.ndarray, temperature: np.ndarray, cover: Cover) -> np.ndarray:
+    """Mean snowfall of the steps (T, N): (N,) [mm per step]."""
     total = np.zeros(precipitation.shape[1])
     for t in range(precipitation.shape[0]):
         for i in range(precipitation.shape[1]):
-            total[i] += _frozen(precipitation[t, i], temperature[t, i])
+            total[i] += _snowfall(precipitation[t, i], temperature[t, i], cover)
     return total / precipitation.shape[0]
 
 
@@ -138,19 +156,20 @@ def _melt(
     temperature: np.ndarray,
     water: np.ndarray,  # (T, N), written
     snow: Snow,  # per step
-    covers: np.ndarray,  # (N,) [mm]
-    lying: np.ndarray,  # (N,) [mm], moved on
-    cold: np.ndarray,  # (N,) [degC], of the snow, moved on
+    cover: Cover,
+    full_cover: np.ndarray,  # (N,) [mm]
+    stored: np.ndarray,  # (N,) [mm], updated
+    warmth: np.ndarray,  # (N,) temperature of the snow [degC], at most 0, updated
 ) -> None:
     for t in range(precipitation.shape[0]):
         for i in range(precipitation.shape[1]):
-            warmth, fallen = temperature[t, i], precipitation[t, i]
-            frozen = _frozen(fallen, warmth)
-            lying[i] += frozen
-            cold[i] = min(0.0, snow.memory * cold[i] + (1 - snow.memory) * warmth)
-            gone = 0.0
-            if warmth > 0 and cold[i] >= 0 and lying[i] > 0:
-                covered = BARE + (1 - BARE) * min(lying[i] / covers[i], 1.0)
-                gone = covered * min(lying[i], snow.melt_factor * warmth)
-            lying[i] -= gone
-            water[t, i] = fallen - frozen + gone
+            air, fallen = temperature[t, i], precipitation[t, i]
+            frozen = _snowfall(fallen, air, cover)
+            stored[i] += frozen
+            warmth[i] = min(0.0, snow.memory * warmth[i] + (1 - snow.memory) * air)
+            melt = 0.0
+            if air > 0 and warmth[i] >= 0 and stored[i] > 0:
+                share = cover.minimum + (1 - cover.minimum) * min(stored[i] / full_cover[i], 1.0)
+                melt = share * min(stored[i], snow.melt_factor * air)
+            stored[i] -= melt
+            water[t, i] = fallen - frozen + melt

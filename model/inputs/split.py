@@ -1,4 +1,4 @@
-"""Which steps train, validate and test: whole water years."""
+"""Split of a record into training, validation and test by water years."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pipeline.errors import InputError
 
 
 def water_years(dates: pd.DatetimeIndex) -> np.ndarray:
-    """The water year of each date, (T,): from 1 October to 30 September, named by its end."""
+    """Water year of each date, (T,): 1 October to 30 September, named by the year it ends in."""
     return np.asarray(dates.year + (dates.month >= 10))
 
 
 @dataclass(frozen=True)
 class Split:
-    """Water years held out. Training is everything before the first of them."""
+    """Steps for training, validation and test; all before the first validation year trains."""
 
     train: slice
     validation: np.ndarray  # (T,) bool
@@ -26,7 +26,7 @@ class Split:
 
     @property
     def known(self) -> slice:
-        """Training and validation: all before the first test year that a refit may learn from."""
+        """Steps up to the end of the validation years, from which a refit learns."""
         return slice(0, int(np.flatnonzero(self.validation)[-1]) + 1)
 
     @classmethod
@@ -35,7 +35,7 @@ class Split:
     ) -> Split:
         """Split steps by the water year of their `dates` (midpoints of the steps).
 
-        Left out, the test year is the last complete water year of the record and the validation
+        By default the test year is the last complete water year of the record and the validation
         year the one before the first test year.
 
         Raises:
@@ -66,15 +66,15 @@ class Split:
         return cls(slice(0, end), np.isin(years, validation), np.isin(years, test))
 
     def years(self, dates: pd.DatetimeIndex) -> dict[str, tuple[int, ...]]:
-        """The water years that are held out, ascending, by what for."""
+        """Water years of validation and of test, ascending."""
         years = water_years(dates)
-        held = {"validation": self.validation, "test": self.test}
-        return {name: tuple(np.unique(years[mask]).tolist()) for name, mask in held.items()}
+        held_out = {"validation": self.validation, "test": self.test}
+        return {name: tuple(np.unique(years[mask]).tolist()) for name, mask in held_out.items()}
 
     def describe(self, dates: pd.DatetimeIndex) -> str:
-        """The split in words: dates of the training steps, water years of the others."""
+        """The split in words: dates of the training, water years of the others."""
         first, last = dates[self.train.start], dates[self.train.stop - 1]
-        held = (
+        held_out = (
             f"{name} WY {', '.join(map(str, years))}" for name, years in self.years(dates).items()
         )
-        return f"train {first:%Y-%m-%d} to {last:%Y-%m-%d}, {', '.join(held)}"
+        return f"train {first:%Y-%m-%d} to {last:%Y-%m-%d}, {', '.join(held_out)}"

@@ -1,7 +1,7 @@
-"""The border: a watershed of the store, as xarray, becomes the arrays that a head trains on.
+"""Load one watershed: the border where xarray becomes arrays.
 
-Left of this file there are coordinates, attributes and missing values; right of it there are
-dense arrays on the steps of one watershed, scaled by what the training years alone say.
+Before this file there are coordinates, attributes and missing values. After it there are dense
+arrays on the steps of one watershed, scaled by moments of the training years alone.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,27 +17,31 @@ import numpy as np
 import pandas as pd
 
 from model.inputs.features import attributes_of
-from model.inputs.snow import Snow, find_snow, melted
+from model.inputs.snow import Snow, choose_snow, melt_snow
 from model.inputs.soil import TEMPERATURE, evaporation_demand
 from model.inputs.split import Split
+from model.settings import Settings
 from pipeline.catalog.models import PRECIPITATION
 from pipeline.errors import InputError
 from pipeline.units import SECONDS_PER_DAY
 
-if TYPE_CHECKING:  # a store is read with more packages than training on what was read needs
+if TYPE_CHECKING:  # training on loaded arrays needs none of the packages that read a store
     import xarray as xr
 
 log = logging.getLogger(__name__)
-DAYS_IN_YEAR = 365
+YEAR_DAYS = 365  # of the spin-up
+MAP_DIMS = ("time", "y", "x")
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of a store before any of its data is read.
+    """What a store contains, known without reading its data.
 
-    title, synthetic: from the catalog.  times (T,): starts of the steps.
-    pixels: cells of each watershed's window, by site number, sorted.
-    digest: SHA-256 of the provenance, the time of creation aside.
+    Attributes:
+        title, synthetic: from the catalog.
+        times: (T,) starts of the steps.
+        pixels: number of cells of each watershed's window, by site number, sorted.
+        digest: SHA-256 of the provenance without the time of creation.
     """
 
     title: str
@@ -53,12 +57,12 @@ class Survey:
 
     @property
     def dates(self) -> pd.DatetimeIndex:
-        """Midpoints of the steps, by which water years are counted."""
+        """Midpoints of the steps, (T,); a step belongs to the water year of its midpoint."""
         return self.times + self.step / 2
 
 
 def survey_store(store: str) -> Survey:
-    """Look a store over.
+    """List what a store contains, without reading its data.
 
     Raises:
         InputError: no store, an unfinished one, or one without watersheds.
@@ -69,40 +73,48 @@ def survey_store(store: str) -> Survey:
     sites = list_sites(store)
     if not sites:
         raise InputError(f"{store}: holds no watershed: expected at least one to train a head for")
-    sheds = {site: open_watershed(store, site) for site in sites}
+    watersheds = {site: open_watershed(store, site) for site in sites}
     about: dict[str, Any] = dict(open_root(store).attrs)
     provenance = {key: value for key, value in about["provenance"].items() if key != "created"}
     return Survey(
         title=about["title"],
         synthetic=about["synthetic"],
-        times=pd.DatetimeIndex(sheds[sites[0]]["time"].values),
-        pixels={site: shed["coverage"].size for site, shed in sheds.items()},
+        times=pd.DatetimeIndex(watersheds[sites[0]]["time"].values),
+        pixels={site: data["coverage"].size for site, data in watersheds.items()},
         digest=hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest(),
     )
 
 
 @dataclass(frozen=True)
 class HeadData:
-    """One watershed, ready for its head.
+    """One watershed's data, ready for its head.
 
-    site_no, name: the gauge.  area: of the polygon [m2].  step_seconds: length of a step.
-    interval_end: seconds from the start of a step's forcings to the end of its discharge's
-        interval, more than 0 and at most a step: the forcings are those of the last step that
-        began before the discharge had been measured.
-    times (T,): starts of the steps.  dates (T,): their midpoints, by which years are counted; both
-        as the store pairs them with discharge.
-    inside (Y, X) bool: the N cells of the map that count, row by row: those that touch the
-        watershed, or all of them on the region's map.
-    channels (C,): names, precipitation first.
-    forcing (T, C, N) float32: rain [mm per step], the others standardised. Rain is the water that
-        reaches the ground, melt included, where there is `snow`.
-    demand (T, N) float32: potential evaporation [mm per step].
-    attributes (A,) float32: what tells one watershed from another, see `attributes_of`.
-    coverage, share (N,): share of the cell inside, share of the watershed's area.
-    distance (N,): flow distance [m].
-    discharge (T,) float64: observed [m3 s-1], NaN where missing.
-    runoff (T,) float32: the same [mm per step].
-    snow: how it melts; None where it does not count.
+        T steps   C forcings   N cells of the map that count, row by row
+
+    Attributes:
+        site_no, name: of the gauge.
+        synthetic: whether the watershed is made up.
+        area: of the polygon [m2].
+        step_seconds: length of a step.
+        interval_end: end of the discharge's interval after the start of the forcings' step [s],
+            more than 0 and at most a step: the forcings are those of the last step that began
+            before the discharge had been measured.
+        times, dates: (T,) starts and midpoints of the steps, as the store pairs them with
+            discharge.
+        inside: (Y, X) bool, the N cells: those that touch the watershed, or all of the region.
+        channels: C names, precipitation first.
+        forcing: (T, C, N) float32, rain [mm per step], the others standardised. Rain is the water
+            that reaches the ground, melt included, where there is `snow`.
+        demand: (T, N) float32, potential evaporation [mm per step].
+        attributes: (A,) float32, see `attributes_of`.
+        coverage, share: (N,) share of the cell inside, share of the watershed's area.
+        distance: (N,) flow distance [m].
+        discharge: (T,) float64, observed [m3 s-1], NaN where missing.
+        runoff: (T,) float32, the same [mm per step].
+        split: steps of training, validation and test.
+        snow: how it melts; None where it does not count.
+        rain_scale, runoff_scale, runoff_mean: moments over the training years [mm per step].
+        standard: mean and standard deviation of each other forcing over the training years.
     """
 
     site_no: str
@@ -132,82 +144,92 @@ class HeadData:
 
     @property
     def rain(self) -> np.ndarray:
-        """Basin-mean rain [mm per step], (T,)."""
+        """Basin mean of the rain [mm per step], (T,)."""
         return self.forcing[:, 0] @ self.share
 
 
-def load_head(
-    store: str,
-    site_no: str,
-    validation: Sequence[int] = (),
-    test: Sequence[int] = (),
-    region: bool = False,
-) -> HeadData:
-    """Read one watershed of a store, on its own window or on the map of the whole `region`.
+def load_head(store: str, site_no: str, settings: Settings) -> HeadData:
+    """Load one watershed of a store, on its own window or on the map of the region.
+
+    Args:
+        store: path or URL.
+        site_no: of the gauge.
+        settings: years held out, map, snow and evaporation.
 
     Raises:
-        InputError: no such watershed, no discharge or no variation of it in the training years.
+        InputError: no such watershed; no rain, no discharge or no variation of it to train on.
     """
     from pipeline.store.read import open_watershed
 
-    with open_watershed(store, site_no) as data:
-        shed = _on_region(store, data).load() if region else data.load()
-    times = pd.DatetimeIndex(shed["time"].values)
+    with open_watershed(store, site_no) as lazy:
+        data = (_on_region(store, lazy) if settings.region else lazy).load()
+    times = pd.DatetimeIndex(data["time"].values)
     step = times[1] - times[0]
+    step_days = step / pd.Timedelta(days=1)
     dates = times + step / 2
-    split = Split.by_water_year(dates, validation, test)
-    inside = (shed["coverage"].values > 0) | region
-    coverage = shed["coverage"].values[inside]
-    cells = coverage * shed["cell_area"].values[inside]
-    share = (cells / cells.sum()).astype(np.float32)
-    runoff = shed["runoff"].values.astype(np.float32)
+    split = Split.by_water_year(dates, settings.validation_years, settings.test_years)
+    train = split.train
+    inside = (data["coverage"].values > 0) | settings.region
+    coverage = data["coverage"].values[inside]
+    cell_areas = coverage * data["cell_area"].values[inside]
+    share = (cell_areas / cell_areas.sum()).astype(np.float32)
+    distance = np.nan_to_num(data["flow_distance"].values[inside])
+    area = float(data.attrs["drainage_area_m2"])
+
     where = f"{store}: watershed {site_no}"
-    began = dates[split.train.stop].date()
-    observed = _varied(runoff[split.train], where, f"before {began}", "train on")
-    _varied(runoff[split.validation], where, "in the validation years", "pick the weights on")
-    fields = _fields(shed, inside, share, split.train, site_no)
-    # A discharge whose interval ends in the middle of the next step is paired with that step's
-    # forcings: some of their rain is in it.
-    shift = float(shed.attrs["discharge_shift_s"])
+    train_end = dates[train.stop].date()
+    runoff = data["runoff"].values.astype(np.float32)
+    observed = _varying(runoff[train], where, f"before {train_end}", "train on")
+    _varying(runoff[split.validation], where, "in the validation years", "pick the weights on")
+
+    # A discharge interval that ends in the middle of the next step is paired with that step's
+    # forcings, as some of their rain is in it.
+    shift = float(data.attrs["discharge_shift_s"])
     ahead = int(shift > 0)
     paired, forced = slice(0, len(times) - ahead), slice(ahead, None)
-    discharge = shed["discharge"].values[paired].astype(np.float64)
-    held = Split(split.train, split.validation[paired], split.test[paired])
-    step_days = step / pd.Timedelta(days=1)
-    fallen = fields[PRECIPITATION]
+    discharge = data["discharge"].values[paired].astype(np.float64)
+    held_out = Split(train, split.validation[paired], split.test[paired])
 
-    def thawed(snow: Snow) -> np.ndarray:
-        first_year = round(DAYS_IN_YEAR / step_days)
-        return melted(fallen, fields[TEMPERATURE], snow, step_days, first_year, split.train)
-
+    fields = _fields(data, inside, share, train, site_no)
     snow = None
     if TEMPERATURE in fields:
-        snow = find_snow(
-            (fallen @ share)[forced],
-            lambda snow: (thawed(snow) @ share)[forced],
+        precipitation, spinup = fields[PRECIPITATION], min(round(YEAR_DAYS / step_days), train.stop)
+
+        def water(candidate: Snow) -> np.ndarray:
+            temperature = fields[TEMPERATURE]
+            return melt_snow(
+                precipitation, temperature, candidate, step_days, spinup, train, settings
+            )
+
+        snow = choose_snow(
+            (precipitation @ share)[forced],
+            lambda candidate: (water(candidate) @ share)[forced],
             discharge,
             dates[paired].to_numpy(),
-            held.validation | (np.arange(discharge.size) < split.train.stop),
+            held_out.validation | (np.arange(discharge.size) < train.stop),
+            settings,
         )
-    if snow:
-        fields[PRECIPITATION] = thawed(snow)
-    depth = fields[PRECIPITATION][split.train] @ share
+        if snow:
+            fields[PRECIPITATION] = water(snow)
+    depth = fields[PRECIPITATION][train] @ share
     if not depth.any():
-        raise InputError(f"{where}: no rain before {began}: expected some to train on")
-    latitude = np.broadcast_to(shed["y"].values[:, None], inside.shape)[inside]
+        raise InputError(f"{where}: no rain before {train_end}: expected some to train on")
+
     demand = evaporation_demand(
         fields,
-        latitude,
-        dates.day_of_year.to_numpy(),
-        step_days,
-        1 - float(observed.mean()) / float(depth.mean()),
+        latitude=np.broadcast_to(data["y"].values[:, None], inside.shape)[inside],
+        day_of_year=dates.day_of_year.to_numpy(),
+        step_days=step_days,
+        evaporated=1 - float(observed.mean()) / float(depth.mean()),
+        train=train,
+        settings=settings,
     )
-    standard = _moments(fields, share, split.train)
+    standard = _moments(fields, share, train)
     return HeadData(
         site_no=site_no,
-        name=str(shed.attrs["name"]),
-        synthetic=bool(shed.attrs.get("synthetic", False)),
-        area=float(shed.attrs["drainage_area_m2"]),
+        name=str(data.attrs["name"]),
+        synthetic=bool(data.attrs.get("synthetic", False)),
+        area=area,
         step_seconds=step.total_seconds(),
         interval_end=shift or step.total_seconds(),
         times=times[paired],
@@ -217,18 +239,19 @@ def load_head(
         forcing=_scaled(fields, standard)[forced],
         demand=demand[forced],
         attributes=attributes_of(
-            area=float(shed.attrs["drainage_area_m2"]),
-            distance=float(np.nan_to_num(shed["flow_distance"].values[inside]) @ share),
-            slope=shed.attrs["slope"],
+            area=area,
+            distance=float(distance @ share),
+            slope=data.attrs["slope"],
             rain=float(depth.mean()) * (SECONDS_PER_DAY / step.total_seconds()),
-            dryness=float(demand[split.train].mean()) / float(depth.mean()),
+            dryness=float(demand[train].mean()) / float(depth.mean()),
+            settings=settings,
         ),
         coverage=coverage.astype(np.float32),
         share=share,
-        distance=np.nan_to_num(shed["flow_distance"].values[inside]).astype(np.float32),
+        distance=distance.astype(np.float32),
         discharge=discharge,
         runoff=runoff[paired],
-        split=held,
+        split=held_out,
         snow=snow,
         rain_scale=float(depth.std()) or 1.0,
         runoff_scale=float(observed.std()),
@@ -237,8 +260,8 @@ def load_head(
     )
 
 
-def _varied(runoff: np.ndarray, where: str, when: str, use: str) -> np.ndarray:
-    """The values that are there.
+def _varying(runoff: np.ndarray, where: str, when: str, use: str) -> np.ndarray:
+    """Return the observed values.
 
     Raises:
         InputError: fewer than two of them, or all the same.
@@ -255,8 +278,8 @@ def _varied(runoff: np.ndarray, where: str, when: str, use: str) -> np.ndarray:
 def _moments(
     fields: Mapping[str, np.ndarray], share: np.ndarray, train: slice
 ) -> dict[str, tuple[float, float]]:
-    """Mean and standard deviation (1 where nothing varies) of the basin means of the forcings
-    besides rain, over the training years."""
+    """Mean and standard deviation (1 where nothing varies) of the basin means of all forcings but
+    precipitation, over the training years."""
     basin = {name: field[train] @ share for name, field in fields.items() if name != PRECIPITATION}
     return {name: (float(one.mean()), float(one.std() or 1.0)) for name, one in basin.items()}
 
@@ -264,7 +287,7 @@ def _moments(
 def _scaled(
     fields: Mapping[str, np.ndarray], standard: Mapping[str, tuple[float, float]]
 ) -> np.ndarray:
-    """All forcings, (T, C, N) float32: rain as it is, the others standardised."""
+    """Stack the forcings, (T, C, N) float32: precipitation as it is, the others standardised."""
     layers = []
     for name, values in fields.items():
         if name in standard:
@@ -274,42 +297,43 @@ def _scaled(
     return np.stack(layers, axis=1)
 
 
-def _on_region(store: str, shed: xr.Dataset) -> xr.Dataset:
-    """A watershed with the region's forcings, its own static layers laid out on the region."""
+def _on_region(store: str, watershed: xr.Dataset) -> xr.Dataset:
+    """Put a watershed's static layers on the map of the region, with the region's forcings."""
     import xarray as xr
 
     from pipeline.store.read import open_region
 
     region = open_region(store)
-    forcings = [name for name, field in shed.data_vars.items() if field.dims == ("time", "y", "x")]
-    place = {"y": region["y"], "x": region["x"]}
-    layers = shed[["coverage", "flow_distance"]].reindex(place, method="nearest", tolerance=1e-6)
+    forcings = [name for name, field in watershed.data_vars.items() if field.dims == MAP_DIMS]
+    cells = {"y": region["y"], "x": region["x"]}
+    layers = watershed[["coverage", "flow_distance"]]
+    layers = layers.reindex(cells, method="nearest", tolerance=1e-6)
     return xr.merge(
         [
             region[[*forcings, "cell_area"]],
             layers.assign(coverage=layers["coverage"].fillna(0)),
-            shed[["discharge", "runoff"]],
+            watershed[["discharge", "runoff"]],
         ],
         compat="override",
         join="exact",
-    ).assign_attrs(shed.attrs)
+    ).assign_attrs(watershed.attrs)
 
 
 def _fields(
-    shed: xr.Dataset, inside: np.ndarray, share: np.ndarray, train: slice, site_no: str
+    data: xr.Dataset, inside: np.ndarray, share: np.ndarray, train: slice, site_no: str
 ) -> dict[str, np.ndarray]:
-    """The forcings on the cells inside, (T, N) each and without holes, precipitation first."""
-    names = [str(n) for n, v in shed.data_vars.items() if v.dims == ("time", "y", "x")]
+    """Forcings on the cells inside, (T, N) each, without gaps; precipitation comes first."""
+    names = [str(name) for name, field in data.data_vars.items() if field.dims == MAP_DIMS]
     names.sort(key=lambda name: (name != PRECIPITATION, name))
     return {
-        name: _filled(shed[name].values[:, inside], name, share, train, site_no) for name in names
+        name: _filled(data[name].values[:, inside], name, share, train, site_no) for name in names
     }
 
 
 def _filled(
     values: np.ndarray, name: str, share: np.ndarray, train: slice, site_no: str
 ) -> np.ndarray:
-    """A field (T, N) without holes: cells take the mean of the valid ones, area-weighted;
+    """Fill the gaps of a field (T, N): missing cells take the area-weighted mean of the valid ones,
     a step without a valid cell takes the mean of the training years."""
     total = np.isfinite(values) @ share
     with np.errstate(invalid="ignore"):

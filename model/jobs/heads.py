@@ -12,7 +12,7 @@ import xarray as xr
 
 from model.inputs.pack import Pack
 from model.inputs.watershed import HeadData
-from model.jobs.tasks import load_watershed
+from model.inputs.watershed import load_head as load_watershed
 from model.network.domst import DomST
 from model.output.run_directory import Run
 from model.training import checkpoint

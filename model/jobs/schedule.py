@@ -11,7 +11,7 @@ from distributed import Client, Future, KilledWorker, as_completed
 
 from model.jobs.placement import pack_heads
 from model.jobs.tasks import train_pack
-from model.jobs.trunk import fit_trunk, trunk_branch
+from model.jobs.trunk import fit_trunk, make_branch
 from model.output.progress import Progress
 from model.output.run_directory import Run
 from model.settings import Settings
@@ -76,7 +76,7 @@ class Jobs:
 
         def submit_branch(sites: Sequence[str]) -> Future:
             arguments = self.store, sites, self.settings, self.device
-            return self.submit(trunk_branch, *arguments, key=f"trunk-branch-{sites[0]}")
+            return self.submit(make_branch, *arguments, key=f"trunk-branch-{sites[0]}")
 
         def on_validation(line: dict[str, Any]) -> None:
             self.run.append(line)

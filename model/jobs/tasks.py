@@ -23,16 +23,10 @@ from model.output.figures import hydrograph, label
 from model.output.run_directory import Run, write_text
 from model.settings import Settings
 from model.training import checkpoint
-from model.training.loop import Diverged, Fitted, Report, fit_pack
+from model.training.loop import Diverged, Fitted, OnProgress, fit_pack
 from model.training.trunk import load_trunk
 from pipeline.errors import InputError
 from pipeline.units import discharge_of
-
-
-def load_watershed(store: str, site_no: str, settings: Settings) -> HeadData:
-    """Load a watershed as a run's settings ask for it; raises as `load_head`."""
-    years = settings.validation_years, settings.test_years
-    return load_head(store, site_no, *years, region=settings.region)
 
 
 def train_pack(
@@ -74,8 +68,8 @@ def train_pack(
         failures: list[str] = []
         for sites in by_update.values():
             began = time.monotonic()
-            heads = {site: load_watershed(store, site, settings) for site in sites}
-            on_validation: Report = lambda line: worker.log_event(topic, line)  # noqa: E731
+            heads = {site: load_head(store, site, settings) for site in sites}
+            on_validation: OnProgress = lambda line: worker.log_event(topic, line)  # noqa: E731
             target = torch.device(device)
             start = load_trunk(Path(trunk)) if trunk else None
             scores = []
@@ -109,7 +103,7 @@ def predict_head(
     began = time.monotonic()
     try:
         with one_thread():
-            head, cpu = load_watershed(store, site_no, settings), torch.device("cpu")
+            head, cpu = load_head(store, site_no, settings), torch.device("cpu")
             fitted = Fitted.read(Path(trained), 0.0)
             scores = finish_head(Run(Path(folder)), head, fitted, row, cpu, settings.history)
         return scores | {"busy": time.monotonic() - began, "worker": get_worker().address}

@@ -1,4 +1,16 @@
-"""Train a shared trunk on Dask workers: branches learn side by side and are averaged."""
+"""Train a shared trunk on Dask workers: branches learn side by side and are averaged.
+
+A branch and its watersheds' data stay on the worker that made it. Every round sends each branch its
+state (some 0.5 MB), has it do a few updates, and averages the states that come back, in the order
+of the branches. A task is a pure function of state and update number, so the trunk is bit for bit
+the same on any number of workers, and when a worker dies Dask makes its branches again elsewhere
+and repeats the round.
+
+`torch.distributed` would do the averaging with its `PeriodicModelAverager`, but needs as many live
+processes as branches from start to end: eight branches could not run on two workers, nor on
+workers that come and go, and a dead one would end the run. It saves no time either: a round is
+seconds of gradient steps and milliseconds of averaging.
+"""
 
 from __future__ import annotations
 
@@ -12,83 +24,91 @@ from dask.sizeof import sizeof
 from distributed import Client, Future
 from torch import Tensor
 
+from model.inputs.watershed import load_head
 from model.jobs.placement import pack_heads
-from model.jobs.tasks import load_watershed
 from model.jobs.threads import one_thread
 from model.settings import Settings
 from model.training import checkpoint
-from model.training.loop import Report
-from model.training.trunk import SHARED, Branch, State, merged, owner, trunk_path
+from model.training.loop import OnProgress
+from model.training.trunk import (
+    SHARED,
+    Branch,
+    State,
+    average_branches,
+    owner,
+    trunk_path,
+)
 from pipeline.errors import InputError, RunError
-
-MOST = 128  # watersheds that teach a trunk, drawn by the run's seed from more
 
 
 def fit_trunk(
     client: Client,
     groups: Sequence[Sequence[str]],
-    plant: Callable[[Sequence[str]], Future],
+    submit_branch: Callable[[Sequence[str]], Future],
     settings: Settings,
     folder: Path,
-    report: Report,
+    on_progress: OnProgress,
     resources: Mapping[str, float] | None = None,
 ) -> Path:
-    """Train the trunk, taking up what an earlier call left in `folder`.
+    """Train the trunk, resuming what an earlier call left in `folder`.
 
     Args:
         client: its workers hold the branches.
         groups: the site numbers of each branch.
-        plant: has a worker make a `Branch` of site numbers.
+        submit_branch: has a worker make a `Branch` of site numbers.
         settings: of the run.
-        folder: receives `trunk.safetensors`, and a resume file until it is done.
-        report: is called with a line a validation; its `validation_nse` is the watersheds' mean.
+        folder: receives `trunk.safetensors`, and a progress file until it is done.
+        on_progress: is called with a line for each validation; `validation_nse` is the mean over
+            the watersheds.
         resources: that a task needs of a worker.
+
+    Returns:
+        Path of the trunk.
 
     Raises:
         RunError: the loss is not finite.
-        InputError: `folder` holds a trunk made with other settings; a watershed cannot teach.
+        InputError: `folder` holds a trunk made with other settings; a watershed cannot be used.
     """
     path = trunk_path(folder)
     about: dict[str, Any] = {"settings": settings.model_dump(mode="json")}
     about["sites"] = [list(sites) for sites in groups]
     if path.exists():
-        _require_same(path, about)
+        _read_same(path, about)
         return path
 
-    def ask(task: Callable[..., Any], *arguments: Any) -> list[Any]:
-        """What a task returns of every branch, given its part of the state."""
+    def on_branches(task: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """Run a task on every branch, with the branch's part of the state."""
         owners = [(SHARED, *sites) for sites in groups]
         parts = [{n: value for n, value in state.items() if owner(n) in own} for own in owners]
-        how: dict[str, Any] = {"pure": False, "resources": resources}
-        asked = [
-            client.submit(task, branch, part, *arguments, **how)
+        futures = [
+            client.submit(task, branch, part, *arguments, pure=False, resources=resources)
             for branch, part in zip(branches, parts, strict=True)
         ]
-        return list(client.gather(asked))
+        return list(client.gather(futures))
 
-    branches = [plant(sites) for sites in groups]
+    branches = [submit_branch(sites) for sites in groups]
     progress = path.with_suffix(".progress.safetensors")
     state: State = {}
     update = 0
     if progress.exists():
-        tensors, found = _require_same(progress, about)
+        tensors, found = _read_same(progress, about)
         state = {name: value.numpy() for name, value in tensors.items()}
         update = found["update"]
     else:
-        for first in reversed(ask(first_state)):  # all begin with what the first branch shares
-            state |= first
+        for initial in reversed(on_branches(initial_state)):  # the first branch's shared part wins
+            state |= initial
     while update < settings.trunk_updates:
         every = settings.evaluate_every
         pause = min((update // every + 1) * every, settings.trunk_updates)
         updates = range(update, min(update + settings.trunk_round, pause))
-        losses, states = zip(*ask(learn, updates), strict=True)
+        losses, states = zip(*on_branches(learn, updates), strict=True)
         if not np.isfinite(losses).all():
             raise RunError(f"trunk: loss not finite by update {updates.stop}")
-        state, update = merged(states), updates.stop
+        state, update = average_branches(states), updates.stop
         if update == pause:
-            scores = np.concatenate(ask(validate, update))
+            scores = np.concatenate(on_branches(validate, update))
             line = {"site_no": "trunk", "update": update, "loss": float(np.mean(losses))}
-            report({**line, "validation_nse": float(np.mean(scores))})
+            on_progress({**line, "validation_nse": float(np.mean(scores))})
             checkpoint.write(progress, as_tensors(state), {**about, "update": update})
     parts = {tuple(name.split("/")): value for name, value in state.items()}
     averages = {f"{of}/{name}": v for (of, kind, name), v in parts.items() if kind == "average"}
@@ -98,61 +118,66 @@ def fit_trunk(
 
 
 def trunk_branches(costs: Mapping[str, float], settings: Settings) -> list[list[str]]:
-    """The watersheds that teach the trunk, by branch: all, or as many as branches can draw often.
+    """Divide the watersheds among branches; of more than `trunk_sites` some are drawn.
 
     Args:
-        costs: of an update of each watershed, by site number.
+        costs: cost of an update of each watershed, by site number.
+        settings: seed, largest number of watersheds and of branches.
     """
     sites = sorted(costs)
-    if len(sites) > MOST:
-        drawn = np.random.default_rng(settings.seed).choice(len(sites), MOST, replace=False)
+    if len(sites) > settings.trunk_sites:
+        rng = np.random.default_rng(settings.seed)
+        drawn = rng.choice(len(sites), settings.trunk_sites, replace=False)
         sites = [sites[i] for i in sorted(drawn)]
     return pack_heads({site: costs[site] for site in sites}, settings.trunk_branches)
 
 
-@one_thread()
-def trunk_branch(store: str, sites: list[str], settings: Settings, device: str) -> Branch:
-    """Watersheds that teach the trunk of a run; arguments as of `train_pack`."""
-    return Branch(
-        [load_watershed(store, site, settings) for site in sites], settings, torch.device(device)
-    )
-
-
-@sizeof.register(Branch)
-def branch_bytes(branch: Branch) -> int:
-    """Without which Dask would take a branch's data for small, and move it about."""
-    packs = [trainer.pack for trainer in branch.trainers]
-    series = [x.nbytes for p in packs for x in (p.water, p.state, p.basin, p.runoff)]
-    return sum(series) + sum(head.forcing.nbytes + head.demand.nbytes for head in branch.heads)
+# Tasks on a worker, which holds the branch
 
 
 @one_thread()
-def first_state(branch: Branch, _: State) -> State:
-    """Of a branch that has learned nothing."""
+def make_branch(store: str, sites: Sequence[str], settings: Settings, device: str) -> Branch:
+    """Load the watersheds of a branch; `device` is "cpu" or "cuda:0"."""
+    heads = [load_head(store, site, settings) for site in sites]
+    return Branch(heads, settings, torch.device(device))
+
+
+@one_thread()
+def initial_state(branch: Branch, _: State) -> State:
+    """State of a branch that has learned nothing."""
     return branch.state()
 
 
 @one_thread()
 def learn(branch: Branch, state: State, updates: range) -> tuple[float, State]:
-    """Do some updates from a state; the last one's loss, and the state after it."""
-    branch.take_up(state, updates.start)
+    """Do some updates from a state; returns the last loss and the new state."""
+    branch.load_state(state, updates.start)
     losses = [branch.step() for _ in updates]
     return losses[-1], branch.state()
 
 
 @one_thread()
 def validate(branch: Branch, state: State, update: int) -> list[float]:
-    """Validation NSE of the branch's watersheds with the averaged weights of a state."""
-    branch.take_up(state, update)
+    """Compute the validation NSE of a branch's watersheds with a state's averaged weights."""
+    branch.load_state(state, update)
     return branch.validate()
 
 
+@sizeof.register(Branch)
+def branch_bytes(branch: Branch) -> int:
+    """Size of a branch in memory; Dask would take it for small and move it between workers."""
+    packs = [trainer.pack for trainer in branch.trainers]
+    series = [x.nbytes for p in packs for x in (p.water, p.state, p.basin, p.runoff)]
+    return sum(series) + sum(head.forcing.nbytes + head.demand.nbytes for head in branch.heads)
+
+
 def as_tensors(state: State) -> dict[str, Tensor]:
-    """A state as files hold it."""
+    """Convert a state to tensors, as checkpoints hold them."""
     return {name: torch.from_numpy(value) for name, value in state.items()}
 
 
-def _require_same(path: Path, about: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read_same(path: Path, about: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a file whose description agrees with `about`; raises InputError if it does not."""
     tensors, found = checkpoint.read(path)
     if any(found[key] != value for key, value in about.items()):
         raise InputError(f"{path}: made with other settings: expected those of this run")

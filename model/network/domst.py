@@ -1,11 +1,12 @@
-"""Dom-ST: rain images, through contributions, a CNN and an LSTM, to runoff. Read top to bottom.
+"""Dom-ST: from maps of rain through contributions, a CNN and an LSTM to runoff.
 
-Every parameter and every tensor carries a leading head dimension, so the same module is one head
-or a pack of many; heads never mix. A step is encoded once, whatever stretches it takes part in.
+Every parameter and every tensor has a leading head dimension, so that the same module is one head
+or a pack of many; heads never mix. Each step is encoded once, however many stretches contain it.
 
-    H heads   T steps   N cells   C channels   Y, X window   B stretches   L steps of a stretch
-    M hidden units   I inputs of the LSTM   R location maps   W memories of wetness
-    S states of a cell: its other forcings, then its wetness   G series of the basin as a whole
+    H heads   T steps   N cells   R water sources: rain, excess of each soil store
+    B stretches   L steps of a stretch   M hidden units   I inputs of the LSTM
+    S states of a cell: other forcings, filling of each soil store, antecedent wetness
+    G basin series: season, antecedent wetness, mean states
 """
 
 from __future__ import annotations
@@ -14,178 +15,215 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.inputs.soil import CAPACITIES
 from model.network.contribution import Contribution
 from model.network.encoder import ImageEncoder
-from model.network.layers import HeadLinear, products
+from model.network.layers import HeadLinear, matmul_precision
 from model.network.lstm import HeadLSTM
 from model.network.watersheds import Watersheds
-from model.settings import Precision, Settings
+from model.settings import Settings
 
-PIECE = 4096  # steps of a record that are encoded together when it is simulated
-DRY = 0.01  # mm, keeps the square root's slope finite
-SHED = 0.5  # of the rain, by rain and soil stores mixed evenly: where the block starts from
-WATERS = 1 + len(CAPACITIES)  # rain, and what each soil store sheds of it
-CELL_MEMORY_DAYS = (10.0, 60.0)  # of the wetness of a cell
-CELL_STATES = len(CAPACITIES) + len(CELL_MEMORY_DAYS)
-BASIN_MEMORY_DAYS = (5.0, 20.0, 60.0, 180.0)  # of the wetness of the basin
-SEASON = 2  # sine and cosine of the day of the year
-PAST = 3  # runoff of the step before, its root, and whether it was observed
+MAX_ENCODED_STEPS = 4096  # steps of a record that are encoded together in simulation
+SEASON = 2  # sine and cosine of the day of year
+PAST_RUNOFF = "past_runoff"  # the LSTM's one input that `decode` adds, not `encode`
 
 
 class DomST(nn.Module):
-    """One Dom-ST head a watershed.
+    """One Dom-ST head per watershed.
 
     Args:
-        sheds: the static fields of the pack's H watersheds.
+        watersheds: static tensors of the H watersheds.
         forcings: number of forcing channels besides rain.
         settings: sizes and switches.
     """
 
     gate: Tensor
 
-    def __init__(self, sheds: Watersheds, forcings: int, settings: Settings) -> None:
+    def __init__(self, watersheds: Watersheds, forcings: int, settings: Settings) -> None:
         super().__init__()
-        heads = len(sheds.share)
-        self.sheds, self.forcings = sheds, forcings
+        heads = len(watersheds.share)
+        states = forcings + settings.wetness_states
+        self.watersheds, self.forcings, self.settings = watersheds, forcings, settings
         self.contribution = (
-            Contribution(
-                sheds.share,
-                sheds.distance,
-                sheds.step_seconds,
-                sheds.interval_end,
-                sheds.lags,
-                WATERS,
-                forcings + CELL_STATES,
-            )
-            if settings.contribution
-            else None
+            Contribution(watersheds, states, settings) if settings.contribution else None
         )
-        channels = 1 + (1 if settings.contribution else 0) + forcings
-        self.encoder = ImageEncoder(sheds, channels, settings) if settings.cnn else None
-        inputs = 2 * WATERS + (2 if settings.contribution else 0) + forcings + CELL_STATES
-        inputs += SEASON + len(BASIN_MEMORY_DAYS)
-        inputs += settings.image_features if settings.cnn else 0
-        self.told = settings.trunk == "shared"  # what watershed it is
-        inputs += sheds.attributes.shape[1] if self.told else 0
-        inputs += PAST if settings.history else 0
-        self.precision: Precision = settings.precision
-        self.lstm = HeadLSTM(heads, inputs, settings.hidden, settings.precision)
-        outputs = (3 if settings.contribution else 1) + (2 if settings.history else 0)
-        self.history = settings.history
-        self.output = HeadLinear(heads, settings.hidden, outputs, 0.3)
-        usual = (sheds.runoff_mean / sheds.runoff_scale).clamp(min=0.01)
-        self.output.bias.data[:, 0, 0] = inverse_softplus(usual)
-        if settings.contribution:  # fast runoff starts as large as all runoff is
-            shed = SHED * sheds.rain_mean
-            runs_off = (sheds.runoff_mean / shed).clamp(1e-6, 1.0)
-            self.register_buffer("gate", torch.logit(runs_off / 2)[:, None, None], persistent=False)
-            fast = runs_off * shed / sheds.runoff_scale
-            self.output.bias.data[:, 0, 2] = inverse_softplus(usual - fast.minimum(usual / 2))
+        channels = 1 + settings.contribution + forcings
+        self.encoder = ImageEncoder(watersheds, channels, settings) if settings.cnn else None
+        self.lstm_inputs = lstm_inputs(settings, forcings, watersheds.attributes.shape[-1])
+        self.lstm = HeadLSTM(heads, sum(self.lstm_inputs.values()), settings)
+        self.outputs = output_names(settings)
+        self.output = HeadLinear(heads, settings.hidden, len(self.outputs), settings.output_gain)
+        self._start_at_mean_runoff()
+
+    def forward(self, water: Tensor, state: Tensor, basin: Tensor, past: Tensor) -> Tensor:
+        """Simulate runoff [mm per step] from the first step to the last, (H, T).
+
+        The record is encoded in pieces, so that the memory is that of one piece, besides the
+        forcings and the LSTM's inputs.
+
+        Args:
+            water, state, basin: see `encode`.
+            past: (H, T) runoff of the previous step [mm per step], NaN where missing.
+        """
+        pieces = []
+        for first in range(0, water.shape[1], MAX_ENCODED_STEPS):
+            start = max(0, first - self.reach)
+            piece = slice(start, first + MAX_ENCODED_STEPS)
+            encoded = self.encode(water[:, piece], state[:, piece], basin[:, piece])
+            pieces.append([x[:, first - start :] for x in encoded])
+        inputs, routed = (torch.cat(parts, 1) for parts in zip(*pieces, strict=True))
+        return self.decode(inputs[:, None], routed[:, None], past[:, None])[:, -1, 0]
 
     def encode(self, water: Tensor, state: Tensor, basin: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode every step of a contiguous stretch once.
+        """Encode every step of a contiguous record once.
 
         Args:
-            water: (H, T, R, N) rain and what each soil store sheds of it [mm per step].
-            state: (H, T, S, N), standardised.
-            basin: (H, T, G), `season_of`, the basin's `antecedent_wetness`, its mean state.
+            water: (H, T, R, N) rain and the excess of each soil store [mm per step].
+            state: (H, T, S, N) states of the cells, standardised.
+            basin: (H, T, G) basin series.
 
         Returns:
-            (H, T, I) what the LSTM sees, and (H, T) routed rain [mm per step], the basin mean
-            without the contribution block.
+            (H, T, I') inputs of the LSTM, all but past runoff, and (H, T) routed rain
+            [mm per step], which without the contribution block is the basin mean.
         """
-        sheds, scale = self.sheds, self.sheds.rain_scale[:, None]
-        rain = water[:, :, 0]
-        depths = (water * sheds.share[:, None, None]).sum(-1)  # (H, T, R)
-        routed = depths[..., 0]
-        depths = depths / scale[..., None]
-        features = [*depths.unbind(-1), *(depths + DRY / scale[..., None]).sqrt().unbind(-1)]
-        images = [rain / scale[..., None]]
+        share, scale = self.watersheds.share, self.watersheds.rain_scale[:, None]
+        offset = self.settings.sqrt_offset
+        rain = water[:, :, 0]  # (H, T, N)
+        depth = (water * share[:, None, None]).sum(-1)  # (H, T, R), basin means
+        routed = depth[..., 0]  # (H, T)
+        depth = depth / scale[..., None]
+        series = {
+            "water": depth,
+            "sqrt_water": (depth + offset / scale[..., None]).sqrt(),
+            "basin": basin,
+        }
+        images = [rain / scale[..., None]]  # (H, T, N) each
         if self.contribution is not None:
-            effective = self.contribution.effective(water, state)
-            weights = self.contribution.weights()
-            routed = self.contribution.routed(effective, weights)
-            features += [routed / scale, ((routed + DRY) / scale).sqrt()]
-            if self.encoder is not None:  # in mm of the mean cell
-                cells = (sheds.share > 0).sum(-1)[:, None, None]
-                delivered = self.contribution.delivered(effective, weights)
-                images.append(delivered * (cells / scale[..., None]))
-        inputs = [torch.stack(features, -1), basin]
+            effective = self.contribution.effective(water, state)  # (H, T, N)
+            weights = self.contribution.weights()  # (H, N, K)
+            routed = self.contribution.routed(effective, weights)  # (H, T)
+            series["routed"] = (routed / scale)[..., None]
+            series["sqrt_routed"] = ((routed + offset) / scale).sqrt()[..., None]
+            if self.encoder is not None:
+                cells = (share > 0).sum(-1)[:, None, None]
+                delivered = self.contribution.delivered(effective, weights)  # (H, T, N)
+                images.append(delivered * (cells / scale[..., None]))  # depth on the mean cell
         if self.encoder is not None:
             images += state[:, :, : self.forcings].unbind(2)
-            with products(self.precision, rain.device):
+            with matmul_precision(self.settings.precision, rain.device):
                 encoded = self.encoder(images)
-            inputs.append(encoded.to(rain.dtype))
-        if self.told:
-            inputs.append(sheds.attributes[:, None].expand(-1, rain.shape[1], -1))
-        return torch.cat(inputs, -1), routed
+            series["image"] = encoded.to(rain.dtype)  # (H, T, E)
+        if "attributes" in self.lstm_inputs:
+            attributes = self.watersheds.attributes[:, None]
+            series["attributes"] = attributes.expand(-1, rain.shape[1], -1)
+        assert {name: x.shape[-1] for name, x in series.items()} == {
+            name: width for name, width in self.lstm_inputs.items() if name != PAST_RUNOFF
+        }
+        return torch.cat([series[name] for name in self.lstm_inputs if name in series], -1), routed
 
     def decode(
-        self, inputs: Tensor, routed: Tensor, past: Tensor, keep: Tensor | None = None
+        self, inputs: Tensor, routed: Tensor, past: Tensor, dropout_mask: Tensor | None = None
     ) -> Tensor:
-        """Runoff [mm per step] by each readout, (H, R, B, L), the last of which is the answer;
-        stretches start from rest.
+        """Compute runoff [mm per step] of stretches that start from rest, by each readout.
 
-        Two readouts see one memory. The gated one adds the share of the routed rain that runs off
-        fast to what the LSTM says, so that a flood beyond those that taught follows from its rain.
-        The direct one is the LSTM's alone and cannot go beyond: it is trained beside the other, as
-        a memory that can tell runoff by itself serves both, and not used. Without the contribution
-        block it is the answer.
+        Two readouts share one LSTM. The direct one is the LSTM's alone. The gated one adds the
+        share of the routed rain that runs off fast, so that a flood beyond those of the training
+        still follows from its rain; it is the answer. The direct one is trained beside it because
+        memory that can tell runoff by itself serves both; without the contribution block it is
+        the answer.
 
-        With `history` the LSTM also sees the runoff of the step before, and each readout is there
-        twice: as it is, and corrected by learned shares of its own error one step before, where
-        runoff was observed then, and of that error's change.
+        With `history` the LSTM also sees the runoff of the previous step, and each readout is there
+        twice: as it is, and corrected by learned shares of its own error in the previous step,
+        where runoff was observed, and of that error's change.
 
         Args:
-            inputs, routed: (H, B, L, I) and (H, B, L), gathered from what `encode` returned.
-            past: (H, B, L) runoff of the step before [mm per step], NaN where missing.
-            keep: (H, B, 1, M) dropout mask, already scaled.
+            inputs, routed: (H, B, L, I') and (H, B, L), gathered from what `encode` returned.
+            past: (H, B, L) runoff of the previous step [mm per step], NaN where missing.
+            dropout_mask: (H, B, 1, M) mask of the LSTM's output, already scaled.
+
+        Returns:
+            (H, readouts, B, L); the last readout is the answer.
         """
-        scale = self.sheds.runoff_scale[:, None, None]
-        if self.history:
-            seen = past.isfinite()
-            known = torch.where(seen, past.clamp(min=0), 0.0) / scale
-            root = (known + DRY / scale).sqrt()
-            inputs = torch.cat([inputs, torch.stack([known, root, seen.to(known)], -1)], -1)
-        state = self.lstm(inputs)
-        if keep is not None:
-            state = state * keep
-        out = self.output(state)
-        readouts = [F.softplus(out[..., 0])]
+        scale = self.watersheds.runoff_scale[:, None, None]
+        if PAST_RUNOFF in self.lstm_inputs:
+            inputs = torch.cat([inputs, self._past_runoff(past)], -1)
+        hidden = self.lstm(inputs)  # (H, B, L, M)
+        if dropout_mask is not None:
+            hidden = hidden * dropout_mask
+        out = dict(zip(self.outputs, self.output(hidden).unbind(-1), strict=True))
+        readouts = [F.softplus(out["direct"])]
         if self.contribution is not None:
-            fast = 2 * torch.sigmoid(self.gate + out[..., 1]) * routed / scale
-            readouts.append(F.softplus(out[..., 2] + fast))
+            fast = 2 * torch.sigmoid(self.gate + out["fast_share"]) * routed / scale
+            readouts.append(F.softplus(out["gated"] + fast))
         runoff = torch.stack(readouts, 1) * scale[:, None]
-        if not self.history:
+        if PAST_RUNOFF not in self.lstm_inputs:
             return runoff
-        before = F.pad(runoff[..., :-1], (1, 0), value=torch.nan)  # none before the first step
-        error = (past[:, None] - before).nan_to_num(0.0)
+        previous = F.pad(runoff[..., :-1], (1, 0), value=torch.nan)  # none before the first step
+        error = (past[:, None] - previous).nan_to_num(0.0)
         trend = error - F.pad(error[..., :-1], (1, 0))
-        share, slope = torch.sigmoid(out[..., -2]), torch.tanh(out[..., -1])
-        corrected = runoff + share[:, None] * error + slope[:, None] * trend
+        error_share = torch.sigmoid(out["error_share"])[:, None]
+        trend_share = torch.tanh(out["trend_share"])[:, None]
+        corrected = runoff + error_share * error + trend_share * trend
         return torch.cat([runoff, corrected.clamp(min=0)], 1)
 
     @property
     def reach(self) -> int:
-        """Steps before a step that its encoding looks back at."""
+        """Number of previous steps that the encoding of a step depends on."""
         return 0 if self.contribution is None else self.contribution.lags - 1
 
-    def forward(self, water: Tensor, state: Tensor, basin: Tensor, past: Tensor) -> Tensor:
-        """Runoff [mm per step], (H, T), from the first step to the last.
+    def _past_runoff(self, past: Tensor) -> Tensor:
+        """Scaled runoff of the previous step, its root, whether it was observed: (H, B, L, 3)."""
+        scale = self.watersheds.runoff_scale[:, None, None]
+        observed = past.isfinite()
+        runoff = torch.where(observed, past.clamp(min=0), 0.0) / scale
+        root = (runoff + self.settings.sqrt_offset / scale).sqrt()
+        return torch.stack([runoff, root, observed.to(runoff)], -1)
 
-        Encoded piece by piece, so that memory is that of a piece besides the forcings and the few
-        series that the LSTM sees.
-        """
-        pieces = []
-        for first in range(0, water.shape[1], PIECE):
-            start = max(0, first - self.reach)
-            piece = self.encode(*(x[:, start : first + PIECE] for x in (water, state, basin)))
-            pieces.append([x[:, first - start :] for x in piece])
-        inputs, routed = (torch.cat(parts, 1) for parts in zip(*pieces, strict=True))
-        return self.decode(inputs[:, None], routed[:, None], past[:, None])[:, -1, 0]
+    def _start_at_mean_runoff(self) -> None:
+        """Set biases so that both readouts start near the watershed's mean runoff."""
+        watersheds, settings = self.watersheds, self.settings
+        bias = dict(zip(self.outputs, self.output.bias.data[:, 0].unbind(-1), strict=True))
+        mean = watersheds.runoff_mean / watersheds.runoff_scale
+        mean = mean.clamp(min=settings.min_start_runoff)
+        bias["direct"].copy_(inverse_softplus(mean))
+        if self.contribution is None:
+            return
+        water = settings.start_water_share * watersheds.rain_mean  # [mm per step]
+        runs_off = (watersheds.runoff_mean / water).clamp(1e-6, 1.0)
+        gate = torch.logit(runs_off / 2)  # fast runoff starts as large as all runoff is
+        self.register_buffer("gate", gate[:, None, None], persistent=False)
+        fast = runs_off * water / watersheds.runoff_scale
+        bias["gated"].copy_(inverse_softplus(mean - fast.minimum(mean / 2)))
+
+
+def lstm_inputs(settings: Settings, forcings: int, attributes: int) -> dict[str, int]:
+    """Names and widths of the LSTM's inputs, in their order.
+
+    Args:
+        forcings: number of forcing channels besides rain.
+        attributes: number of static attributes of a watershed.
+    """
+    states = forcings + settings.wetness_states
+    routed = 1 if settings.contribution else 0
+    widths = {
+        "water": settings.water_sources,
+        "sqrt_water": settings.water_sources,
+        "routed": routed,
+        "sqrt_routed": routed,
+        "basin": SEASON + len(settings.basin_memory_days) + states,
+        "image": settings.image_features if settings.cnn else 0,
+        "attributes": attributes if settings.trunk == "shared" else 0,
+        PAST_RUNOFF: 3 if settings.history else 0,
+    }
+    return {name: width for name, width in widths.items() if width}
+
+
+def output_names(settings: Settings) -> tuple[str, ...]:
+    """Names of the output layer's units, in their order."""
+    gated = ("fast_share", "gated") if settings.contribution else ()
+    corrected = ("error_share", "trend_share") if settings.history else ()
+    return ("direct", *gated, *corrected)
 
 
 def inverse_softplus(y: Tensor) -> Tensor:
-    """x with softplus(x) = y > 0."""
+    """Return x with softplus(x) = y > 0."""
     return y + torch.log(-torch.expm1(-y))

@@ -1,4 +1,4 @@
-"""Building blocks that the parts of the network share."""
+"""Building blocks that several parts of the network share."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from model.settings import Precision
 
-BF16_DEVICES = ("cuda",)  # the others compute in fp32 whatever the setting
+BF16_DEVICES = ("cuda",)  # all other devices compute in fp32 whatever the setting
 
 
 class HeadLinear(nn.Module):
-    """H linear maps: (H, ..., in) to (H, ..., out)."""
+    """H linear layers side by side: (H, ..., inputs) to (H, ..., outputs)."""
 
     def __init__(self, heads: int, inputs: int, outputs: int, gain: float = 1.0) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class HeadLinear(nn.Module):
         return y.view(*x.shape[:-1], -1)
 
 
-def products(precision: Precision, device: torch.device) -> torch.autocast:
-    """The context in which a device takes matrix products and convolutions in `precision`."""
+def matmul_precision(precision: Precision, device: torch.device) -> torch.autocast:
+    """Return the autocast context for matrix products in `precision` on `device`."""
     reduced = precision == "bf16" and device.type in BF16_DEVICES
     return torch.autocast(device.type, torch.bfloat16, enabled=reduced)

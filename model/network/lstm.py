@@ -1,4 +1,11 @@
-"""LSTMs of many heads, and the recurrence that steps them all at once with its gradient."""
+"""LSTMs of many heads, and a recurrence that steps all of them at once.
+
+Left to autograd, a step of the recurrence and of its gradient is 27 kernels, each shorter than its
+launch. `Recurrence` needs four: a matrix product and PyTorch's fused cell, forward and backward.
+The gradient of the weights is one matrix product over all steps.
+
+    H heads   B stretches   L steps   I inputs   M hidden units
+"""
 
 from __future__ import annotations
 
@@ -8,22 +15,22 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from model.network.layers import products
-from model.settings import Precision
-
-BATCHED_HEADS = 4  # from so many on a GPU steps all heads' LSTMs at once
+from model.network.layers import matmul_precision
+from model.settings import Precision, Settings
 
 
 class HeadLSTM(nn.Module):
-    """H LSTMs: (H, B, L, I) to (H, B, L, M).
+    """H LSTMs side by side, starting from rest: (H, B, L, I) to (H, B, L, M).
 
-    Fused kernels take one head after the other; a GPU that has many heads takes them all a step
-    at a time instead, in kernels that a CUDA graph launches.
+    The device's fused kernels take one head after the other. On a GPU, packs of at least
+    `batched_heads` heads are stepped together instead, in kernels that a CUDA graph launches.
     """
 
-    def __init__(self, heads: int, inputs: int, hidden: int, precision: Precision) -> None:
+    def __init__(self, heads: int, inputs: int, settings: Settings) -> None:
         super().__init__()
-        self.precision: Precision = precision
+        hidden = settings.hidden
+        self.precision: Precision = settings.precision
+        self.batched_heads = settings.batched_heads
         self.input_weight = nn.Parameter(torch.empty(heads, 4 * hidden, inputs))
         self.hidden_weight = nn.Parameter(torch.empty(heads, 4 * hidden, hidden))
         self.bias = nn.Parameter(torch.zeros(heads, 4 * hidden))
@@ -34,20 +41,20 @@ class HeadLSTM(nn.Module):
         self.bias.data[:, hidden : 2 * hidden] = 1.0  # the forget gate starts open
 
     def forward(self, x: Tensor) -> Tensor:
-        together = x.device.type != "cpu" and len(x) >= BATCHED_HEADS
-        return self.stepped(x) if together else self.fused(x)
+        batched = x.device.type != "cpu" and len(x) >= self.batched_heads
+        return self.stepped(x) if batched else self.fused(x)
 
     def stepped(self, x: Tensor) -> Tensor:
-        """All heads at once, a step at a time; the recurrence in the precision of `x`."""
-        steps_first = x.transpose(1, 2)
-        with products(self.precision, x.device):
-            fed = torch.baddbmm(self.bias[:, None], steps_first.flatten(1, 2), self.input_weight.mT)
-        fed = fed.to(x.dtype).view(*steps_first.shape[:3], -1).transpose(0, 1).contiguous()
-        hidden: Tensor = Recurrence.apply(fed, self.hidden_weight.mT)
+        """Step all heads together; the recurrence keeps the precision of `x`."""
+        steps = x.transpose(1, 2)  # (H, L, B, I)
+        with matmul_precision(self.precision, x.device):
+            gates = torch.baddbmm(self.bias[:, None], steps.flatten(1, 2), self.input_weight.mT)
+        gates = gates.to(x.dtype).view(*steps.shape[:3], -1).transpose(0, 1).contiguous()
+        hidden: Tensor = Recurrence.apply(gates, self.hidden_weight.mT)  # (L, H, B, M)
         return hidden.permute(1, 2, 0, 3)
 
     def fused(self, x: Tensor) -> Tensor:
-        """Head after head, each in the device's own kernel (cuDNN's knows no bf16)."""
+        """Run head after head in the device's own kernel (cuDNN's has no bf16 here)."""
         outputs = []
         for one, w_in, w_hidden, bias in zip(
             x, self.input_weight, self.hidden_weight, self.bias, strict=True
@@ -65,22 +72,23 @@ class Recurrence(torch.autograd.Function):
     """Hidden states (L, H, B, M) of LSTMs that start from rest.
 
     Args:
-        fed: (L, H, B, 4 M) what the inputs bring to the gates, in PyTorch's order.
-        weight: (H, M, 4 M) from the hidden state of the step before to the gates.
+        from_input: (L, H, B, 4 M) what the inputs and biases add to the gates, in PyTorch's order
+            (input, forget, cell, output).
+        weight: (H, M, 4 M) from the previous hidden state to the gates.
     """
 
     @staticmethod
-    def forward(ctx: Any, fed: Tensor, weight: Tensor) -> Tensor:
-        hidden = fed.new_zeros(*fed.shape[1:-1], weight.shape[1])
-        none = fed.new_zeros(fed.shape[-1])  # as the biases are in `fed`
+    def forward(ctx: Any, from_input: Tensor, weight: Tensor) -> Tensor:
+        hidden = from_input.new_zeros(*from_input.shape[1:-1], weight.shape[1])
+        no_bias = from_input.new_zeros(from_input.shape[-1])
         cells, gates, outputs = [hidden.flatten(0, 1)], [], []
-        for step in fed:
-            recurrent = torch.bmm(hidden, weight).flatten(0, 1)
-            out, cell, kept = forward_cell(step.flatten(0, 1), recurrent, cells[-1], none)
+        for step in from_input:
+            from_hidden = torch.bmm(hidden, weight).flatten(0, 1)
+            out, cell, activated = forward_cell(step.flatten(0, 1), from_hidden, cells[-1], no_bias)
             hidden = out.view_as(hidden)
             outputs.append(hidden)
             cells.append(cell)
-            gates.append(kept)
+            gates.append(activated)
             if not any(ctx.needs_input_grad):
                 del cells[0], gates[0]
         stacked = torch.stack(outputs)
@@ -90,69 +98,70 @@ class Recurrence(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor]:
         weight, hidden = ctx.saved_tensors
-        cells, gates, back = ctx.cells, ctx.gates, weight.mT
-        through = torch.zeros_like(cells[0])
-        arriving = gradient.clone(memory_format=torch.contiguous_format)
-        found: list[Tensor] = []
+        cells, gates, weight_back = ctx.cells, ctx.gates, weight.mT
+        grad_cell = torch.zeros_like(cells[0])
+        grad_hidden = grad_output.clone(memory_format=torch.contiguous_format)
+        grad_gates: list[Tensor] = []  # last step first
         for t in range(len(gates) - 1, -1, -1):
-            if found:  # in place, as it would be copied first otherwise
-                arriving[t].baddbmm_(found[-1], back)
-            ours, through = backward_cell(
-                arriving[t].flatten(0, 1), through, cells[t], cells[t + 1], gates[t]
+            if grad_gates:  # in place, as it would be copied first otherwise
+                grad_hidden[t].baddbmm_(grad_gates[-1], weight_back)
+            grad, grad_cell = backward_cell(
+                grad_hidden[t].flatten(0, 1), grad_cell, cells[t], cells[t + 1], gates[t]
             )
-            found.append(ours.view(*hidden.shape[1:-1], -1))
-        fed = torch.stack(found[::-1])
-        past = hidden[:-1].permute(1, 3, 0, 2).flatten(2)  # (H, M, (L - 1) B)
-        return fed, past @ fed[1:].transpose(0, 1).flatten(1, 2)
+            grad_gates.append(grad.view(*hidden.shape[1:-1], -1))
+        grad_input = torch.stack(grad_gates[::-1])
+        previous = hidden[:-1].permute(1, 3, 0, 2).flatten(2)  # (H, M, (L - 1) B)
+        return grad_input, previous @ grad_input[1:].transpose(0, 1).flatten(1, 2)
 
 
 def forward_cell(
-    fed: Tensor, recurrent: Tensor, cell: Tensor, bias: Tensor
+    from_input: Tensor, from_hidden: Tensor, cell: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A step of N cells: hidden and cell state (N, M), and the gates (N, 4 M) for the gradient.
+    """Step N LSTM cells: hidden state (N, M), cell state (N, M), activated gates (N, 4 M).
 
-    CPUs have no such kernel: what it computes stands below, and is what the tests compare.
+    CPUs lack PyTorch's fused kernel: the branch below it is the same in plain operations, and is
+    what the tests compare.
 
     Args:
-        fed, recurrent: (N, 4 M), the gates' sums: enter, forget, new, leave.
-        cell: (N, M) of the step before.
-        bias: (4 M), of each of the sums.
+        from_input, from_hidden: (N, 4 M) the two parts of the gates' sums.
+        cell: (N, M) the previous cell state.
+        bias: (4 M,) added to each part.
     """
-    if fed.device.type != "cpu":
+    if from_input.device.type != "cpu":
         hidden, state, gates = torch.ops.aten._thnn_fused_lstm_cell(
-            fed, recurrent, cell, bias, bias
+            from_input, from_hidden, cell, bias, bias
         )
         return hidden, state, gates
-    enter, forget, new, leave = (fed + recurrent + 2 * bias).chunk(4, -1)
-    enter, forget, new, leave = enter.sigmoid(), forget.sigmoid(), new.tanh(), leave.sigmoid()
-    state = forget * cell + enter * new
-    return leave * state.tanh(), state, torch.cat([enter, forget, new, leave], -1)
+    i, f, g, o = (from_input + from_hidden + 2 * bias).chunk(4, -1)
+    i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
+    state = f * cell + i * g
+    return o * state.tanh(), state, torch.cat([i, f, g, o], -1)
 
 
 def backward_cell(
-    of_hidden: Tensor, of_cell: Tensor, before: Tensor, cell: Tensor, gates: Tensor
+    grad_hidden: Tensor, grad_cell: Tensor, previous: Tensor, cell: Tensor, gates: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of the gates' sums (N, 4 M) and of the cell state of the step before (N, M).
+    """Gradients of the gates' sums (N, 4 M) and of the previous cell state (N, M).
 
     Args:
-        of_hidden, of_cell: (N, M) gradients of what the step gave.
-        before, cell: (N, M) cell states before and after it.
-        gates: (N, 4 M), as `forward_cell` gave them.
+        grad_hidden, grad_cell: (N, M) gradients of what the step returned.
+        previous, cell: (N, M) cell states before and after the step.
+        gates: (N, 4 M) as `forward_cell` returned them.
     """
-    if of_hidden.device.type != "cpu":
-        ours, through, _ = torch.ops.aten._thnn_fused_lstm_cell_backward_impl(
-            of_hidden, of_cell, before, cell, gates, False
+    if grad_hidden.device.type != "cpu":
+        grad_gates, grad_previous, _ = torch.ops.aten._thnn_fused_lstm_cell_backward_impl(
+            grad_hidden, grad_cell, previous, cell, gates, False
         )
-        return ours, through
-    enter, forget, new, leave = gates.chunk(4, -1)
-    bent = cell.tanh()
-    of_cell = of_cell + of_hidden * leave * (1 - bent.square())
+        return grad_gates, grad_previous
+    i, f, g, o = gates.chunk(4, -1)
+    tanh_cell = cell.tanh()
+    grad_cell = grad_cell + grad_hidden * o * (1 - tanh_cell.square())
     sums = [
-        of_cell * new * enter * (1 - enter),
-        of_cell * before * forget * (1 - forget),
-        of_cell * enter * (1 - new.square()),
-        of_hidden * bent * leave * (1 - leave),
+        grad_cell * g * i * (1 - i),
+        grad_cell * previous * f * (1 - f),
+        grad_cell * i * (1 - g.square()),
+        grad_hidden * tanh_cell * o * (1 - o),
     ]
-    return torch.cat(sums, -1), of_cell * forget
+    return torch.cat(sums, -1), grad_cell * f

@@ -14,9 +14,10 @@ from torch import Tensor
 from model.inputs.watershed import HeadData
 from model.settings import Settings
 from model.training import checkpoint
-from model.training.trainer import RESTARTS, SLOWER, Trainer
+from model.training.trainer import Trainer
 
-Report = Callable[[dict[str, Any]], None]
+OnProgress = Callable[[dict[str, Any]], None]
+InitialWeights = Callable[[str], dict[str, Tensor]]  # of a site number
 
 
 def fit_pack(
@@ -24,37 +25,39 @@ def fit_pack(
     settings: Settings,
     device: torch.device,
     folder: Path,
-    report: Report,
-    start: Callable[[str], dict[str, Tensor]] | None = None,
+    on_progress: OnProgress,
+    initial_weights: InitialWeights | None = None,
 ) -> Iterator[Fitted | Diverged]:
-    """Train a pack, taking up what an earlier call left in `folder`: heads that it trained to the
-    end are not trained again.
+    """Train a pack, resuming what an earlier call left in `folder`.
 
-    A head ends with the last update, or when `patience` validations in a row were not kept, and is
-    not refitted then; the pack goes on with the others. One whose loss is not finite goes back to
-    its last checkpoint and on at a lower rate, and is given up after some restarts.
+    Heads that are already trained are not trained again. A head ends with the last update, or when
+    `patience` validations in a row were not kept, and then has no refit; the pack continues with
+    the others. A head whose loss is not finite goes back to its last checkpoint and continues at a
+    lower rate; after `restarts` of them it is given up.
 
     Args:
         heads: of one store; one head on a CPU, many on a GPU.
-        folder: receives `<site_no>.safetensors`, and a resume file until the head is done.
-        report: is called with one line a head and validation.
-        start: the weights that the head of a site number begins from, where it has some.
+        settings: of the training.
+        device: where the pack is trained.
+        folder: receives `<site_no>.safetensors`, and a progress file until the head is done.
+        on_progress: is called with one line (see `metrics.jsonl`) for each head and validation.
+        initial_weights: weights that a head starts from; random ones where they lack.
 
     Yields:
-        What became of each head, as it ends.
+        The result of each head, as it ends.
     """
     began = time.monotonic()
-    left = []
+    untrained = []
     for head in heads:
-        if path := checkpoint.trained(folder, head.site_no, settings):
+        if path := checkpoint.find_head(folder, head.site_no, settings):
             yield Fitted.read(path, 0.0)
         else:
-            left.append(head)
-    if not left:
+            untrained.append(head)
+    if not untrained:
         return
-    trainer = Trainer(left, settings, device)
-    if start:
-        trainer.start([start(head.site_no) for head in left])
+    trainer = Trainer(untrained, settings, device)
+    if initial_weights:
+        trainer.start([initial_weights(head.site_no) for head in untrained])
     checkpoint.load_progress(trainer, folder)
     patience = settings.patience * settings.evaluate_every
     ends = settings.updates, settings.all_updates
@@ -62,37 +65,36 @@ def fit_pack(
         losses = trainer.step()
         if trainer.update % settings.evaluate_every and trainer.update not in ends:
             continue
-        wild = (~losses.isfinite()).nonzero().flatten().tolist()
-        trainer.restart(wild)
+        trainer.restart((~losses.isfinite()).nonzero().flatten().tolist())
         scores = trainer.validate()
         seconds = time.monotonic() - began
         ended: list[Fitted | Diverged] = []
-        going, last = [], trainer.update >= settings.all_updates
+        unfinished, last = [], trainer.update >= settings.all_updates
         for i, (head, loss) in enumerate(zip(trainer.heads, losses.tolist(), strict=True)):
             line = {"site_no": head.site_no, "update": trainer.update, "loss": loss}
-            report({**line, "validation_nse": scores[i], "seconds": seconds})
-            if trainer.rate[i] < SLOWER ** (RESTARTS + 0.5):
-                ended.append(Diverged(head.site_no, trainer.update))
+            on_progress({**line, "validation_nse": scores[i], "seconds": seconds})
+            if trainer.rate_factor[i] < settings.restart_rate ** (settings.restarts + 0.5):
+                ended.append(Diverged(head.site_no, trainer.update, settings.restarts))
             elif last or trainer.update - int(trainer.kept_update[i]) >= patience:
                 path = checkpoint.save_head(trainer, i, folder)
-                ended.append(Fitted.read(path, seconds / len(left)))
+                ended.append(Fitted.read(path, seconds / len(untrained)))
             else:
-                going.append(i)
-        if not going:
+                unfinished.append(i)
+        if not unfinished:
             del trainer  # and its data, before the caller simulates with its own
             yield from ended
             return
-        if len(going) < len(trainer.heads):
-            trainer = trainer.keep(going)
+        if len(unfinished) < len(trainer.heads):
+            trainer = trainer.select(unfinished)
         else:
-            trainer.safe = trainer.snapshot()
+            trainer.restart_point = trainer.snapshot()
         checkpoint.save_progress(trainer, folder)
         yield from ended
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What training one head gave; `seconds` are those of this call."""
+    """Result of a trained head; `seconds` are those of this call."""
 
     site_no: str
     updates: int
@@ -103,7 +105,7 @@ class Fitted:
 
     @classmethod
     def read(cls, path: Path, seconds: float) -> Fitted:
-        """What a checkpoint says of its head."""
+        """Read the result from a head's checkpoint."""
         about = checkpoint.read(path)[1]
         names = ("site_no", "updates", "kept_update", "validation_nse")
         return cls(**{name: about[name] for name in names}, seconds=seconds, checkpoint=path)
@@ -111,13 +113,14 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Diverged:
-    """A head that was given up: its loss was not finite, after restarts too."""
+    """A head that was given up, as its loss was not finite after restarts either."""
 
     site_no: str
     update: int
+    restarts: int
 
     def __str__(self) -> str:
         return (
             f"watershed {self.site_no}: loss not finite at update {self.update}, "
-            f"after {RESTARTS} restarts at lower rates"
+            f"after {self.restarts} restarts at lower rates"
         )

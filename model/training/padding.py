@@ -1,4 +1,4 @@
-"""Between one head's tensors and those of its pack, which are padded to the largest head."""
+"""Conversion between a single head's tensors and those of its pack, padded to the largest head."""
 
 from __future__ import annotations
 
@@ -9,24 +9,30 @@ import torch
 from torch import Tensor
 
 from model.inputs.watershed import HeadData
-from model.network.watersheds import PATCH
 
 
 @torch.no_grad()
-def stack(target: Tensor, heads: Sequence[Tensor]) -> None:
-    """Fill a pack's tensor from those of its heads, (1, ...) each, padding with zeros."""
+def stack_padded(target: Tensor, heads: Sequence[Tensor]) -> None:
+    """Fill a pack's tensor (H, ...) with those of its heads, (1, ...) each, padded with zeros."""
     target.zero_()
     for row, (value,) in zip(target, heads, strict=True):
         row[tuple(slice(n) for n in value.shape)].copy_(value)
 
 
-def own_size(name: str, value: Tensor, head: HeadData) -> Tensor:
-    """One head's parameter without the padding of its pack."""
+def without_padding(name: str, value: Tensor, head: HeadData, patch: int) -> Tensor:
+    """Cut a head's parameter (1, ...) to the head's own size.
+
+    Args:
+        name: of the parameter; those of cells and of patches are padded.
+        value: the head's row of the pack's tensor.
+        head: the head's data.
+        patch: side of a patch [cells].
+    """
     rows, columns = head.inside.shape
     if name.endswith("log_efficiency"):
         return value[..., : head.share.size + 1]
     if name.endswith("location"):
-        padded = np.pad(head.inside, ((0, -rows % PATCH), (0, -columns % PATCH)))
-        tiles = padded.reshape(-(-rows // PATCH), PATCH, -1, PATCH).any((1, 3))
-        return value[..., : int(tiles.sum())]
+        padded = np.pad(head.inside, ((0, -rows % patch), (0, -columns % patch)))
+        touched = padded.reshape(-(-rows // patch), patch, -1, patch).any((1, 3))
+        return value[..., : int(touched.sum())]
     return value

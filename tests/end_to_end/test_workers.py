@@ -15,7 +15,7 @@ import torch
 from distributed import Client
 
 from model.jobs.train import train
-from model.settings import TRUNKS, Settings
+from model.settings import Settings
 from model.training.trainer import Trainer
 from pipeline.errors import RunError
 from pipeline.run.cluster import make_client
@@ -85,8 +85,7 @@ def test_a_worker_that_ends_costs_nothing_and_another_joins(
 def test_a_trunk_is_the_same_on_other_workers_and_when_one_dies(
     tiny_store: Path, tmp_path: Path
 ) -> None:
-    changes = TRUNKS["shared"] | {"trunk_updates": 20, "updates": 2, "evaluate_every": 2}
-    settings = Settings(**changes)
+    settings = Settings(trunk="shared", trunk_updates=20, updates=2, evaluate_every=2)
     with make_client(workers=1) as client:
         run(tiny_store, tmp_path / "undisturbed", client, settings)
     struck: list[str] = []

@@ -50,7 +50,7 @@ def test_recorded_updates_are_the_eager_ones(heads: list[HeadData]) -> None:
     trainers = [Trainer(heads, settings, GPU) for settings in (EXACT, eager)]
     for update in range(12):
         if update == 6 and len(heads) > 1:
-            trainers = [trainer.keep([1, 2, 3, 4]) for trainer in trainers]
+            trainers = [trainer.select([1, 2, 3, 4]) for trainer in trainers]
         losses = [trainer.step() for trainer in trainers]
         torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=1e-5)
         assert (trainers[0].captured is not None, trainers[1].captured) == (True, None)

@@ -10,6 +10,7 @@ import torch
 
 from model.inputs.pack import make_pack
 from model.inputs.watershed import HeadData
+from model.settings import Settings
 from pipeline.errors import InputError
 
 Make = Callable[..., HeadData]
@@ -18,7 +19,7 @@ CPU = torch.device("cpu")
 
 def test_spinup_is_the_end_of_the_first_year(make_head: Make) -> None:
     head = make_head("01")
-    pack = make_pack([head], 100, CPU)
+    pack = make_pack([head], Settings(warmup=100), CPU)
     rain = pack.water[0, :, 0, :-1].numpy()
     np.testing.assert_array_equal(rain[:100], head.forcing[265:365, 0])
     np.testing.assert_array_equal(rain[100:], head.forcing[:, 0])
@@ -30,4 +31,4 @@ def test_spinup_is_the_end_of_the_first_year(make_head: Make) -> None:
 
 def test_packs_refuse_heads_of_different_times(make_head: Make) -> None:
     with pytest.raises(InputError, match="differ in time"):
-        make_pack([make_head("01"), make_head("02", years=5)], 10, CPU)
+        make_pack([make_head("01"), make_head("02", years=5)], Settings(), CPU)

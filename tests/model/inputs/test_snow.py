@@ -8,10 +8,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from model.inputs.snow import BARE, COVERS, FREEZES, SNOWS, THAWS, Snow, find_snow, melted
+from model.inputs import snow as snow_module
+from model.inputs.snow import Snow, choose_snow, snow_candidates
+from model.settings import Settings
+
+SETTINGS = Settings()
+SNOWS = snow_candidates(SETTINGS)
+MIN_COVER, FULL_COVER = SETTINGS.snow_min_cover, SETTINGS.snow_full_cover
+FREEZING, THAWING = SETTINGS.snow_freezing, SETTINGS.snow_thawing
 
 PLAIN = Snow(4.0, 0.0)
 DAYS = np.arange(np.datetime64("2011-10-01"), np.datetime64("2017-10-01"))
+
+
+def melt_snow(
+    rain: np.ndarray,
+    warmth: np.ndarray,
+    snow: Snow,
+    step_days: float,
+    spinup: int,
+    train: slice,
+) -> np.ndarray:
+    return snow_module.melt_snow(rain, warmth, snow, step_days, spinup, train, SETTINGS)
 
 
 def column(*values: float) -> np.ndarray:
@@ -22,8 +40,8 @@ def test_a_winter_by_hand():
     """With so much of it in a usual year that the ground is hardly covered."""
     rain = column(10, 10, 10, 0, 0, 0)
     warmth = column(5, -5, 1, 1, -3, 8)  # at 1 degree half of it is snow
-    water = melted(rain, warmth, PLAIN, 1.0, 0, slice(0, 6))
-    covers = COVERS * 365.2425 * 15 / 6
+    water = melt_snow(rain, warmth, PLAIN, 1.0, 0, slice(0, 6))
+    covers = FULL_COVER * 365.2425 * 15 / 6
     lying, expected = 0.0, []
     for falls, snows, most in (
         (10, 0, 20),
@@ -34,7 +52,7 @@ def test_a_winter_by_hand():
         (0, 0, 32),
     ):
         lying += snows
-        gone = (BARE + (1 - BARE) * lying / covers) * min(lying, most)
+        gone = (MIN_COVER + (1 - MIN_COVER) * lying / covers) * min(lying, most)
         lying -= gone
         expected.append(falls + gone)
     np.testing.assert_allclose(water[:, 0], expected, rtol=1e-6)
@@ -45,8 +63,10 @@ def test_covered_ground_melts_by_the_degree_and_cold_snow_later():
     rain, warmth = np.full((211, 1), 5.0, np.float32), np.full((211, 1), -10.0, np.float32)
     rain[200:], warmth[200:] = 0.0, 4.0
     usual = slice(0, 200)
-    none, memory = (melted(rain, warmth, Snow(5.0, m), 1.0, 0, usual)[200:, 0] for m in (0.0, 0.7))
-    covered = BARE + (1 - BARE) * 1000 / (COVERS * 365.2425 * 5)
+    none, memory = (
+        melt_snow(rain, warmth, Snow(5.0, m), 1.0, 0, usual)[200:, 0] for m in (0.0, 0.7)
+    )
+    covered = MIN_COVER + (1 - MIN_COVER) * 1000 / (FULL_COVER * 365.2425 * 5)
     assert none[0] == pytest.approx(20 * covered, rel=1e-5)
     cold = -10.0
     waits = 0
@@ -64,12 +84,12 @@ def test_covered_ground_melts_by_the_degree_and_cold_snow_later():
     snow=st.sampled_from(SNOWS),
 )
 def test_no_water_is_made(rain, warmth, step_days, snow):
-    water = melted(rain, warmth, snow, step_days, 0, slice(0, 30))
+    water = melt_snow(rain, warmth, snow, step_days, 0, slice(0, 30))
     assert (water >= 0).all()
     lies = np.cumsum(rain, axis=0, dtype=float) - np.cumsum(water, axis=0, dtype=float)
     assert (lies >= -1e-3).all()
     most = snow.melt_factor * step_days * np.maximum(warmth, 0)
-    frozen = np.clip((THAWS - warmth) / (THAWS - FREEZES), 0, 1) * rain
+    frozen = np.clip((THAWING - warmth) / (THAWING - FREEZING), 0, 1) * rain
     assert (water <= rain - frozen + most + 1e-3).all()
 
 
@@ -77,7 +97,7 @@ def test_what_lies_at_the_start_is_from_a_year_before():
     """A glacier that no summer melts goes on growing; its melt is there from the first step."""
     rain, warmth = np.full((400, 1), 5.0, np.float32), np.full((400, 1), -8.0, np.float32)
     warmth[0] = 3.0
-    old, new = (melted(rain, warmth, PLAIN, 1.0, year, slice(0, 400))[0, 0] for year in (365, 0))
+    old, new = (melt_snow(rain, warmth, PLAIN, 1.0, year, slice(0, 400))[0, 0] for year in (365, 0))
     assert old == pytest.approx(5 + 12)
     assert new == pytest.approx(5)
 
@@ -86,7 +106,7 @@ def test_a_record_that_grows_melts_as_it_did():
     rng = np.random.default_rng(4)
     rain, warmth = rng.gamma(0.3, 12.0, (900, 3)), rng.normal(0, 6, (900, 3))
     whole, part = (
-        melted(rain[:n], warmth[:n], SNOWS[7], 1.0, 365, slice(0, 500)) for n in (900, 600)
+        melt_snow(rain[:n], warmth[:n], SNOWS[7], 1.0, 365, slice(0, 500)) for n in (900, 600)
     )
     np.testing.assert_array_equal(whole[:600], part)
 
@@ -109,13 +129,13 @@ def test_discharge_tells_how_snow_melts(truth: Snow | None, warmest: float):
     warmth = (warmest - 10 + 14 * season + 3 * rng.standard_normal(DAYS.size)).astype(np.float32)
 
     def water(snow: Snow) -> np.ndarray:
-        return melted(rain[:, None], warmth[:, None], snow, 1.0, 365, slice(0, 1827))[:, 0]
+        return melt_snow(rain[:, None], warmth[:, None], snow, 1.0, 365, slice(0, 1827))[:, 0]
 
     flow = response((water(truth) if truth else rain).astype(float))
     flow[::50] = np.nan
     known = np.datetime64("2016-10-01") > DAYS
     flow[~known] = 1e3 * rain[~known]  # says nothing of what is known
-    found = find_snow(rain, water, flow, DAYS, known)
+    found = choose_snow(rain, water, flow, DAYS, known, SETTINGS)
     assert found == (truth if warmest < 20 else None)
 
     steps = 4  # of a day, of some of which discharge is not known
@@ -126,7 +146,12 @@ def test_discharge_tells_how_snow_melts(truth: Snow | None, warmest: float):
 
     gaps = within(flow)
     gaps[::7] = np.nan
-    shorter = find_snow(
-        within(rain) / steps, lambda snow: within(water(snow)) / steps, gaps, times, within(known)
+    shorter = choose_snow(
+        within(rain) / steps,
+        lambda snow: within(water(snow)) / steps,
+        gaps,
+        times,
+        within(known),
+        SETTINGS,
     )
     assert shorter == found

@@ -13,6 +13,7 @@ import zarr
 
 from model.inputs.split import Split
 from model.inputs.watershed import load_head, survey_store
+from model.settings import Settings
 from pipeline.errors import InputError
 
 
@@ -62,13 +63,13 @@ def test_forcings_are_those_of_the_step_in_which_discharge_was_last_measured(
 ) -> None:
     """Intervals that end 6 hours into the next day are paired with its rain."""
     site = next(iter(survey_store(str(tiny_store)).pixels))
-    level = load_head(str(tiny_store), site)
+    level = load_head(str(tiny_store), site, Settings())
     assert level.interval_end == level.step_seconds
     store = tmp_path / "store.zarr"
     shutil.copytree(tiny_store, store)
     group = zarr.open_group(store / "watersheds" / site, mode="r+")
     group.attrs["discharge_shift_s"] = 6 * 3600.0
-    shifted = load_head(str(store), site)
+    shifted = load_head(str(store), site, Settings())
     assert shifted.interval_end == 6 * 3600.0
     np.testing.assert_array_equal(shifted.forcing, level.forcing[1:])
     np.testing.assert_array_equal(shifted.demand, level.demand[1:])
@@ -80,7 +81,7 @@ def test_forcings_are_those_of_the_step_in_which_discharge_was_last_measured(
 def test_a_watershed_of_the_store_becomes_a_head(tiny_store: Path) -> None:
     survey = survey_store(str(tiny_store))
     site = next(iter(survey.pixels))
-    head = load_head(str(tiny_store), site)
+    head = load_head(str(tiny_store), site, Settings())
     shed = xr.open_zarr(tiny_store, group=f"watersheds/{site}", consolidated=False).load()
     assert survey.pixels[site] == head.inside.size
     assert head.share.size == head.inside.sum() == (shed["coverage"] > 0).sum()
@@ -105,15 +106,15 @@ def test_a_watershed_of_the_store_becomes_a_head(tiny_store: Path) -> None:
 
 def test_a_site_that_is_not_there_is_refused(tiny_store: Path) -> None:
     with pytest.raises(InputError, match="12345678"):
-        load_head(str(tiny_store), "12345678")
+        load_head(str(tiny_store), "12345678", Settings())
 
 
 def test_a_head_on_the_map_of_the_region(tiny_store: Path) -> None:
     survey = survey_store(str(tiny_store))
     region = xr.open_zarr(tiny_store, group="region", consolidated=False)
     for site in survey.pixels:
-        own = load_head(str(tiny_store), site)
-        wide = load_head(str(tiny_store), site, region=True)
+        own = load_head(str(tiny_store), site, Settings())
+        wide = load_head(str(tiny_store), site, Settings(region=True))
         assert wide.inside.shape == region["cell_area"].shape
         assert wide.inside.all()
         np.testing.assert_allclose(wide.rain, own.rain, rtol=1e-5, atol=1e-5)
@@ -139,7 +140,7 @@ def test_years_without_a_record_are_refused(
     values[(dates.year + (dates.month >= 10)) == year] = np.nan
     runoff[:] = values
     with pytest.raises(InputError, match=f"watershed {site}: 0 discharge values .*{message}"):
-        load_head(str(store), site)
+        load_head(str(store), site, Settings())
 
 
 def test_a_path_without_a_store_is_refused(tmp_path: Path) -> None:

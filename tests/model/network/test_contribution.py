@@ -10,16 +10,33 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import invgauss
 
-from model.network.contribution import (
-    SHORTEST_PATH,
-    START_DISPERSION,
-    START_VELOCITY,
-    Contribution,
-    lags_needed,
-    passed,
-)
+from model.network.contribution import Contribution, integrated_passage, lags_needed
+from model.network.watersheds import Watersheds
+from model.settings import Settings
 
 DAY = 86400.0
+SETTINGS = Settings(soil_capacities=(1.0, 2.0))  # three water sources
+
+
+def watersheds(
+    share: torch.Tensor, distance: torch.Tensor, interval_end: list[float], lags: list[int]
+) -> Watersheds:
+    """Watersheds of which only cells and lags matter."""
+    none = torch.empty(0)
+    return Watersheds(
+        share=share,
+        coverage=share,
+        distance=distance,
+        cell=none,
+        rain_scale=none,
+        runoff_scale=none,
+        rain_mean=none,
+        runoff_mean=none,
+        attributes=none,
+        step_seconds=DAY,
+        interval_end=interval_end,
+        lags=lags,
+    )
 
 
 def block(
@@ -28,7 +45,7 @@ def block(
     """One head with cells of equal share, three waters and two states."""
     cells = torch.tensor([distance], dtype=torch.float64)
     share = torch.full_like(cells, 1 / cells.numel())
-    made = Contribution(share, cells, DAY, [interval_end], [lags], 3, 2).double()
+    made = Contribution(watersheds(share, cells, [interval_end], [lags]), 2, SETTINGS).double()
     with torch.no_grad():
         for name, value in physics.items():
             getattr(made, f"log_{name}").fill_(np.log(value))
@@ -51,7 +68,7 @@ def test_what_has_passed_is_the_integral_of_scipys_inverse_gaussian(
 ) -> None:
     arguments = [torch.tensor(v, dtype=torch.float64) for v in (distance, velocity, dispersion)]
     times = np.geomspace(3600, 100 * DAY, 8)
-    found = passed(torch.as_tensor(times), *arguments).numpy()
+    found = integrated_passage(torch.as_tensor(times), *arguments).numpy()
     fine = np.linspace(0, 1, 20_001)[1:, None] * times
     mean, shape = distance / velocity, distance**2 / (2 * dispersion)
     expected = invgauss.cdf(fine, mean / shape, scale=shape).mean(0) * times
@@ -68,7 +85,7 @@ def test_rain_falls_over_its_step_and_discharge_is_measured_over_its_own(
 
         def arrives(fell: float, end: float = end) -> float:
             first, last = (
-                share_passed(t - fell, 6e4, START_VELOCITY, START_DISPERSION)
+                share_passed(t - fell, 6e4, SETTINGS.start_velocity, SETTINGS.start_dispersion)
                 for t in (end - DAY, end)
             )
             return last - first
@@ -158,17 +175,17 @@ def test_effective_rain_starts_as_the_mean_of_what_it_is_mixed_of() -> None:
 
 
 def test_no_path_is_shorter_than_a_hillslope() -> None:
-    assert block([0.0]).distance.min() == SHORTEST_PATH
+    assert block([0.0]).distance.min() == SETTINGS.shortest_path
 
 
 def test_lags_reach_the_farthest_cell_at_the_slowest_velocity() -> None:
-    assert lags_needed(172_800.0, DAY) == 2 + 10
-    assert lags_needed(172_800.0, 3600.0) == 2 + 240
+    assert lags_needed(172_800.0, DAY, 0.2) == 2 + 10
+    assert lags_needed(172_800.0, 3600.0, 0.2) == 2 + 240
 
 
 def test_a_head_keeps_its_own_number_of_lags_in_a_pack() -> None:
     cells = torch.full((2, 1), 4e5)
-    made = Contribution(torch.ones_like(cells), cells, DAY, [DAY, DAY], [3, 30], 1, 0)
+    made = Contribution(watersheds(torch.ones_like(cells), cells, [DAY, DAY], [3, 30]), 0, SETTINGS)
     kernel = made.kernel()
     assert kernel.shape[-1] == 30
     assert (kernel[0, ..., 3:] == 0).all()

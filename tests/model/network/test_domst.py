@@ -14,12 +14,12 @@ from model.inputs.pack import make_pack
 from model.inputs.watershed import HeadData
 from model.network.domst import DomST
 from model.network.lstm import HeadLSTM
-from model.network.watersheds import PATCH
 from model.settings import Precision, Settings
 from model.training.trainer import new_network
 
 Make = Callable[..., HeadData]
 CPU = torch.device("cpu")
+PATCH = Settings().patch
 
 
 @pytest.fixture(params=[{}, {"contribution": False}, {"cnn": False}, {"history": True}], ids=str)
@@ -32,8 +32,8 @@ Inputs = tuple[torch.Tensor, ...]
 
 def build(heads: list[HeadData], settings: Settings) -> tuple[DomST, Inputs]:
     """A network that has learned a little, in double precision, and the first 400 steps."""
-    pack = make_pack(heads, settings.warmup, CPU)
-    network = new_network(heads, pack.sheds, settings).double()
+    pack = make_pack(heads, settings, CPU)
+    network = new_network(heads, pack.watersheds, settings).double()
     if network.contribution is not None:
         torch.nn.init.normal_(network.contribution.state_weight, std=0.3)
     return network, tuple(x.double() for x in pack.inputs(400))
@@ -41,18 +41,18 @@ def build(heads: list[HeadData], settings: Settings) -> tuple[DomST, Inputs]:
 
 def test_a_head_alone_is_the_same_head_in_a_pack(make_head: Make, settings: Settings) -> None:
     heads = [make_head("01", 9, 4), make_head("02", 3, 11), make_head("03", 5, 5)]
-    pack = make_pack(heads, settings.warmup, CPU)
-    together = new_network(heads, pack.sheds, settings)
+    pack = make_pack(heads, settings, CPU)
+    together = new_network(heads, pack.watersheds, settings)
     runoff = together(*pack.inputs())
     for i, head in enumerate(heads):
-        own = make_pack([head], settings.warmup, CPU)
-        alone = new_network([head], own.sheds, settings)
+        own = make_pack([head], settings, CPU)
+        alone = new_network([head], own.watersheds, settings)
         torch.testing.assert_close(alone(*own.inputs())[0], runoff[i], rtol=1e-4, atol=1e-5)
 
 
 def test_lstms_stepped_together_are_the_fused_ones() -> None:
     """Outputs and gradients of both forms, and of PyTorch's own LSTM with a head's weights."""
-    lstm = HeadLSTM(3, 7, 5, "fp32").double()
+    lstm = HeadLSTM(3, 7, Settings(hidden=5, precision="fp32")).double()
     torch.nn.init.normal_(lstm.bias)
     x = torch.randn(3, 2, 40, 7, dtype=torch.float64)
     results = []
@@ -79,12 +79,12 @@ def test_bf16_products_change_runoff_and_gradients_little(
 ) -> None:
     """The routed rain stays fp32 to the bit; a device that is not named takes no bf16 at all."""
     heads = [make_head("01"), make_head("02")]
-    pack = make_pack(heads, 60, CPU)
+    pack = make_pack(heads, Settings(warmup=60), CPU)
     monkeypatch.setattr(HeadLSTM, "forward", HeadLSTM.stepped)
 
     def run(precision: Precision) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         network = new_network(
-            heads, pack.sheds, Settings(hidden=16, warmup=60, precision=precision)
+            heads, pack.watersheds, Settings(hidden=16, warmup=60, precision=precision)
         )
         runoff = network(*pack.inputs(300))
         runoff.square().mean().backward()
@@ -118,7 +118,7 @@ def test_a_record_in_pieces_is_the_record_in_one_go(
 ) -> None:
     network, inputs = build([make_head("01"), make_head("02", 3, 9)], settings)
     whole = network(*inputs)
-    monkeypatch.setattr("model.network.domst.PIECE", 37)
+    monkeypatch.setattr("model.network.domst.MAX_ENCODED_STEPS", 37)
     torch.testing.assert_close(network(*inputs), whole)
 
 
@@ -141,7 +141,7 @@ def test_a_forecast_sees_no_runoff_of_its_own_step(make_head: Make) -> None:
     before, after = network(*forcings, past), network(*forcings, later)
     assert torch.equal(before[:, :300], after[:, :300])
     assert (before[:, 300:] != after[:, 300:]).any()
-    pack = make_pack([make_head("01")], settings.warmup, CPU)
+    pack = make_pack([make_head("01")], settings, CPU)
     torch.testing.assert_close(pack.past[0, 1:], pack.runoff[0, :-1], equal_nan=True)
 
 
@@ -177,7 +177,7 @@ def test_a_greater_flood_follows_from_its_rain(make_head: Make) -> None:
 def test_the_direct_readout_is_no_part_of_the_answer(make_head: Make, history: bool) -> None:
     network, inputs = build([make_head("01")], Settings(hidden=16, warmup=60, history=history))
     before = network(*inputs)
-    network.output.bias.data[..., 0] += 50.0
+    network.output.bias.data[..., network.outputs.index("direct")] += 50.0
     assert torch.equal(network(*inputs), before)
 
 
@@ -223,8 +223,8 @@ def test_wetness_is_the_weighted_mean_of_past_rain() -> None:
 def test_patches_show_each_cell_where_it_lies(make_head: Make) -> None:
     """Put back on the map they are the rain there, and nothing elsewhere."""
     heads = [make_head("01", 6, 5), make_head("02", 3, 9)]
-    pack = make_pack(heads, 60, CPU)
-    patch, inside = pack.sheds.patches()
+    pack = make_pack(heads, Settings(warmup=60), CPU)
+    patch, inside = pack.watersheds.patches(PATCH)
     for row, head in enumerate(heads):
         expected = np.pad(np.zeros(head.inside.shape), ((0, -head.inside.shape[0] % PATCH), (0, 3)))
         expected[: head.inside.shape[0], : head.inside.shape[1]][head.inside] = head.forcing[40, 0]
@@ -241,8 +241,8 @@ def test_patches_show_each_cell_where_it_lies(make_head: Make) -> None:
 
 
 def test_empty_cells_hold_nothing(make_head: Make) -> None:
-    pack = make_pack([make_head("01"), make_head("02", 2, 2)], 60, CPU)
-    empty = pack.sheds.share == 0
+    pack = make_pack([make_head("01"), make_head("02", 2, 2)], Settings(warmup=60), CPU)
+    empty = pack.watersheds.share == 0
     assert empty.any(1).all(), "places outside a watershed show an empty cell"
     for head, none in enumerate(empty):
         assert (pack.water[head, ..., none] == 0).all()
@@ -266,7 +266,7 @@ def test_encoding_once_gives_the_gradients_of_windows_cut_out(
     that their contribution block looks back at: the same runoff and the same gradients."""
     network, inputs = build([make_head("01")], settings)
     starts, length = [70, 200, 240], 90
-    lags = network.sheds.lags[0]
+    lags = network.reach + 1
 
     *forcings, past = inputs
     encoded, routed = network.encode(*forcings)

@@ -70,9 +70,9 @@ def launches(trainer: Trainer) -> int:
     drawn = trainer.draw(0)
     with FakeTensorMode(allow_non_fake_inputs=True), Launches() as counted:
         pack = trainer.pack = dataclasses.replace(
-            moved(trainer.pack), sheds=moved(trainer.pack.sheds)
+            moved(trainer.pack), watersheds=moved(trainer.pack.watersheds)
         )
-        trainer.network.sheds = pack.sheds
+        trainer.network.watersheds = pack.watersheds
         for module in trainer.network.modules():
             for name, parameter in module.named_parameters(recurse=False):
                 setattr(module, name, torch.nn.Parameter(there(parameter.detach())))

@@ -19,7 +19,8 @@ from model.settings import Settings
 from model.training import checkpoint
 from model.training.loop import Diverged, Fitted, fit_pack
 from model.training.loss import runoff_loss
-from model.training.trainer import Trainer, learning_rate
+from model.training.optimiser import learning_rate
+from model.training.trainer import Trainer
 from pipeline.errors import InputError
 
 Make = Callable[..., HeadData]
@@ -64,7 +65,7 @@ def test_training_learns_a_linear_reservoir(make_head: Make, tmp_path: Path) -> 
 def test_a_resumed_training_is_the_uninterrupted_one(
     make_head: Make, tmp_path: Path, stop_after: int
 ) -> None:
-    settings = QUICK.model_copy(update={"refit": 20})
+    settings = QUICK.model_copy(update={"refit": True, "refit_updates": 20})
 
     class Killed(Exception):
         pass
@@ -86,7 +87,7 @@ def test_a_refit_learns_from_the_validation_years_and_from_no_test_year(
     make_head: Make, tmp_path: Path
 ) -> None:
     head = make_head("01")
-    refit = QUICK.model_copy(update={"refit": 20})
+    refit = QUICK.model_copy(update={"refit": True, "refit_updates": 20})
 
     def with_more(years: np.ndarray) -> HeadData:
         return dataclasses.replace(head, runoff=np.where(years, 3 * head.runoff, head.runoff))
@@ -184,14 +185,14 @@ def test_a_head_restarts_from_its_last_checkpoint_at_a_lower_rate(
     trainer = Trainer(heads, settings, CPU)
     for _ in range(10):
         trainer.step()
-    trainer.safe = trainer.snapshot()
+    trainer.restart_point = trainer.snapshot()
     with torch.no_grad():
         trainer.network.lstm.bias[0, 0] = torch.nan
     assert trainer.step().isfinite().tolist() == [False, True]
     trainer.restart([0])
-    assert trainer.rate.tolist() == [pytest.approx(0.3), 1.0]
+    assert trainer.rate_factor.tolist() == [pytest.approx(0.3), 1.0]
     for name, value in trainer.tensors().items():
-        assert torch.equal(value[0], trainer.safe[name][0]), name
+        assert torch.equal(value[0], trainer.restart_point[name][0]), name
         assert value.isfinite().all()
     before = trainer.snapshot()
     trainer.step()
@@ -271,11 +272,11 @@ def test_stretches_encoded_alone_teach_what_the_encoded_record_teaches(
     make_head: Make, monkeypatch: pytest.MonkeyPatch, together: int
 ) -> None:
     """At both ends of the record and across each other, in a pack of unequal heads."""
-    monkeypatch.setattr("model.training.trainer.TOGETHER", together)
+    monkeypatch.setattr("model.training.trainer.MAX_CPU_CHUNK", together)
     heads = [make_head("01", 9, 4), make_head("02", 3, 7)]
     trainer = Trainer(heads, QUICK, CPU)
     network, pack = trainer.network, trainer.pack
-    assert len(set(pack.sheds.lags)) == 2
+    assert len(set(pack.watersheds.lags)) == 2
     end = QUICK.warmup + heads[0].split.train.stop
     starts = torch.tensor([[0, 20, 300, end - 90], [end - 90, 400, 2, 390]])
     steps = starts[..., None] + torch.arange(90)
@@ -331,7 +332,7 @@ def test_loss_is_one_minus_nse_without_the_roots() -> None:
         torch.as_tensor(simulated)[:, None],
         torch.as_tensor(observed),
         torch.tensor([observed[seen].std()]),
-        0.0,
+        Settings(sqrt_loss=0.0),
     )
     assert 1 - loss.item() == pytest.approx(nse(simulated[seen], observed[seen]))
 

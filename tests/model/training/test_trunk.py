@@ -14,16 +14,16 @@ from distributed import Client, Future
 
 from model.inputs.features import attributes_of
 from model.inputs.watershed import HeadData
-from model.jobs.trunk import MOST, fit_trunk, trunk_branches
+from model.jobs.trunk import fit_trunk, trunk_branches
 from model.settings import Settings
-from model.training.loop import Fitted, Report, fit_pack
+from model.training.loop import Fitted, OnProgress, fit_pack
 from model.training.trainer import Trainer
 from model.training.trunk import (
-    OWN,
+    PER_WATERSHED,
     SHARED,
     Branch,
+    average_branches,
     load_trunk,
-    merged,
     owner,
     trunk_path,
     weights_of,
@@ -63,12 +63,12 @@ def grow(client: Client, heads: list[HeadData]) -> Grow:
     """Trains a trunk of the heads."""
     by_site = {head.site_no: head for head in heads}
 
-    def train(folder: Path, report: Report = silent, settings: Settings = QUICK) -> Path:
-        def plant(sites: Sequence[str]) -> Future:
+    def train(folder: Path, on_progress: OnProgress = silent, settings: Settings = QUICK) -> Path:
+        def submit_branch(sites: Sequence[str]) -> Future:
             some = [by_site[site] for site in sites]
             return client.submit(Branch, some, settings, CPU, pure=False)
 
-        return fit_trunk(client, GROUPS, plant, settings, folder, report)
+        return fit_trunk(client, GROUPS, submit_branch, settings, folder, on_progress)
 
     return train
 
@@ -90,7 +90,7 @@ def test_a_branch_takes_the_gradient_of_the_watershed_that_it_drew(heads: list[H
         own.network.load_state_dict(weights_of(site, before))
         own.losses(*own.draw(update)).sum().backward()
         for name, parameter in own.network.named_parameters():
-            of = site if name.endswith(OWN) else SHARED
+            of = site if name.endswith(PER_WATERSHED) else SHARED
             torch.testing.assert_close(branch.named[f"{of}/{name}"].grad, parameter.grad)
     assert drawn == {"01", "02"}, "each has its turn"
 
@@ -100,14 +100,14 @@ def test_branches_become_one_in_what_they_share_alone(heads: list[HeadData]) -> 
     for branch in branches:
         branch.step()
     one, two = (branch.state() for branch in branches)
-    both = merged([one, two])
+    both = average_branches([one, two])
     assert both.keys() == one.keys() | two.keys()
     for name, value in both.items():
         if owner(name) == SHARED:
             np.testing.assert_allclose(value, (one[name] + two[name]) / 2, rtol=1e-6)
         else:
             np.testing.assert_array_equal(value, (one | two)[name])
-    branches[0].take_up({name: both[name] for name in one}, 1)
+    branches[0].load_state({name: both[name] for name in one}, 1)
     assert all(np.array_equal(value, both[name]) for name, value in branches[0].state().items())
 
 
@@ -120,10 +120,10 @@ def test_a_trunk_of_one_branch_is_that_branch(
         alone.step()
     sites = [head.site_no for head in heads]
 
-    def plant(_: Sequence[str]) -> Future:
+    def submit_branch(_: Sequence[str]) -> Future:
         return client.submit(Branch, heads, QUICK, CPU, pure=False)
 
-    start = load_trunk(fit_trunk(client, [sites], plant, QUICK, tmp_path, silent))
+    start = load_trunk(fit_trunk(client, [sites], submit_branch, QUICK, tmp_path, silent))
     for site in sites:
         expected = weights_of(site, alone.average)
         found = start(site)
@@ -134,13 +134,13 @@ def test_a_trunk_of_one_branch_is_that_branch(
 def test_site_numbers_are_any_text(client: Client, heads: list[HeadData], tmp_path: Path) -> None:
     named = dataclasses.replace(heads[0], site_no="Creek 3.5, shared")
 
-    def plant(_: Sequence[str]) -> Future:
+    def submit_branch(_: Sequence[str]) -> Future:
         return client.submit(Branch, [named], QUICK, CPU, pure=False)
 
-    start = load_trunk(fit_trunk(client, [[named.site_no]], plant, QUICK, tmp_path, silent))
+    start = load_trunk(fit_trunk(client, [[named.site_no]], submit_branch, QUICK, tmp_path, silent))
     names = {name for name, _ in Trainer([named], QUICK, CPU).network.named_parameters()}
     assert start(named.site_no).keys() == names
-    assert start("5, shared").keys() == {name for name in names if not name.endswith(OWN)}
+    assert start("5, shared").keys() == {name for name in names if not name.endswith(PER_WATERSHED)}
 
 
 def test_watersheds_differ_in_their_own_parts_alone(grow: Grow, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_watersheds_differ_in_their_own_parts_alone(grow: Grow, tmp_path: Path) 
     one, two, stranger = (start(site) for site in ("01", "02", "09"))
     assert one.keys() == two.keys()
     for name in one:
-        if name.endswith(OWN):
+        if name.endswith(PER_WATERSHED):
             assert name not in stranger
         else:
             assert torch.equal(one[name], two[name])
@@ -204,9 +204,12 @@ def test_heads_are_trained_from_it(heads: list[HeadData], grow: Grow, tmp_path: 
 
 
 def test_attributes_are_near_zero_for_usual_watersheds() -> None:
-    usual = attributes_of(area=1e9, distance=5e4, slope=3e-3, rain=3.0, dryness=1.0)
+    climate: dict[str, Any] = {"rain": 3.0, "dryness": 1.0, "settings": Settings()}
+    usual = attributes_of(area=1e9, distance=5e4, slope=3e-3, **climate)
     np.testing.assert_allclose(usual, 0, atol=1e-6)
-    unknown = attributes_of(area=1e10, distance=5e4, slope=None, rain=3.0, dryness=1.0)
+    unknown = attributes_of(
+        area=1e10, distance=5e4, slope=None, rain=3.0, dryness=1.0, settings=QUICK
+    )
     np.testing.assert_allclose(unknown, [1, 0, 0, 0, 0], atol=1e-6)
 
 
@@ -227,6 +230,6 @@ def test_of_many_watersheds_some_teach_the_trunk() -> None:
         groups = trunk_branches(costs, Settings(seed=seed))
         return {site for group in groups for site in group}
 
-    assert len(some(0)) == MOST
+    assert len(some(0)) == Settings().trunk_sites
     assert some(0) == some(0)
     assert some(0) != some(1)
