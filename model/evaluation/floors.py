@@ -1,11 +1,15 @@
-"""The floors beside every score of Dom-ST: what needs no network.
+"""Floors: simple forecasts without a network, to compare every score with.
 
-Everything here is about one watershed and numpy arrays over its T evenly spaced steps: `rain` is
-the basin mean in mm per step, `discharge` the record in m3 s-1 with NaN where it is missing,
-`times` the starts of the steps (datetime64), `train` and `validation` boolean masks. Every function
-returns the simulated discharge on all T steps, m3 s-1, NaN where the method says nothing, so that
-the caller scores the test steps. None of them sees discharge outside the steps it is told to learn
-from, except as the past that persistence and `discharge_lead` are about.
+All functions take arrays over the T evenly spaced steps of one watershed:
+
+    rain                 (T,) basin mean [mm per step]
+    discharge            (T,) [m3 s-1], NaN where missing
+    times                (T,) datetime64, starts of the steps
+    train, validation    (T,) bool
+
+They return the simulated discharge on all steps, (T,) [m3 s-1], NaN where the method has no value.
+They learn from training steps, and choose on validation steps, alone. Only persistence and
+`discharge_lead` use other discharge: that of earlier steps.
 """
 
 from __future__ import annotations
@@ -20,26 +24,28 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Times = npt.NDArray[np.datetime64]
 
-CLIMATOLOGY_HALF_WINDOW = 15  # days on either side of a day of year
+CLIMATOLOGY_HALF_WINDOW = 15  # days before and after a day of the year
 DAYS_IN_LEAP_YEAR = 366
 DAYS_IN_YEAR = 365.2425  # Gregorian mean
-LEAP_YEAR = 2000  # its calendar gives every month and day, 29 February too, a number 0..365
+LEAP_YEAR = 2000  # any leap year: its calendar numbers all dates, 29 February too, 0 to 365
 
-RIDGE_LAGS = 30  # steps, each with a coefficient of its own
+RIDGE_LAGS = 30  # steps of rain with a coefficient each
 ANTECEDENT_DAYS = (2, 3, 5, 7, 10, 14, 21, 30, 60, 90, 180, 365)  # lengths of running sums
-HARMONICS = 2  # waves a year
-PRODUCT_DAYS = 10  # rain this recent is also multiplied by the season and by the wetness
-WETNESS_DAYS = 30  # length of the running sum that stands for how wet the ground is
-PAST_DISCHARGES = 3  # steps of past discharge, from `discharge_lead` backwards
-CONSTANT = 1e-10  # deviation over largest value below which an input counts as constant
-PENALTIES = tuple(float(p) for p in 10.0 ** np.arange(-2.0, 5.01, 0.5))  # the fixed ladder
+HARMONICS = 2  # sine and cosine waves per year
+PRODUCT_DAYS = 10  # rain as recent as this is also multiplied by season and wetness
+WETNESS_DAYS = 30  # length of the running sum of rain that stands for wetness
+PAST_DISCHARGES = 3  # steps of past discharge used, from `discharge_lead` backwards
+CONSTANT = 1e-10  # an input with less deviation, relative to its largest value, is constant
+PENALTIES = tuple(float(p) for p in 10.0 ** np.arange(-2.0, 5.01, 0.5))
 
 
 def persistence(discharge: npt.ArrayLike, lead: int = 1) -> Array:
-    """The discharge observed `lead` steps before, m3 s-1 (T,).
+    """Repeat the discharge observed `lead` steps before.
 
-    NaN in the first `lead` steps and where that observation is missing. Raises ValueError for a
-    lead below 1 step.
+    NaN in the first `lead` steps and where that observation is missing.
+
+    Raises:
+        ValueError: a lead below 1 step.
     """
     flow = _series("discharge", discharge)
     _check_lead(lead)
@@ -47,12 +53,13 @@ def persistence(discharge: npt.ArrayLike, lead: int = 1) -> Array:
 
 
 def climatology(discharge: npt.ArrayLike, times: Times, train: npt.ArrayLike) -> Array:
-    """The usual discharge of the time of year, m3 s-1 (T,): the mean over the training steps whose
-    date is within 15 days of the step's, in any year.
+    """Average the training discharge of all years within 15 days of the step's date.
 
-    Dates live on a circle of 366 days, so that 29 February has its place and December meets
-    January; the hour is ignored. Every training observation in the window counts once. NaN where
-    the window holds none. Raises ValueError when lengths differ.
+    Dates lie on a circle of 366 days; hours are ignored. NaN where no training observation lies in
+    the window.
+
+    Raises:
+        ValueError: lengths that differ.
     """
     flow = _series("discharge", discharge)
     day = _day_of_leap_year(_starts(times, flow.size))
@@ -81,18 +88,28 @@ def ridge(
     penalties: Sequence[float] = PENALTIES,
     discharge_lead: int | None = None,
 ) -> Array:
-    """Ridge regression of discharge on lagged rain and the season, never below 0; m3 s-1 (T,).
+    """Regress discharge on lagged rain and the season, with a penalty; never below 0.
 
-    The inputs are those of `ridge_inputs`; `product_days=0` is the plain form, linear in rain, and
-    `discharge_lead` adds the 3 past discharges of that lead and before. They are scaled by mean
-    and deviation over the training steps. The coefficients minimise the squared error there plus
-    penalty times their squared sum, the intercept free. Of `penalties` the one with the best NSE on
-    the validation steps (after the clip at 0) is used, the smallest on a tie. So the fit sees
-    training discharge, the choice validation discharge, and neither any other.
+    The inputs are those of `ridge_inputs`, scaled by mean and deviation over the training steps.
+    The coefficients minimise the squared error of the training steps plus the penalty times their
+    squared sum; the intercept is free. The penalty with the best NSE on the validation steps is
+    used, the smallest on a tie.
 
-    NaN only where a past discharge asked for is missing. Raises ValueError for lengths that differ,
-    uneven steps, overlapping masks, an absent or negative penalty, and fewer than 2 training or no
-    validation observations. Warns when rain is missing.
+    Args:
+        product_days: 0 for the plain form, linear in rain.
+        penalties: to choose from, each at least 0.
+        discharge_lead: adds the discharge of that many steps before, and of the 2 steps before
+        that,
+            to the inputs; none if left out.
+
+    Returns:
+        (T,) [m3 s-1], NaN only where a past discharge that is an input is missing.
+
+    Raises:
+        ValueError: lengths that differ, uneven steps, overlapping masks, no or a negative penalty,
+            fewer than 2 training or no validation observations.
+
+    Warns when rain is missing.
 
     Source: Hoerl and Kennard (1970), Technometrics 12, 55-67, doi:10.1080/00401706.1970.10488634.
     """
@@ -117,11 +134,11 @@ def ridge(
         )
 
     mean, deviation = inputs[fit_on].mean(axis=0), inputs[fit_on].std(axis=0)
-    # An input that only rounding moves in training teaches nothing: leave it unscaled, near 0.
+    # An input that varies by rounding alone in training stays unscaled, near 0.
     varies = deviation > CONSTANT * np.abs(inputs[fit_on]).max(axis=0)
     scaled = (inputs - mean) / np.where(varies, deviation, 1.0)
     base = flow[fit_on].mean()
-    # One decomposition X = U S V' serves the ladder: coefficients = V S / (S^2 + penalty) U' y.
+    # One decomposition X = U S V' serves all penalties: coefficients = V S / (S^2 + penalty) U' y.
     left, singular, right = np.linalg.svd(scaled[fit_on], full_matrices=False)
     negligible = singular <= singular[0] * max(scaled[fit_on].shape) * np.finfo(np.float64).eps
     left, singular, right = left[:, ~negligible], singular[~negligible], right[~negligible]
@@ -131,7 +148,7 @@ def ridge(
     for penalty in sorted(penalties):
         coefficients = right.T @ (singular / (singular**2 + penalty) * projected)
         simulated = np.maximum(base + scaled @ coefficients, 0.0)
-        # On one set of observations the least squared error is the highest NSE.
+        # The least squared error is the highest NSE: the observations are the same.
         error = float(((simulated - flow)[pick_on] ** 2).sum())
         if error < least:
             best, least = simulated, error
@@ -147,18 +164,24 @@ def ridge_inputs(
     harmonics: int = HARMONICS,
     product_days: int = PRODUCT_DAYS,
 ) -> Array:
-    """The inputs of the ridge, (T, inputs), in this order:
+    """Compute the inputs of the ridge.
 
-    - rain of the step and of the `lags` - 1 steps before it, mm per step;
-    - running sums of rain, mm, over those `antecedent_days` that reach further back than the lags
-      (a shorter sum is already spanned by them);
-    - sine and cosine of 1 to `harmonics` waves a year;
-    - products, which let the response follow evaporation and soil moisture: each lag and sum within
-      `product_days` times the first sine, the first cosine and the 30-day sum.
+    Missing rain, and rain before the record, counts as the mean rain of the training steps.
 
-    Missing rain, and rain before the record, counts as the mean rain of the training steps; missing
-    rain inside the record warns with the count. Raises ValueError for lengths that differ, uneven
-    steps, no rain in the training steps, and `lags` below 1.
+    Returns:
+        (T, inputs), in this order:
+
+        - rain of the step and of the `lags` - 1 steps before it [mm per step];
+        - running sums of rain [mm] over those `antecedent_days` that are longer than the lags;
+        - sine and cosine of 1 to `harmonics` waves per year;
+        - products, by which the response follows evaporation and soil moisture: each lag and sum
+          within `product_days` times the first sine, the first cosine and the 30-day sum.
+
+    Raises:
+        ValueError: lengths that differ, uneven steps, no rain in the training steps, `lags` below
+        1.
+
+    Warns with the number of steps inside the record that have no rain.
     """
     filled = _series("rain", rain)
     starts = _starts(times, filled.size)
@@ -188,7 +211,7 @@ def ridge_inputs(
         return np.asarray(running[end] - running[end - span])
 
     recent = [padded[end - 1 - lag] for lag in range(lags)] + [sum_over(span) for span in sums]
-    reached = [*range(1, lags + 1), *sums]  # how many steps back each of them looks
+    reached = [*range(1, lags + 1), *sums]  # steps that each of them looks back
     season = _season(starts, harmonics)
     modifiers = [*season[:2], sum_over(steps_in(WETNESS_DAYS))]
     products = [
@@ -201,14 +224,14 @@ def ridge_inputs(
 
 
 def _season(times: Times, harmonics: int) -> list[Array]:
-    """Sine and cosine of 1 to `harmonics` waves a year, each (T,)."""
+    """Return sine and cosine of 1 to `harmonics` waves per year, each (T,)."""
     into_year = (times - times.astype("datetime64[Y]")) / np.timedelta64(1, "D")
     phase = 2 * np.pi * into_year / DAYS_IN_YEAR
     return [wave(k * phase) for k in range(1, harmonics + 1) for wave in (np.sin, np.cos)]
 
 
 def _day_of_leap_year(times: Times) -> npt.NDArray[np.intp]:
-    """The date as a day 0..365 of a leap year (T,): 1 March is 60 in every year."""
+    """Return the dates as days 0 to 365 of a leap year, (T,): 1 March is 60 in every year."""
     month_start = times.astype("datetime64[M]")
     month = month_start.astype(np.int64) % 12
     day = (times.astype("datetime64[D]") - month_start.astype("datetime64[D]")).astype(np.int64)
@@ -218,7 +241,7 @@ def _day_of_leap_year(times: Times) -> npt.NDArray[np.intp]:
 
 
 def _lagged(values: Array, lag: int) -> Array:
-    """The values `lag` >= 1 steps before, NaN at the start (T,)."""
+    """Return the values `lag` >= 1 steps before, (T,), NaN at the start."""
     return np.concatenate([np.full(min(lag, values.size), np.nan), values[:-lag]])
 
 
@@ -251,7 +274,7 @@ def _starts(times: Times, size: int) -> Times:
 
 
 def _step(times: Times) -> np.timedelta64:
-    """The one distance between steps; ValueError when there is none or it varies."""
+    """Return the length of a step; ValueError if steps are uneven."""
     gaps = np.unique(np.diff(times))
     if gaps.size != 1 or gaps[0] <= np.timedelta64(0):
         raise ValueError(

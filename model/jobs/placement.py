@@ -1,7 +1,7 @@
-"""Which heads train together, and in which order: heads to packs, longest first.
+"""Group heads into packs of even cost, the longest first.
 
-Graham's longest-processing-time rule is at most 4/3 of the best makespan; with several packs a
-worker the scheduler evens out what the cost model got wrong.
+Graham's longest-processing-time rule takes at most 4/3 of the best makespan. With several packs per
+worker the scheduler evens out errors of the cost model.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CostModel:
-    """Seconds that a head needs for one update: a step costs `per_step`, a pixel of it more.
+    """Seconds that a head needs for one update.
 
-    The defaults are one thread of a CPU, as `benchmarks.placement` measures them. No probe
-    calibrates them before a run: the heads of a store have equal steps, so packs of one head come
-    in the order of their pixels whatever the constants; where records differ too, a ratio that is
-    10 times off costs under 1 % of the makespan from 39 heads a worker on (the same benchmark).
+    The defaults are those of one CPU thread, measured by `benchmarks.placement`. They need no
+    calibration: heads of one store have equal steps, so their order depends on their pixels alone.
+
+    Attributes:
+        per_step: seconds per training step.
+        per_pixel: seconds per training step and pixel.
     """
 
     per_step: float = 1.6e-5
     per_pixel: float = 8e-8
 
     def update_seconds(self, steps: int, pixels: int) -> float:
-        """Cost of one update of a head with `steps` training steps and a window of `pixels`."""
+        """Return the cost of an update with `steps` training steps and a window of `pixels`."""
         return steps * (self.per_step + self.per_pixel * pixels)
 
 
@@ -33,11 +35,11 @@ def pack_heads(costs: Mapping[str, float], packs: int) -> list[list[str]]:
     """Split heads into at most `packs` packs of even cost, the costliest pack first.
 
     Args:
-        costs: cost of each head, by its name, > 0.
-        packs: how many packs at most, at least 1; as many as heads gives packs of one.
+        costs: cost of each head by name, > 0.
+        packs: largest number of packs, at least 1; as many as heads gives packs of one head.
 
     Returns:
-        Non-empty packs; ties are broken by name, so that equal input gives equal packs.
+        Non-empty packs. Ties are broken by name, so equal input gives equal packs.
     """
     assert packs >= 1
     assert all(cost > 0 for cost in costs.values())

@@ -1,4 +1,4 @@
-"""PyTorch's threads inside a Dask task."""
+"""The number of PyTorch's threads in a Dask task."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """A worker is one thread, and so is PyTorch in it; the nanny's OMP_NUM_THREADS is not read."""
+    """Run PyTorch on one thread, as many as a worker has; it does not read OMP_NUM_THREADS."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,7 +1,6 @@
-"""The figure of one head: rain, observed and simulated discharge of its test steps.
+"""Hydrographs: rain, observed and simulated discharge of one head.
 
-Drawn with matplotlib's objects and the Agg canvas, without pyplot: no global state, so that several
-heads may be drawn at once in the threads of one process.
+Drawn without pyplot, which has global state: several threads may draw at once.
 """
 
 from __future__ import annotations
@@ -21,22 +20,22 @@ from matplotlib.ticker import MaxNLocator
 Array = npt.NDArray[np.float64]
 Times = npt.NDArray[np.datetime64]
 
-# Okabe and Ito's palette, told apart with any colour vision; luminance differs too, for print.
+# Okabe and Ito's palette, safe for all colour vision and in grey print.
 OBSERVED, SIMULATED, RAIN = "#1a1a1a", "#d55e00", "#56b4e9"
 QUIET, BAND, NOTE = "#5f5f5f", "#f0f0f0", "#f0e442"
 SIZE_INCHES = (11.0, 4.8)
 DOTS_PER_INCH = 160
-HEADROOM = 1.06  # top of an axis over the largest value on it
+HEADROOM = 1.06  # top of an axis, relative to its largest value
 EVENT_DAYS = (6.0, 12.0)  # shown before and after the peak of the largest event, daily steps
-SHORT_STEP_EVENT_DAYS = (2.0, 5.0)  # the same where steps are shorter than a day
+SHORT_STEP_EVENT_DAYS = (2.0, 5.0)  # the same for steps shorter than a day
 
-LEFT, RIGHT = 0.075, 0.985  # edges of the panels, shares of the figure's width
-MOST_DAY_TICKS_DAYS = 60  # a longer period is marked by months
-MONTH_STRIDES = (1, 2, 3, 6, 12, 24, 60, 120, 240, 1200)  # months between two marks
-END_MARGIN = 0.04  # of a panel without a date, so that it does not run into its neighbour's
-MINUS, DASH = "\u2212", "\u2013"  # a true minus before numbers; a dash where there is none
+LEFT, RIGHT = 0.075, 0.985  # edges of the panels, as shares of the figure's width
+MAX_DAYS_WITH_DAY_TICKS = 60  # longer periods have ticks at months
+MONTH_STRIDES = (1, 2, 3, 6, 12, 24, 60, 120, 240, 1200)  # months between two ticks
+END_MARGIN = 0.04  # share at the end of a panel without a tick, which its neighbour would touch
+MINUS, DASH = "\u2212", "\u2013"  # typographic minus; a dash for a score that is undefined
 
-# What the score line prints of metrics.evaluate, in this order.
+# The scores of `metrics.evaluate` that are printed, in this order.
 SCORE_TEXT = {
     "nse": "NSE {:.2f}",
     "kge": "KGE {:.2f}",
@@ -49,7 +48,7 @@ SCORE_TEXT = {
 
 
 def label(name: str, site_no: str) -> str:
-    """What a gauge is called: its name, and its number unless that is the name."""
+    """Return a gauge's name with its number, unless the name holds the number."""
     return name if site_no in name else f"{name} ({site_no})"
 
 
@@ -65,19 +64,24 @@ def hydrograph(
     baselines: Mapping[str, float] | None = None,
     note: str | None = None,
 ) -> Path:
-    """Write the hydrograph of one head as a PNG of 1760 x 768 pixels and return its path.
+    """Write the hydrograph of one head as a PNG of 1760 x 768 pixels, whole or not at all.
 
-    times      (T,) datetime64, starts of evenly spaced steps in order, T >= 2
-    observed   (T,) m3 s-1, NaN where missing: a gap in the line
-    simulated  (T,) m3 s-1, likewise
-    rain       (T,) basin mean, mm per step
-    scores     as of `metrics.evaluate`; printed as SCORE_TEXT says, NaN as a dash, others not
-    baselines  NSE by name ("persistence": 0.22), printed beside the scores
-    note       printed on a yellow ground above the plot ("synthetic sample world")
+    Args:
+        path: of the PNG.
+        times: (T,) datetime64, starts of evenly spaced steps, T >= 2.
+        observed, simulated: (T,) [m3 s-1], NaN where missing: a gap in the line.
+        rain: (T,) basin mean [mm per step].
+        title: above the plot.
+        scores: of `metrics.evaluate`; those in SCORE_TEXT are printed, NaN as a dash.
+        baselines: NSE of the floors by name, printed below the scores.
+        note: printed on a yellow ground above the plot, such as "synthetic sample world".
 
-    The file appears whole or not at all: it is written under a temporary name beside `path`.
-    Raises ValueError for lengths that differ, times that are not in even order, and a period
-    without a single value of discharge; OSError where the folder cannot be written.
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: lengths that differ, uneven times, or no value of discharge at all.
+        OSError: the folder cannot be written.
     """
     path = Path(path)
     figure = hydrograph_figure(
@@ -110,9 +114,9 @@ def hydrograph_figure(
     baselines: Mapping[str, float] | None = None,
     note: str | None = None,
 ) -> Figure:
-    """The figure that `hydrograph` writes, for a page of one's own; the same arguments and errors.
+    """Draw the figure that `hydrograph` writes; the same arguments and errors.
 
-    Left the whole period, right the largest event; rain hangs from the top of each.
+    The whole period is on the left, the largest event on the right; rain hangs from the top.
     """
     starts = np.asarray(times)
     obs, sim, depth = (np.asarray(values, np.float64) for values in (observed, simulated, rain))
@@ -140,7 +144,7 @@ def hydrograph_figure(
     wettest = float(np.nanmax(np.append(depth, 0.0))) or 1.0
     for column, period in enumerate(((edges[0], edges[-1]), event)):
         above, below = figure.add_subplot(grid[0, column]), figure.add_subplot(grid[1, column])
-        # A thin edge keeps the bars of single hours visible where a year is 1,000 pixels wide.
+        # An edge keeps the bars of single hours visible when a year is 1,000 pixels wide.
         above.stairs(depth, edges, fill=True, facecolor=RAIN, edgecolor=RAIN, linewidth=0.6)
         above.set_ylim(wettest * HEADROOM, 0.0)
         width = 1.1 if column == 0 else 1.6
@@ -149,7 +153,7 @@ def hydrograph_figure(
         below.set_ylim(min(0.0, flows.min() * HEADROOM), max(flows.max(), 1e-9) * HEADROOM)
         for axes in (above, below):
             axes.set_xlim(*period)
-            _quieten(axes, ticks=3 if axes is above else 5, labelled=column == 0)
+            _style_axes(axes, ticks=3 if axes is above else 5, labelled=column == 0)
         above.spines["bottom"].set_visible(False)
         above.set_xticks([])
         below.spines["top"].set_visible(False)
@@ -178,7 +182,7 @@ def _head(
     baselines: Mapping[str, float],
     note: str | None,
 ) -> None:
-    """Title, scores and floors above the panels, the note at the right."""
+    """Write title, scores and floors above the panels, and the note at the right."""
     room = RIGHT - LEFT
     if note:
         ground = {"boxstyle": "square,pad=0.4", "facecolor": NOTE, "edgecolor": "none"}
@@ -206,12 +210,12 @@ def _head(
 
 
 def _width(figure: Figure, text: Text) -> float:
-    """Share of the figure's width that a text takes."""
+    """Return a text's width as a share of the figure's."""
     return float(text.get_window_extent().width / figure.bbox.width)
 
 
-def _quieten(axes: Axes, ticks: int, labelled: bool) -> None:
-    """Thin grey frame without a right side, few ticks, no numbers where the neighbour has them."""
+def _style_axes(axes: Axes, ticks: int, labelled: bool) -> None:
+    """Draw a thin grey frame without a right side, and few ticks."""
     axes.spines["right"].set_visible(False)
     for spine in axes.spines.values():
         spine.set_color(QUIET)
@@ -221,12 +225,12 @@ def _quieten(axes: Axes, ticks: int, labelled: bool) -> None:
 
 
 def _date_ticks(first: float, last: float, most: int, year: bool) -> tuple[Array, list[str]]:
-    """About `most` evenly spaced dates in a period (days since 1970) and their labels.
+    """Return about `most` evenly spaced dates in a period [days since 1970], and their labels.
 
-    Whole days apart in a short period, labelled with the year if asked; whole months apart, always
-    with the year, in a longer one.
+    Short periods have ticks at whole days, labelled with the year if `year`; longer ones at whole
+    months, always with the year.
     """
-    if last - first <= MOST_DAY_TICKS_DAYS:
+    if last - first <= MAX_DAYS_WITH_DAY_TICKS:
         days = np.arange(np.ceil(first), last, max(1, np.ceil((last - first) / most)))
         form = "%d %b %Y" if year else "%d %b"
     else:
@@ -241,7 +245,7 @@ def _date_ticks(first: float, last: float, most: int, year: bool) -> tuple[Array
 
 
 def _edges(times: Times) -> Array:
-    """Both ends of every step, days since 1970 (T + 1,)."""
+    """Return the ends of all steps, (T + 1,) [days since 1970]."""
     if times.dtype.kind != "M" or times.ndim != 1 or times.size < 2:
         raise ValueError(f"times: expected (T >= 2,) datetime64, got {times.shape} {times.dtype}")
     gaps = np.unique(np.diff(times))

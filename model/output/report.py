@@ -1,4 +1,4 @@
-"""The page of a run: its skill, head by head, against the floors, and every hydrograph."""
+"""The report of a run: skill of every head beside the floors, and all hydrographs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from model.output.run_directory import Run, write_text
 
 FLOOR_COLOURS = {"persistence": "#999999", "climatology": "#56b4e9", "ridge": "#009e73"}
 HEAD_COLOUR = "#d55e00"
-LOWEST_NSE = -0.5  # the chart's axis ends here; what is worse is drawn on its edge
+LOWEST_NSE = -0.5  # end of the chart's axis; lower scores are drawn on its edge
 COLUMNS = {
     "cells": ("cells", "{:.0f}"),
     "nse": ("NSE", "{:.3f}"),
-    "nse_low": ("from", "{:.3f}"),
-    "nse_high": ("to", "{:.3f}"),
+    "nse_low": ("NSE, 5 %", "{:.3f}"),
+    "nse_high": ("NSE, 95 %", "{:.3f}"),
     "persistence_nse": ("persistence NSE", "{:.3f}"),
     "climatology_nse": ("climatology NSE", "{:.3f}"),
     "ridge_nse": ("ridge NSE", "{:.3f}"),
@@ -55,14 +55,14 @@ def write_report(run: Run, metrics: dict[str, Any]) -> None:
     """Write report.html and skill.png of a finished run.
 
     Args:
-        metrics: what metrics.json holds.
+        metrics: the content of metrics.json.
     """
     draw_skill(run, metrics["heads"])
     write_text(run.folder / "report.html", page(metrics))
 
 
 def draw_skill(run: Run, heads: Sequence[dict[str, Any]]) -> None:
-    """A row a head, best at the top: its test NSE and the floors'."""
+    """Draw the test NSE of every head and of its floors, the best head at the top."""
     order = sorted(heads, key=lambda head: float(np.nan_to_num(head["nse"], nan=-np.inf)))
     figure = Figure(figsize=(9, 1.4 + 0.24 * len(order)), dpi=130, layout="constrained")
     axes = figure.add_subplot()
@@ -71,8 +71,7 @@ def draw_skill(run: Run, heads: Sequence[dict[str, Any]]) -> None:
         values = np.maximum([head[f"{name}_nse"] for head in order], LOWEST_NSE)
         axes.scatter(values, rows, s=22, c=FLOOR_COLOURS[name], label=name, marker="|", lw=2)
     low, high = (
-        np.maximum([head.get(key, np.nan) for head in order], LOWEST_NSE)
-        for key in ("nse_low", "nse_high")
+        np.maximum([head[key] for head in order], LOWEST_NSE) for key in ("nse_low", "nse_high")
     )
     axes.hlines(rows, low, high, colors=HEAD_COLOUR, lw=1.2, alpha=0.5)
     axes.scatter(
@@ -84,7 +83,7 @@ def draw_skill(run: Run, heads: Sequence[dict[str, Any]]) -> None:
     )
     axes.set_yticks(rows, [label(head["name"], head["site_no"]) for head in order], fontsize=8)
     axes.set_xlim(LOWEST_NSE - 0.02, 1)
-    axes.set_xlabel(f"NSE on the test years (1 is perfect, 0 is the mean, {LOWEST_NSE} also less)")
+    axes.set_xlabel(f"NSE on the test years (1 is perfect, 0 is the mean; at {LOWEST_NSE} or less)")
     axes.grid(axis="x", color="#e5e5e5")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -97,10 +96,10 @@ def draw_skill(run: Run, heads: Sequence[dict[str, Any]]) -> None:
 
 
 def page(metrics: dict[str, Any]) -> str:
-    """The report as HTML; pictures are linked by relative paths."""
+    """Return the report as HTML; pictures are linked by relative paths."""
     heads = metrics["heads"]
     seconds = metrics["seconds"]
-    sees = "Heads and ridge see" if metrics["history"] else "Heads and ridge do not see"
+    use = "Heads and ridge use" if metrics["history"] else "Heads and ridge do not use"
     snow = sum(head["snow"] is not None for head in heads)
     note = '<p class="note">synthetic data</p>' if metrics["synthetic"] else ""
     gallery = "\n".join(
@@ -109,35 +108,30 @@ def page(metrics: dict[str, Any]) -> str:
         for head in heads
     )
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(metrics["title"])}</title><style>{STYLE}</style></head><body>
-<h1>{escape(metrics["title"])}</h1>
-<p class="facts">Dom-ST, {escape(metrics["variant"])}, {count(len(heads), "head")};
-{escape(metrics["split"])};
-{seconds["total"]:.0f} s on {count(metrics["cluster"]["workers"], "worker")}
-(busiest {seconds["busy_max"]:.0f} s, mean {seconds["busy_mean"]:.0f} s)</p>{note}
-<h2>Skill</h2>
-<p><img src="skill.png" alt="NSE of every head and of the floors"></p>
-<p>Persistence repeats the discharge of the step before, climatology the usual discharge of the
-day of the year; ridge is a regression on lagged rain and its products with wetness and season.
-{sees} past discharge. From and to, and the lines of the picture: the middle 90 % of NSE when months
-of the test years are drawn anew, with replacement. Snow that lies and melts counts in {snow} of
-{count(len(heads), "watershed")}. Shaded rows lose to climatology or ridge.</p>
-<div class="wide">{table(heads)}</div>
-<h2>Hydrographs of the test years</h2>
-{gallery}
-</body></html>
+<html lang="en"><head><meta charset="utf-8"> <meta name="viewport" content="width=device-width,
+initial-scale=1"> <title>{escape(metrics["title"])}</title><style>{STYLE}</style></head><body>
+<h1>{escape(metrics["title"])}</h1> <p class="facts">Dom-ST, {escape(metrics["variant"])},
+{count(len(heads), "head")}; {escape(metrics["split"])}; {seconds["total"]:.0f} s on
+{count(metrics["cluster"]["workers"], "worker")} (busiest {seconds["busy_max"]:.0f} s, mean
+{seconds["busy_mean"]:.0f} s)</p>{note} <h2>Skill</h2> <p><img src="skill.png" alt="NSE of every
+head and of the floors"></p> <p>NSE is the Nash-Sutcliffe efficiency, KGE the Kling-Gupta
+efficiency, PBIAS the percent bias, FHV the bias of the highest 2 % of flows. The floors:
+persistence repeats the discharge of the step before, climatology is the mean discharge of the
+season, ridge a regression on lagged rain, wetness and season. {use} past discharge. The lines, and
+the columns 5 % and 95 %, are the interval of NSE when months of the test years are drawn with
+replacement. Snow is simulated in {snow} of {count(len(heads), "watershed")}. Shaded rows score
+below climatology or ridge.</p> <div class="wide">{table(heads)}</div> <h2>Hydrographs of the test
+years</h2> {gallery} </body></html>
 """
 
 
 def count(number: int, thing: str) -> str:
-    """`1 head`, `2 heads`."""
+    """Return a number with its noun: `1 head`, `2 heads`."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def table(heads: Sequence[dict[str, Any]]) -> str:
-    """The scores as an HTML table, medians last."""
+    """Return the scores as an HTML table, medians last."""
     keys = [key for key in COLUMNS if all(key in head for head in heads)]
     names = "".join(f"<th>{escape(COLUMNS[key][0])}</th>" for key in keys)
     rows = []
