@@ -8,7 +8,6 @@ are there already, and writes the PNGs into docs/images.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -32,9 +31,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
-from safetensors.numpy import load_file
 
-from pipeline.store.read import open_region, open_watershed
+from model import Run, load_head
+from pipeline import open_region, open_watershed
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK, IMAGES = ROOT / "build/figures", ROOT / "docs/images"
@@ -112,12 +111,11 @@ def draw_hydrograph(axes: Axes, flows: xr.Dataset, rain: xr.DataArray) -> None:
     above.tick_params(colors=RAIN)
 
 
-def basin_figure(basin: xr.Dataset, run: Path) -> Figure:
+def basin_figure(basin: xr.Dataset, run: Run) -> Figure:
     """Map of the storm of the largest flood, and the hydrograph of the test year."""
     year = slice(f"{YEAR - 1}-10-01", f"{YEAR}-09-30")
-    flows = xr.open_zarr(run / "predictions.zarr", consolidated=False).isel(site_no=0)
-    flows = flows.sel(time=year).load()
-    score = json.loads((run / "metrics.json").read_text())["heads"][0]
+    flows = run.open_predictions().sel(site_no=SITE, time=year).load()
+    score = run.scores.loc[SITE]
     rain = basin.precipitation.sel(time=STORM, method="nearest").where(basin.coverage > 0)
     mean = basin.precipitation.weighted(basin.coverage * basin.cell_area).mean(("y", "x"))
     figure, (left, right) = panels(4.7, (1, 1.75))
@@ -162,11 +160,12 @@ def regridding_figure(basin: xr.Dataset, region: xr.Dataset) -> Figure:
     return figure
 
 
-def contribution_figure(basin: xr.Dataset, run: Path) -> Figure:
+def contribution_figure(basin: xr.Dataset, run: Run) -> Figure:
     """What the head learned of the river: travel time to the gauge, by cell and as a density."""
-    head = load_file(run / f"checkpoints/{SITE}.safetensors")
+    block = load_head(run, SITE).network.contribution
+    assert block is not None
     velocity, dispersion = (
-        float(np.exp(head[f"contribution.log_{name}"][0])) for name in ("velocity", "dispersion")
+        float(log.detach().exp()[0]) for log in (block.log_velocity, block.log_dispersion)
     )
     hours = basin.flow_distance.where(basin.coverage > 0) / velocity / 3600
     figure, (left, right) = panels(3.9, (1, 1.5))
@@ -225,10 +224,10 @@ def main() -> None:
     matplotlib.use("Agg")
     plt.rcParams["axes.titlesize"] = 11
     IMAGES.mkdir(exist_ok=True)
-    basin = open_watershed(store, SITE).load()
-    save(basin_figure(basin, run), "daddys_creek.png")
+    basin, trained = open_watershed(store, SITE).load(), Run(run)
+    save(basin_figure(basin, trained), "daddys_creek.png")
     save(regridding_figure(basin, open_region(store)), "regridding.png")
-    save(contribution_figure(basin, run), "contribution.png")
+    save(contribution_figure(basin, trained), "contribution.png")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.util
+import io
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -19,6 +23,7 @@ MODULE = re.compile(r"python -m ((?:pipeline|model|benchmarks)[\w.]*)")
 FILE = re.compile(
     r"(?<![\w./$-])((?:pipeline|model|benchmarks|tests|docs|catalogs)/[\w/.-]*\w/?)(?![\w/{*])"
 )
+PUBLIC = re.compile(r"\b(pipeline|model)\.(\w+)\(")
 YAML_BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -56,6 +61,12 @@ def test_modules_and_files_exist(page):
         assert (ROOT / name).exists(), f"{by_name(page)}: {name}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_public_names_exist(page):
+    for package, name in set(PUBLIC.findall(page.read_text())):
+        assert hasattr(importlib.import_module(package), name), f"{by_name(page)}: {package}.{name}"
+
+
 def test_every_page_is_in_the_index():
     linked = set(LINK.findall((ROOT / "docs/index.md").read_text()))
     assert not [page.name for page in PAGES[3:] if page.name not in linked | {"index.md"}]
@@ -76,3 +87,13 @@ def test_example_sources_fit_a_catalog(tmp_path):
             yaml.safe_dump(whole | {"forcings": yaml.safe_load(block)})
         )
         assert load_catalog(tmp_path / "catalog.yaml").forcings
+
+
+def test_worked_example_of_time():
+    """docs/time.md prints what its code prints."""
+    text = (ROOT / "docs/time.md").read_text()
+    code, shown = re.findall(r"^```python\n(.*?)^```\n\n((?:    [^\n]*\n)+)", text, re.M | re.S)[0]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code, {})
+    assert printed.getvalue() == textwrap.dedent(shown)
