@@ -20,8 +20,9 @@ help: ## say what there is
 run: $(RUNTIME) ## train Dom-ST on the embedded sample (ARGS="..." goes to python -m model.train)
 	$(PY) -m model.train $(ARGS)
 
-test: lint ## lint, types and the whole test suite (ARGS="..." goes to pytest)
-	HYPOTHESIS_STORAGE_DIRECTORY=build/cache/hypothesis $(PY) -m pytest $(ARGS)
+test: lint ## lint, types and the whole test suite on all cores (ARGS="-n 0 ..." goes to pytest)
+	OMP_NUM_THREADS=1 HYPOTHESIS_STORAGE_DIRECTORY=build/cache/hypothesis \
+		$(PY) -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(TESTED) ## ruff, mypy and the rules of import
 	$(PY) -m ruff check

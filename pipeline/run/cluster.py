@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -136,30 +137,38 @@ def _started(
     cuda: bool, processes: bool, workers: int | None, threads_per_worker: int | None
 ) -> Iterator[Cluster]:
     """Workers on this machine."""
-    if cuda:
-        own = _cuda(workers)
-    elif processes:
-        with dask.config.set(KEEP_MEMORY):
-            own = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=threads_per_worker or 1,
-                host=LOOPBACK,
-                dashboard_address=_free_dashboard(),
-            )
-    else:
-        own = LocalCluster(
-            n_workers=1,
-            threads_per_worker=workers,
-            processes=False,
-            dashboard_address=_free_dashboard(),
-            worker_dashboard_address=f"{LOOPBACK}:0",
-            silence_logs=logging.CRITICAL,  # a failed task reaches the caller as an exception
-        )
+    with warnings.catch_warnings():  # another process may take the dashboard's port meanwhile
+        warnings.filterwarnings("ignore", r"Port \d+ is already in use", UserWarning)
+        own = _start(cuda, processes, workers, threads_per_worker)
     try:
         yield own
     finally:
         with suppress(TimeoutError):  # a worker that is slow to end is killed, and Dask says so
             own.close()
+
+
+def _start(
+    cuda: bool, processes: bool, workers: int | None, threads_per_worker: int | None
+) -> Cluster:
+    """Start workers on this machine that listen on the loopback interface alone."""
+    if cuda:
+        return _cuda(workers)
+    if processes:
+        with dask.config.set(KEEP_MEMORY):
+            return LocalCluster(
+                n_workers=workers,
+                threads_per_worker=threads_per_worker or 1,
+                host=LOOPBACK,
+                dashboard_address=_free_dashboard(),
+            )
+    return LocalCluster(
+        n_workers=1,
+        threads_per_worker=workers,
+        processes=False,
+        dashboard_address=_free_dashboard(),
+        worker_dashboard_address=f"{LOOPBACK}:0",
+        silence_logs=logging.CRITICAL,  # a failed task reaches the caller as an exception
+    )
 
 
 def cores() -> int:

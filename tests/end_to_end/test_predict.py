@@ -23,7 +23,6 @@ from model.settings import Settings
 from pipeline.catalog.models import load_catalog
 from pipeline.run.cluster import make_client
 from pipeline.run.execute import run as run_pipeline
-from pipeline.sample.make import make_sample
 
 QUICK = Settings(updates=20, evaluate_every=10, seed=3)
 
@@ -39,17 +38,18 @@ def predictions(folder: Path) -> xr.Dataset:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    """A store that ends 100 days early, heads that it trained, and the store once it has grown."""
+def world(tmp_path_factory: pytest.TempPathFactory, tiny_sample: Path) -> tuple[Path, Path, Path]:
+    """A store that ends 100 days early, heads trained on it, and the store after it has grown."""
     folder = tmp_path_factory.mktemp("grown")
-    path = make_sample(folder / "world", tiny=True)
-    whole, period = yaml.safe_load(path.read_text()), load_catalog(path).period
+    path, sample = folder / "catalog.yaml", tiny_sample / "catalog.yaml"
+    whole = {**yaml.safe_load(sample.read_text()), "root": str(tiny_sample)}
+    period = load_catalog(sample).period
     end = (period.end - timedelta(days=100)).isoformat()
     path.write_text(yaml.safe_dump({**whole, "period": {**whole["period"], "end": f"{end}Z"}}))
     store, run = folder / "store.zarr", Run(folder / "run")
     first = period.start.year + 1  # water year
     years = {"validation_years": (first + 1,), "test_years": (first + 2,)}
-    with make_client(processes=True, workers=2) as client:
+    with make_client(workers=1) as client:
         run_pipeline(load_catalog(path), store, client)
         shutil.copytree(store, folder / "early.zarr")
         train(store, run.folder, settings=QUICK.model_copy(update=years), client=client)
@@ -68,7 +68,7 @@ def test_a_grown_record_goes_on_where_it_was(world: tuple[Path, Path, Path]) -> 
     then = after["simulated"].sel(time=before["time"][:-1])  # the last has no discharge yet
     np.testing.assert_allclose(then, before["simulated"][:, :-1], rtol=1e-6)
     settings = Run(run).recorded().settings
-    with make_client(processes=True, workers=2) as client:
+    with make_client(workers=1) as client:
         again = train(store, run.parent / "again", settings=settings, client=client)
     whole = predictions(again.folder)
     xr.testing.assert_equal(whole, after)

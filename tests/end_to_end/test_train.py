@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,68 +18,45 @@ import yaml
 from model.evaluation.bootstrap import interval, nse_samples
 from model.evaluation.metrics import nse
 from model.settings import Settings
-
-CHECKOUT = Path(__file__).resolve().parents[2]
-QUICK = ("--cluster", "cpu", "--workers", "2", "--updates", "30")
+from tests.end_to_end.training import CHECKOUT, QUICK, command, train, train_in_a_process
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "model.train", *arguments]
+def test_the_command_prints_the_dashboard_and_the_median(tiny_run: Path) -> None:
+    printed = (tiny_run.parent / "stdout.txt").read_text()
+    assert "dashboard: http://127.0.0.1:" in printed
+    assert "median" in printed
+    assert "synthetic" in printed
 
 
-def train(*arguments: str, cwd: Path = CHECKOUT) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": "120"}
-    environment.pop("DASK_SCHEDULER_ADDRESS", None)
-    return subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=environment,
-        timeout=280,
-        check=False,
-    )
-
-
-@pytest.fixture(scope="module")
-def finished(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short training of every watershed of the shrunken sample."""
-    run = tmp_path_factory.mktemp("run") / "tiny"
-    done = train(str(tiny_store), "--run", str(run), *QUICK)
-    assert done.returncode == 0, done.stderr
-    assert "dashboard: http://127.0.0.1:" in done.stdout
-    assert "median" in done.stdout
-    assert "synthetic" in done.stdout
-    return run
-
-
-def test_a_run_directory_holds_what_the_design_says(finished: Path, tiny_store: Path) -> None:
-    metrics = json.loads((finished / "metrics.json").read_text())
+def test_a_run_directory_holds_scores_weights_figures_and_a_report(
+    tiny_run: Path, tiny_store: Path
+) -> None:
+    metrics = json.loads((tiny_run / "metrics.json").read_text())
     sites = [head["site_no"] for head in metrics["heads"]]
     assert sites == sorted(p.name for p in (tiny_store / "watersheds").iterdir() if p.is_dir())
-    about = yaml.safe_load((finished / "run.yaml").read_text())
+    about = yaml.safe_load((tiny_run / "run.yaml").read_text())
     assert Settings.model_validate(about["settings"]).updates == 30
     assert about["versions"]["torch"]
     assert metrics["synthetic"] is True
     assert metrics["cluster"]["workers"] == 2
     assert metrics["seconds"]["busy_max"] >= metrics["seconds"]["busy_mean"] > 0
     for site in sites:
-        assert (finished / "checkpoints" / f"{site}.safetensors").is_file()
-        assert (finished / "hydrographs" / f"{site}.png").read_bytes()[1:4] == b"PNG"
-    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+        assert (tiny_run / "checkpoints" / f"{site}.safetensors").is_file()
+        assert (tiny_run / "hydrographs" / f"{site}.png").read_bytes()[1:4] == b"PNG"
+    lines = [json.loads(line) for line in (tiny_run / "metrics.jsonl").read_text().splitlines()]
     assert {(line["site_no"], line["update"]) for line in lines} == {
         (site, update) for site in sites for update in (25, 30)
     }
-    page = (finished / "report.html").read_text()
+    page = (tiny_run / "report.html").read_text()
     assert all(f"hydrographs/{site}.png" in page for site in sites)
     assert "synthetic" in page
-    assert "done" in (finished / "log.txt").read_text()
+    assert "done" in (tiny_run / "log.txt").read_text()
 
 
-def test_metrics_are_those_of_the_predictions(finished: Path, tiny_store: Path) -> None:
-    """NSE and its interval computed anew from predictions.zarr and the store's own discharge."""
-    metrics = json.loads((finished / "metrics.json").read_text())
-    predictions = xr.open_zarr(finished / "predictions.zarr", consolidated=False)
+def test_metrics_follow_from_the_predictions(tiny_run: Path, tiny_store: Path) -> None:
+    """NSE and its interval computed again from predictions.zarr and the store's discharge."""
+    metrics = json.loads((tiny_run / "metrics.json").read_text())
+    predictions = xr.open_zarr(tiny_run / "predictions.zarr", consolidated=False)
     for head in metrics["heads"]:
         site = head["site_no"]
         shed = xr.open_zarr(tiny_store, group=f"watersheds/{site}", consolidated=False)
@@ -95,23 +72,24 @@ def test_metrics_are_those_of_the_predictions(finished: Path, tiny_store: Path) 
         assert (simulated >= 0).all()
 
 
-def test_running_again_trains_nothing(finished: Path, tiny_store: Path) -> None:
-    files = sorted((finished / "checkpoints").glob("*.safetensors"))
+def test_running_again_trains_nothing(tiny_run: Path, tiny_store: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    files = sorted((run / "checkpoints").glob("*.safetensors"))
     before = [(path.stat().st_mtime_ns, path.read_bytes()) for path in files]
-    again = train(str(tiny_store), "--run", str(finished), *QUICK)
-    assert again.returncode == 0, again.stderr
-    for head in json.loads((finished / "metrics.json").read_text())["heads"]:
+    again = train(tiny_store, "--run", run, *QUICK)
+    assert again.exit_code == 0, again.stderr
+    for head in json.loads((run / "metrics.json").read_text())["heads"]:
         assert f"{head['nse']:.3f}  {head['nse_low']:.2f}-{head['nse_high']:.2f}" in again.stdout
     assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in files] == before
 
 
-def test_a_killed_run_goes_on_to_the_same_weights_on_fewer_workers(
-    finished: Path, tiny_store: Path, tmp_path: Path
+def test_a_killed_run_resumes_to_the_same_weights_on_fewer_workers(
+    tiny_run: Path, tiny_store: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "killed"
-    arguments = (str(tiny_store), "--run", str(run))
     with subprocess.Popen(
-        command(*arguments, *QUICK),
+        command(tiny_store, "--run", run, *QUICK),
         cwd=CHECKOUT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -123,9 +101,9 @@ def test_a_killed_run_goes_on_to_the_same_weights_on_fewer_workers(
             time.sleep(0.02)
         os.killpg(child.pid, signal.SIGKILL)
     assert not (run / "metrics.json").exists()
-    resumed = train("--resume", "--run", str(run), "--cluster", "cpu", "--workers", "1")
-    assert resumed.returncode == 0, resumed.stderr
-    for path in sorted((finished / "checkpoints").glob("*.safetensors")):
+    resumed = train("--resume", "--run", run, "--cluster", "cpu", "--workers", 1)
+    assert resumed.exit_code == 0, resumed.stderr
+    for path in sorted((tiny_run / "checkpoints").glob("*.safetensors")):
         assert (run / "checkpoints" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
@@ -145,18 +123,24 @@ def test_a_killed_run_goes_on_to_the_same_weights_on_fewer_workers(
 def test_bad_input_is_one_line_and_exit_code_2(
     tiny_store: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    arguments = tuple(a.replace("STORE", str(tiny_store)) for a in arguments)
     run = tmp_path / "run"
-    done = train(*arguments, "--run", str(run))
-    assert done.returncode == 2, done.stderr
+    done = train(*(a.replace("STORE", str(tiny_store)) for a in arguments), "--run", run)
+    assert done.exit_code == 2, done.stderr
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert not run.exists()
 
 
-def test_a_run_directory_of_other_settings_is_refused(finished: Path, tiny_store: Path) -> None:
-    done = train(str(tiny_store), "--run", str(finished), *QUICK, "--seed", "7")
+def test_bad_input_is_one_line_of_the_whole_process(tmp_path: Path) -> None:
+    done = train_in_a_process("nowhere.zarr", "--run", tmp_path / "run")
     assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert "nowhere.zarr" in line
+
+
+def test_a_run_directory_of_other_settings_is_refused(tiny_run: Path, tiny_store: Path) -> None:
+    done = train(tiny_store, "--run", tiny_run, *QUICK, "--seed", 7)
+    assert done.exit_code == 2
     assert "seed is 0 and not 7" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -165,8 +149,8 @@ def test_a_run_directory_that_cannot_be_written_is_one_line(
     tiny_store: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    done = train(str(tiny_store), "--run", str(tmp_path / "file" / "run"), *QUICK)
-    assert done.returncode == 1, done.stderr
+    done = train(tiny_store, "--run", tmp_path / "file" / "run", *QUICK)
+    assert done.exit_code == 1, done.stderr
     ours = [line for line in done.stderr.splitlines() if "distributed" not in line]
-    assert len(ours) == 1, done.stderr  # Dask may say that its workers are slow to end
+    assert len(ours) == 1, done.stderr  # Dask may log that its workers are slow to end
     assert "file" in done.stderr

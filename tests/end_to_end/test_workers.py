@@ -36,7 +36,7 @@ def trained(folder: Path) -> dict[str, bytes]:
 def undisturbed(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short training on one worker."""
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    with make_client(processes=True, workers=1) as client:
+    with make_client(workers=1) as client:
         run(tiny_store, folder, client)
     return folder
 

@@ -48,21 +48,27 @@ class Rasters:
         return (np.nan_to_num(raw) * valid).sum((1, 2)), valid.sum((1, 2))
 
     def _near(self, x: float, y: float) -> tuple[slice, slice]:
-        """Rows and columns around a cell, with some to spare."""
-        shape = self.values.shape[1:]
-        stride = [max(1, size // 200) for size in shape]
-        some = [np.arange(0, n, k) for n, k in zip(shape, stride, strict=True)]
-        lon, lat = self.corners(*np.meshgrid(*some, indexing="ij"))
-        east = (lon - x + 180) % 360 - 180
-        sizes = [[np.abs(np.diff(a, axis=axis)).max() for a in (east, lat)] for axis in (0, 1)]
-        dx, dy = (max(size[k] for size in sizes) for k in (0, 1))
-        dx = min(dx, 10.0)  # not the jump at the antimeridian
-        near = np.argwhere((np.abs(east) < 0.1 + dx) & (np.abs(lat - y) < 0.1 + dy))
-        first, last = near.min(axis=0) - 1, near.max(axis=0) + 2
-        row, column = (
-            slice(max(0, a * k), min(n, b * k))
-            for a, b, k, n in zip(first, last, stride, shape, strict=True)
-        )
+        """Rows and columns around a cell, with some to spare: among 200 of each, then among all."""
+        window = tuple(range(n) for n in self.values.shape[1:])
+        for _ in range(2):
+            sampled = [numbers[:: max(1, len(numbers) // 200)] for numbers in window]
+            lon, lat = self.corners(*np.meshgrid(*map(np.asarray, sampled), indexing="ij"))
+            east = (lon - x + 180) % 360 - 180
+            sizes = [[np.abs(np.diff(a, axis=axis)).max() for a in (east, lat)] for axis in (0, 1)]
+            dx, dy = (max(size[k] for size in sizes) for k in (0, 1))
+            dx = min(dx, 10.0)  # not the jump at the antimeridian
+            near = np.argwhere((np.abs(east) < 0.1 + dx) & (np.abs(lat - y) < 0.1 + dy))
+            first, last = near.min(axis=0) - 1, near.max(axis=0) + 2
+            window = tuple(
+                range(
+                    max(0, numbers.start + a * numbers.step),
+                    min(n, numbers.start + b * numbers.step),
+                )
+                for a, b, numbers, n in zip(
+                    first, last, sampled, self.values.shape[1:], strict=True
+                )
+            )
+        row, column = (slice(numbers.start, numbers.stop) for numbers in window)
         return row, column
 
 

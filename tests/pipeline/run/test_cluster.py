@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+import psutil
 import pytest
 from distributed import LocalCluster
 
@@ -19,9 +22,9 @@ from pipeline.run import cluster
 from pipeline.run.cluster import dashboard_address, make_client
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def no_client_is_left() -> Iterator[None]:
-    """A client that could not connect stays Dask's default one until it is collected."""
+    """Collect a client that could not connect, which stays Dask's default one until then."""
     yield
     gc.collect()
 
@@ -38,8 +41,35 @@ def test_threads_are_in_this_process():
             assert page.status == 200
 
 
-def test_two_at_a_time_have_dashboards_of_their_own():
+def listening() -> set[tuple[str, int]]:
+    """Addresses that this process and its children listen on."""
+    own = psutil.Process()
+    return {
+        (connection.laddr.ip, connection.laddr.port)
+        for process in (own, *own.children(recursive=True))
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_a_cluster_of_this_machine_listens_on_loopback_alone(processes: bool):
+    before = listening()
+    with make_client(processes=processes, workers=1) as client:
+        opened = listening() - before
+        dashboard = urlsplit(dashboard_address(client))
+        assert (dashboard.hostname, dashboard.port) in opened
+    assert len(opened) >= (4 if processes else 2)  # scheduler, nanny, worker and dashboards
+    assert {address for address, _ in opened} == {"127.0.0.1"}
+
+
+def test_the_dashboard_has_its_usual_port_and_another_one_where_it_is_in_use(monkeypatch):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        usual = probe.getsockname()[1]
+    monkeypatch.setattr(cluster, "DASHBOARD_PORT", usual)
     with make_client(workers=1) as one, make_client(workers=1) as other:
+        assert dashboard_address(one) == f"http://127.0.0.1:{usual}/status"
         assert dashboard_address(one) != dashboard_address(other)
 
 
@@ -60,6 +90,7 @@ def test_processes_and_a_scheduler_that_is_already_running(tmp_path: Path, monke
         assert own.submit(where).result(), "the others left it running"
 
 
+@pytest.mark.usefixtures("no_client_is_left")
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.5)
     started = time.perf_counter()
@@ -71,6 +102,7 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch):
     assert time.perf_counter() - started < 20
 
 
+@pytest.mark.usefixtures("no_client_is_left")
 def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.5)
     with (

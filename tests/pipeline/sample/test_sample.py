@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -31,13 +32,8 @@ DAYS = 1095  # three water years, none of them with a February 29th
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_sample(tmp_path_factory.mktemp("sample") / "world", tiny=True).parent
-
-
-@pytest.fixture(scope="module")
-def truth(sample: Path) -> dict:
-    return json.loads((sample / "truth.json").read_text())
+def truth(tiny_sample: Path) -> dict:
+    return json.loads((tiny_sample / "truth.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +48,14 @@ def rivers(world: World) -> Rivers:
 
 
 @pytest.fixture(scope="module")
-def records(sample: Path) -> dict[str, pd.DataFrame]:
+def records(tiny_sample: Path) -> dict[str, pd.DataFrame]:
     def read(path: Path) -> pd.DataFrame:
         lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
         assert lines[1] == "5s\t15s\t20d\t14n\t10s"
         rows = [line.split("\t") for line in lines[2:]]
         return pd.DataFrame(rows, columns=["agency", "site", "date", "value", "code"])
 
-    return {path.stem: read(path) for path in sorted((sample / "gauges").glob("*.rdb"))}
+    return {path.stem: read(path) for path in sorted((tiny_sample / "gauges").glob("*.rdb"))}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -70,19 +66,18 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_the_same_arguments_give_the_same_bytes(sample: Path, tmp_path: Path):
-    again = make_sample(tmp_path / "again", tiny=True).parent
-    assert contents(again) == contents(sample)
-
-
-def test_a_complete_sample_is_left_alone_and_a_damaged_one_replaced(tmp_path: Path):
-    folder = make_sample(tmp_path / "world", tiny=True).parent
-    before = contents(folder)
+def test_a_complete_sample_is_left_alone_and_a_damaged_one_replaced_by_the_same_bytes(
+    tiny_sample: Path, tmp_path: Path
+):
+    before = contents(tiny_sample)
+    folder = tmp_path / "world"
+    shutil.copytree(tiny_sample, folder)
     stamp = (folder / "dem.tif").stat().st_mtime_ns
     make_sample(folder, tiny=True)
     assert (folder / "dem.tif").stat().st_mtime_ns == stamp
     (folder / "rasters" / "storms_20130101.tif").unlink()
     make_sample(folder, tiny=True)
+    assert (folder / "dem.tif").stat().st_mtime_ns != stamp
     assert contents(folder) == before
     assert [path.name for path in tmp_path.iterdir()] == ["world"], "scratch is left"
 
@@ -96,8 +91,8 @@ def test_a_directory_with_other_files_is_refused(tmp_path: Path):
         make_sample(tmp_path / "thesis.tex", tiny=True)
 
 
-def test_the_catalog_describes_the_files(sample: Path):
-    catalog = load_catalog(sample / "catalog.yaml")
+def test_the_catalog_describes_the_files(tiny_sample: Path):
+    catalog = load_catalog(tiny_sample / "catalog.yaml")
     assert catalog.synthetic
     assert "ynthetic" in catalog.title
     times = catalog.period.times
@@ -105,7 +100,7 @@ def test_the_catalog_describes_the_files(sample: Path):
     for forcing in catalog.forcings.values():
         labels = times - forcing.time.offset
         assert all(catalog.resolve(f"rasters/storms_{t:%Y%m%d}.tif").is_file() for t in labels)
-    assert len(list((sample / "rasters").iterdir())) == DAYS
+    assert len(list((tiny_sample / "rasters").iterdir())) == DAYS
     # A gauge's day and the raster's day of the same date are the same 24 hours.
     label = pd.DatetimeIndex(["2013-05-01"])
     rain = catalog.forcings["precipitation"].time.start_of(label, timedelta(days=1))
@@ -114,21 +109,21 @@ def test_the_catalog_describes_the_files(sample: Path):
         assert catalog.resolve(path).is_file()
 
 
-def test_everything_says_that_it_is_synthetic(sample: Path, truth: dict):
+def test_everything_says_that_it_is_synthetic(tiny_sample: Path, truth: dict):
     assert truth["synthetic"] is True
-    assert "SYNTHETIC" in (sample / "README.txt").read_text()
-    for path in (sample / "gauges").iterdir():
+    assert "SYNTHETIC" in (tiny_sample / "README.txt").read_text()
+    for path in (tiny_sample / "gauges").iterdir():
         assert "SYNTHETIC" in path.read_text()
-    for path in (sample / "dem.tif", sample / "rasters" / "storms_20121001.tif"):
+    for path in (tiny_sample / "dem.tif", tiny_sample / "rasters" / "storms_20121001.tif"):
         with rasterio.open(path) as raster:
             assert raster.tags()["TITLE"].startswith("synthetic")
-    names = geopandas.read_file(sample / "watersheds.gpkg")["NAME"]
+    names = geopandas.read_file(tiny_sample / "watersheds.gpkg")["NAME"]
     assert names.str.contains("synthetic").all()
 
 
-def test_rasters_hold_rain_with_changing_holes_and_a_season(sample: Path):
+def test_rasters_hold_rain_with_changing_holes_and_a_season(tiny_sample: Path):
     fields, warmth = [], []
-    for path in sorted((sample / "rasters").iterdir()):
+    for path in sorted((tiny_sample / "rasters").iterdir()):
         with rasterio.open(path) as raster:
             assert (raster.count, raster.dtypes[0], raster.nodata) == (2, "float32", -9999.0)
             values = raster.read(masked=True)
@@ -148,11 +143,11 @@ def test_rasters_hold_rain_with_changing_holes_and_a_season(sample: Path):
     assert winter < 6 < 20 < summer
 
 
-def test_polygons_have_the_area_that_a_d8_trace_finds(sample: Path, truth: dict):
-    with rasterio.open(sample / "dem.tif") as raster:
+def test_polygons_have_the_area_that_a_d8_trace_finds(tiny_sample: Path, truth: dict):
+    with rasterio.open(tiny_sample / "dem.tif") as raster:
         elevation, transform = raster.read(1), raster.transform
     flow = pyflwdir.from_dem(elevation)
-    frame = geopandas.read_file(sample / "watersheds.gpkg").set_index("SITE_NO")
+    frame = geopandas.read_file(tiny_sample / "watersheds.gpkg").set_index("SITE_NO")
     geod = Geod(ellps="WGS84")
     width = transform.a
     for site in truth["watersheds"]:
@@ -174,15 +169,15 @@ def test_polygons_have_the_area_that_a_d8_trace_finds(sample: Path, truth: dict)
         assert site["area_km2"] == frame["DRAINAGE"][site["site_no"]]
 
 
-def test_the_terrain_drains_without_filling(sample: Path):
-    with rasterio.open(sample / "dem.tif") as raster:
+def test_the_terrain_drains_without_filling(tiny_sample: Path):
+    with rasterio.open(tiny_sample / "dem.tif") as raster:
         elevation = raster.read(1)
     filled, _ = pyflwdir.dem.fill_depressions(elevation)
     np.testing.assert_array_equal(filled, elevation)
 
 
-def test_watersheds_nest_as_the_truth_says(sample: Path, truth: dict):
-    frame = geopandas.read_file(sample / "watersheds.gpkg").set_index("SITE_NO")
+def test_watersheds_nest_as_the_truth_says(tiny_sample: Path, truth: dict):
+    frame = geopandas.read_file(tiny_sample / "watersheds.gpkg").set_index("SITE_NO")
     assert any(site["parent"] for site in truth["watersheds"])
     for site in truth["watersheds"]:
         own = frame.geometry[site["site_no"]]
