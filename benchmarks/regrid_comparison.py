@@ -21,7 +21,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.regrid_peers import CHUNK, Cdo, Method, methods, versions
+from benchmarks.regrid_cdo import Cdo
+from benchmarks.regrid_peers import CHUNK, Method, methods, versions
 from benchmarks.regrid_rasters import (
     GRID,
     Exact,

@@ -1,6 +1,6 @@
 """Programs that regrid rasters, ours and others, each as a function of fields in memory.
 
-What each is, and what it is not given, stands in its docstring. `peers` are those that are there.
+The docstring of each says what it is and what it is not given.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ import math
 import shutil
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -27,22 +25,21 @@ import xarray as xr
 from rasterio.enums import Resampling
 
 from benchmarks.regrid_rasters import GRID, Edges, Field, Raster
-from pipeline.regrid.grid import zone_area
+from pipeline.regrid.api import regrid
 
 CHUNK = 48  # steps in a task
-FILL = -9e33
 
 Regrid = Callable[[Field], Field]
 
 
 @dataclass(frozen=True)
 class Method:
-    """A program.
+    """A program that regrids.
 
     Attributes:
-        regrid: fields to cells.
-        steps: that it is given; fewer where it is slow.
-        rounds: that are timed at most.
+        regrid: function from fields to cells.
+        steps: number of steps that it is given; fewer where it is slow.
+        rounds: most rounds that are timed.
         takes_holes: whether it leaves out pixels that are NaN.
     """
 
@@ -53,9 +50,13 @@ class Method:
 
 
 def methods(raster: Raster, threads: int) -> dict[str, Method]:
-    """Ours and every peer that is installed, but CDO, by name."""
+    """Our methods and every installed peer but CDO, by name."""
     every, few = raster.steps, max(CHUNK, raster.steps // 11)
-    found = {"Dom-ST": Method(ours(raster, threads), every)}
+    found = {
+        "Dom-ST": Method(ours(raster, threads), every),
+        "Dom-ST, regrid()": Method(public(raster), every),
+        "Dom-ST, regrid() on Dask": Method(public_on_dask(raster, threads), every),
+    }
     if raster.is_lonlat and installed("xarray_regrid"):
         found["xarray-regrid, skipna"] = Method(xarray_regrid(raster, threads, True), every)
         found["xarray-regrid"] = Method(xarray_regrid(raster, threads, False), every, 1000, False)
@@ -78,7 +79,7 @@ def installed(module: str) -> bool:
 
 
 def versions() -> dict[str, str]:
-    """Of the peers that are there."""
+    """Versions of the installed peers."""
     names = ("xarray-regrid", "xesmf", "rioxarray", "odc-geo", "exactextract", "gdptools")
     modules = {"xarray-regrid": "xarray_regrid", "odc-geo": "odc"}
     found = {
@@ -93,7 +94,7 @@ def versions() -> dict[str, str]:
 
 
 def in_blocks(threads: int, block: Regrid) -> Regrid:
-    """A method called from threads on blocks of steps, which put their results into one array."""
+    """Call a method from threads on blocks of steps and collect the results in one array."""
 
     def regrid(raw: Field) -> Field:
         value = np.empty((len(raw), *GRID.shape), np.float32)
@@ -116,6 +117,34 @@ def ours(raster: Raster, threads: int) -> Regrid:
         return weights.apply(raw)[0]
 
     return in_blocks(threads, block)
+
+
+def public(raster: Raster) -> Regrid:
+    """The public `regrid` of arrays in memory, on all cores; weights are looked up at each call."""
+
+    def regrid_all(raw: Field) -> Field:
+        return regrid(described(raster, raw), GRID)["rain"].values
+
+    return regrid_all
+
+
+def public_on_dask(raster: Raster, threads: int) -> Regrid:
+    """The public `regrid` of chunked arrays on Dask's threads."""
+
+    def regrid_all(raw: Field) -> Field:
+        chunked = described(raster, raw).chunk(time=CHUNK)
+        with dask.config.set(scheduler="threads", num_workers=threads):
+            return regrid(chunked, GRID)["rain"].compute().values
+
+    return regrid_all
+
+
+def described(raster: Raster, raw: Field) -> xr.DataArray:
+    """Fields with coordinates and, if they are projected, their CRS."""
+    names = ("lat", "lon") if raster.is_lonlat else ("y", "x")
+    coords = dict(zip(names, map(middle, (raster.y_edges, raster.x_edges)), strict=True))
+    data = xr.DataArray(raw, coords, ("time", *names), "rain")
+    return data.assign_coords(spatial_ref=((), 0, raster.crs.to_cf()))
 
 
 def xarray_regrid(raster: Raster, threads: int, skipna: bool) -> Regrid:
@@ -143,8 +172,8 @@ def xarray_regrid_lazily(data: xr.DataArray, skipna: bool) -> xr.DataArray:
 
 
 def xesmf_block(raster: Raster, skipna: bool) -> Regrid:
-    """xESMF's own application of a sparse matrix. Its generator of weights is not to be had from
-    the package index: it is given ours."""
+    """xESMF's own application of a sparse matrix, with our weights: its generator of weights, ESMF,
+    is not on the package index."""
     import sparse
 
     sys.modules.setdefault("esmpy", MagicMock())  # the generator's library, which is not needed
@@ -297,77 +326,3 @@ def cell_polygons() -> Any:
 def middle(edges: Edges) -> Edges:
     """Centres between edges."""
     return (edges[1:] + edges[:-1]) / 2
-
-
-class Cdo:
-    """CDO's remapcon, on files in memory."""
-
-    def __init__(self, raster: Raster, threads: int, folder: Path) -> None:
-        self.raster, self.threads, self.folder = raster, threads, folder
-        self.target, self.weights = folder / "target.txt", folder / "weights.nc"
-        y, centre = authalic(GRID.y_edges), authalic(GRID.y)
-        values = {
-            "gridtype": "lonlat",
-            "xsize": GRID.nx,
-            "ysize": GRID.ny,
-            "xvals": listed(GRID.x),
-            "xbounds": listed(np.stack((GRID.x_edges[:-1], GRID.x_edges[1:]), axis=1)),
-            "yvals": listed(centre),
-            "ybounds": listed(np.stack((y[:-1], y[1:]), axis=1)),
-        }
-        self.target.write_text("".join(f"{key} = {value}\n" for key, value in values.items()))
-        x, y = np.meshgrid(raster.x_edges, raster.y_edges)
-        longitude, latitude = raster.to_degrees(x, y)
-        self.corners = [self._corners(longitude), self._corners(authalic(latitude))]
-
-    @staticmethod
-    def _corners(a: Edges) -> Edges:
-        return np.stack((a[1:, :-1], a[1:, 1:], a[:-1, 1:], a[:-1, :-1]), axis=-1)
-
-    def write(self, raw: Field) -> Path:
-        """The fields as a file."""
-        longitude, latitude = self.corners
-        units = {"lon": "degrees_east", "lat": "degrees_north"}
-        variables: dict[str, Any] = {
-            "rain": (("time", "y", "x"), raw, {"coordinates": "lon lat", "_FillValue": FILL})
-        }
-        for name, corners in (("lon", longitude), ("lat", latitude)):
-            about = {"units": units[name], "bounds": f"{name}_bnds", "standard_name": name}
-            variables[name] = (("y", "x"), corners.mean(axis=-1), about)
-            variables[f"{name}_bnds"] = (("y", "x", "corner"), corners)
-        path = self.folder / "raw.nc"
-        time = ("time", np.arange(len(raw)), {"units": "hours since 2020-01-01"})
-        variables["rain"][1][np.isnan(raw)] = FILL
-        xr.Dataset(variables, coords={"time": time}).to_netcdf(path, engine="scipy")
-        raw[raw == np.float32(FILL)] = np.nan
-        return path
-
-    def __call__(self, *operator: object) -> float:
-        """Run CDO and return the seconds that it took."""
-        command = ["cdo", "-s", "-O", "-P", str(self.threads), *map(str, operator)]
-        start = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - start
-
-    def generate(self) -> float:
-        """Make the weights; returns seconds."""
-        path = self.write(np.zeros((1, *self.raster.shape), np.float32))
-        return self(f"gencon,{self.target}", path, self.weights)
-
-    def remap(self, raw: Field, repeats: int = 1) -> tuple[Field, float]:
-        """The fields regridded, and seconds (best of `repeats`) without those of reading."""
-        path, out, pixel = self.write(raw), self.folder / "out.nc", self.folder / "pixel.nc"
-        operator = f"remap,{self.target},{self.weights}"
-        spent = min(self(operator, path, out) for _ in range(repeats))
-        spent -= min(self("selindexbox,1,1,1,1", path, pixel) for _ in range(repeats))
-        with xr.open_dataset(out, engine="scipy") as file:
-            return file["rain"].values, spent
-
-
-def listed(values: Edges) -> str:
-    return " ".join(f"{value:.15g}" for value in values.ravel())
-
-
-def authalic(latitude: Edges) -> Edges:
-    """Latitudes of the sphere on which zones have the same share of the area [degrees]."""
-    return np.degrees(np.arcsin(zone_area(latitude) / zone_area(np.asarray(90.0))))

@@ -7,10 +7,11 @@ Inputs: the fields of `benchmarks.regrid` (0.01 degree, hourly) and of `benchmar
 step. Everything runs on one Dask client with its threads in this process, as `pipeline run` has it
 by default, in turns; the best of some repeats counts:
 
-    reading alone        the raw values of each block read by zarr-python and thrown away Dom-ST
-    `pipeline.run.execute.execute`: read, check, regrid, clip, write, done-marks xarray-regrid
-    open_zarr, conservative with skipna, to_zarr; on lat/lon only xESMF's apply step   open_zarr,
-    the step with skipna and our weights, to_zarr
+- reading alone: the raw values of each block, read by zarr-python and thrown away
+- Dom-ST: `pipeline.run.execute.execute`, that is read, check, regrid, clip, write, mark as done
+- Dom-ST, regrid(): open_zarr, the public `regrid`, to_zarr
+- xarray-regrid: open_zarr, conservative with skipna, to_zarr; on lat/lon only
+- xESMF's apply step: open_zarr, the step with skipna and our weights, to_zarr
 
 Stores are laid out before the clock starts, ours and the peers'. Peers write values alone; we also
 write valid fractions, a watershed's clip and marks. Processor seconds, of this process and so of
@@ -60,6 +61,7 @@ from benchmarks.regrid_rasters import (
     with_holes,
 )
 from pipeline.catalog.models import load_catalog
+from pipeline.regrid.api import regrid
 from pipeline.run.cluster import make_client
 from pipeline.run.execute import execute, prepare
 from pipeline.run.plan import Plan, make_plan
@@ -159,6 +161,16 @@ def peer(lazy: Lazy, path: Path, store: Path) -> Run:
     return lambda: waiting.compute()
 
 
+def lazy_public(raster: Raster) -> Lazy:
+    """The public `regrid`, without the valid fractions."""
+
+    def lazy(raw: xr.DataArray) -> xr.DataArray:
+        located = raw.assign_coords(spatial_ref=((), 0, raster.crs.to_cf()))
+        return regrid(located, GRID)["rain"].drop_vars("spatial_ref")
+
+    return lazy
+
+
 def lazy_xarray_regrid(raw: xr.DataArray) -> xr.DataArray:
     """xarray-regrid, skipna."""
     return xarray_regrid_lazily(raw.rename(y="latitude", x="longitude"), skipna=True)
@@ -181,8 +193,8 @@ def lazy_xesmf(raster: Raster) -> Lazy:
 
 
 def peers(raster: Raster) -> dict[str, Lazy]:
-    """Those that are installed, by name."""
-    found: dict[str, Lazy] = {}
+    """The public `regrid`, and the peers that are installed, by name."""
+    found: dict[str, Lazy] = {"Dom-ST, regrid()": lazy_public(raster)}
     if raster.is_lonlat and installed("xarray_regrid"):
         found["xarray-regrid, skipna"] = lazy_xarray_regrid
     if installed("xesmf"):

@@ -9,16 +9,21 @@ branched on, so they cost nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numba import float32, float64, int32, njit, types, void
+from llvmlite import ir
+from numba import float32, float64, int32, int64, njit, types, void
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
 from numpy.typing import NDArray
 
 from pipeline.regrid.separable import FINITE
-from pipeline.regrid.transpose import SIDE, transpose
 
+SIDE = 16  # pixels and steps that are copied together: a cache line of float32
 STEPS = SIDE  # that are summed together
-TILE = 4096  # overlaps in a tile, at most, unless a single cell has more: 256 KiB of pixels
+TILE = 4096  # most overlaps in a tile, unless a single cell has more: 256 KiB of pixels
 
 Numbers = NDArray[np.int32]
 
@@ -67,13 +72,85 @@ def cut_tiles(start: Numbers, pixel: Numbers, size: int) -> Tiles:
     )
 
 
+@njit(types.Array(int32, 1, "C")(types.Array(int32, 1, "C"), int64), nogil=True, cache=True)
 def _lines(needed: Numbers, size: int) -> Numbers:
-    """First pixels of lines, none beyond the last of `size`, that hold all that are needed."""
-    lines, at = [], 0
-    while at < needed.size:
-        lines.append(min(int(needed[at]), size - SIDE))
-        at = int(np.searchsorted(needed, lines[-1] + SIDE))
-    return np.asarray(lines, np.int32)
+    """First pixels of lines of `SIDE` that hold all needed pixels, none beyond the last of `size`.
+
+    `needed` is sorted.
+    """
+    lines = np.empty(needed.size, np.int32)
+    count = 0
+    for pixel in needed:
+        if count == 0 or pixel >= lines[count - 1] + SIDE:
+            lines[count] = min(pixel, size - SIDE)
+            count += 1
+    return lines[:count].copy()
+
+
+_LINE = ir.VectorType(ir.FloatType(), SIDE)
+_SIZE = ir.IntType(64)
+
+
+def _transpose(typing: Any, raw: Any, step: Any, pixel: Any, near: Any, row: Any) -> Any:
+    """Copy a square of pixels and steps: near[row + k, t] = raw[step[t], pixel + k], k and t from
+    0 to `SIDE` - 1.
+
+    Written in LLVM's vectors through numba's extension interface, because no loop in Python makes
+    the compiler exchange whole registers. With the best of nine plain loops the kernel takes 1.47
+    times as long on a 1-km Lambert raster (1.03 on Stage IV), the public `regrid` of 192 steps 1.24
+    times, and the pipeline, which also reads and writes, 1.03 times.
+
+    Callable from compiled code alone. Nothing is checked: all of these elements have to exist.
+
+    Args:
+        raw: float32 (steps, pixels), contiguous.
+        step: int64 (SIDE,).
+        pixel, row: uint32.
+        near: float32 (rows, SIDE), contiguous.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, steps, target = (
+            make_array(signature.args[k])(context, builder, args[k]) for k in (0, 1, 3)
+        )
+        pixel, row = (builder.zext(args[k], _SIZE) for k in (2, 4))
+        width = cgutils.unpack_tuple(builder, source.shape)[1]
+
+        def line(array: Any, at: Any) -> Any:
+            return builder.bitcast(builder.gep(array.data, [at]), _LINE.as_pointer())
+
+        lines = []
+        for t in range(SIDE):
+            number = builder.load(builder.gep(steps.data, [_SIZE(t)]))
+            at = builder.add(builder.mul(number, width), pixel)
+            lines.append(builder.load(line(source, at), align=4))
+        for k, transposed in enumerate(_transposed(builder, lines)):
+            at = builder.mul(builder.add(row, _SIZE(k)), _SIZE(SIDE))
+            builder.store(transposed, line(target, at), align=4)
+        return context.get_dummy_value()
+
+    return types.void(raw, step, pixel, near, row), generate
+
+
+transpose: Any = intrinsic(_transpose)
+
+
+def _transposed(builder: Any, lines: list[Any]) -> list[Any]:
+    """Return the columns of a square of lines: exchange quarters across the diagonal, then the
+    quarters of each quarter, and so on."""
+    half = SIDE // 2
+    while half:
+        first = [k if not k & half else k - half + SIDE for k in range(SIDE)]
+        second = [k + half if not k & half else k + SIDE for k in range(SIDE)]
+        for k in range(SIDE):
+            if not k & half:
+                pair = lines[k], lines[k + half]
+                lines[k], lines[k + half] = (
+                    builder.shuffle_vector(*pair, ir.VectorType(ir.IntType(32), SIDE)(mask))
+                    for mask in (first, second)
+                )
+        half //= 2
+    return lines
 
 
 _INDEX = types.Array(int32, 1, "C", readonly=True)

@@ -19,10 +19,9 @@ from scipy.sparse import coo_array
 from pipeline.errors import InputError
 from pipeline.regrid.cell_shares import shares
 from pipeline.regrid.grid import Grid
-from pipeline.regrid.kernels import Tiles, cell_means, cut_tiles
+from pipeline.regrid.kernels import SIDE, Tiles, cell_means, cut_tiles
 from pipeline.regrid.pixel_edges import Sides, curvilinear_sides, projected_sides
 from pipeline.regrid.separable import Window, require_axis
-from pipeline.regrid.transpose import SIDE
 from pipeline.regrid.weights_cache import key_of, load_arrays, save_arrays
 
 ALGORITHM = 2  # part of the cache's key: to be raised whenever the weights come out differently

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numba import njit
 
-from pipeline.regrid.transpose import SIDE, transpose
+from pipeline.regrid.kernels import SIDE, transpose
 
 
 @njit
