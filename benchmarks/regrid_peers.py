@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import MagicMock
+from uuid import uuid4
 
 import dask
 import numpy as np
@@ -123,7 +124,7 @@ def public(raster: Raster) -> Regrid:
     """The public `regrid` of arrays in memory, on all cores; weights are looked up at each call."""
 
     def regrid_all(raw: Field) -> Field:
-        return regrid(described(raster, raw), GRID)["rain"].values
+        return regrid(described(raster, raw), GRID, min_valid=0)["rain"].values
 
     return regrid_all
 
@@ -132,9 +133,9 @@ def public_on_dask(raster: Raster, threads: int) -> Regrid:
     """The public `regrid` of chunked arrays on Dask's threads."""
 
     def regrid_all(raw: Field) -> Field:
-        chunked = described(raster, raw).chunk(time=CHUNK)
+        data = chunked(described(raster, raw))
         with dask.config.set(scheduler="threads", num_workers=threads):
-            return regrid(chunked, GRID)["rain"].compute().values
+            return regrid(data, GRID, min_valid=0)["rain"].compute().values
 
     return regrid_all
 
@@ -147,12 +148,17 @@ def described(raster: Raster, raw: Field) -> xr.DataArray:
     return data.assign_coords(spatial_ref=((), 0, raster.crs.to_cf()))
 
 
+def chunked(data: xr.DataArray) -> xr.DataArray:
+    """Fields on Dask, under a name that Dask need not derive from their bytes."""
+    return data.chunk(time=CHUNK, token=uuid4().hex)
+
+
 def xarray_regrid(raster: Raster, threads: int, skipna: bool) -> Regrid:
     """xarray-regrid's conservative method on Dask's threads."""
 
     def regrid(raw: Field) -> Field:
         centres = {"latitude": middle(raster.y_edges), "longitude": middle(raster.x_edges)}
-        data = xr.DataArray(raw, dims=("time", *centres), coords=centres).chunk(time=CHUNK)
+        data = chunked(xr.DataArray(raw, dims=("time", *centres), coords=centres))
         with dask.config.set(scheduler="threads", num_workers=threads):
             return xarray_regrid_lazily(data, skipna).compute().as_numpy().values
 

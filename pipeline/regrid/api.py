@@ -21,7 +21,7 @@ from pipeline.regrid.placement import (
     Weights,
     place_pixels,
 )
-from pipeline.regrid.separable import ROUND
+from pipeline.regrid.separable import FULL_TURN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -272,7 +272,7 @@ def _grid_mapping(variable: xr.DataArray) -> str:
 def _cover(placement: Axes | Curvilinear) -> Grid:
     """The smallest crop of the default lattice that covers the pixels."""
     west, south, east, north = placement.bounds
-    return Grid.covering((west, south, min(east, west + ROUND), north))
+    return Grid.covering((west, south, min(east, west + FULL_TURN), north))
 
 
 def _assemble(

@@ -1,12 +1,12 @@
-"""Shares of the lattice's cells in pixels of any shape.
+"""Overlaps of a grid's cells with pixels of any shape, as shares of the cells' areas.
 
-Everything happens in an equal-area plane in which the cells are rectangles: u runs east and counts
-cells from the grid's western edge; s runs south and is the area of the zone from the grid's
-northern edge, counted in mean cells. A pixel is four sides, each a chain of parabolas. Its share of
-a cell comes from Green's theorem: every piece of a side adds the signed area between itself and
-the cell's western edge, so the sum over the sides is the overlap, for convex pixels or not. Two
-neighbours walk along their common side over the very same points, in opposite directions: what one
-loses the other gains, and the shares of a covered cell add up to 1.
+Overlaps are computed in an equal-area plane in which the cells are rectangles: u runs east and
+counts cells from the grid's western edge; s runs south and is the area of the zone from the grid's
+northern edge, in mean cells. A pixel has four sides, each a chain of parabolas. Its share of a cell
+follows from Green's theorem: every piece of a side adds the signed area between itself and the
+cell's western edge, so the sum over the sides is the overlap, for convex pixels or not. Two
+neighbouring pixels use the same points of their common side in opposite directions: what one loses
+the other gains, and the shares of a covered cell add up to 1.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from numpy.typing import NDArray
 from pipeline.regrid.grid import Grid, zone_area
 from pipeline.regrid.separable import SLIVER
 
-BEND = 1e-8  # of the square over a parabola's chord: how far its straight pieces may be from it
-TINY = 1e-12  # of a mean cell's area, likewise, however short the chord is
-WIDEST = 1 / 4  # of a turn: a pixel that spans more longitude than this is at a pole
+# Largest area between a parabola and its straight pieces: relative to the square of its chord, and
+# in mean cells however short the chord is.
+RELATIVE_TOLERANCE = 1e-8
+ABSOLUTE_TOLERANCE = 1e-12
+MAX_SPAN = 1 / 4  # of a full turn: a pixel that spans more longitude than this contains a pole
 
 Floats = NDArray[np.float64]
 Shares = tuple[NDArray[np.int32], NDArray[np.int32], Floats, int, int, int]
 
 
 def to_plane(longitude: Floats, latitude: Floats, grid: Grid) -> tuple[Floats, Floats]:
-    """Coordinates (u, s) of points [degrees] in the equal-area plane of `grid`."""
+    """Return the coordinates (u, s) of points [degrees] in the equal-area plane of a grid."""
     north, south = zone_area(grid.y_edges[[0, -1]])
     u = grid.to_cells(longitude) - grid.west
     return u, (north - zone_area(latitude)) * (grid.ny / (north - south))
@@ -36,23 +38,23 @@ def to_plane(longitude: Floats, latitude: Floats, grid: Grid) -> tuple[Floats, F
 def shares(
     rows: tuple[Floats, Floats], columns: tuple[Floats, Floats], grid: Grid, first_row: int
 ) -> Shares:
-    """Every overlap of a pixel with a cell.
+    """Compute every overlap of a pixel with a cell.
 
     Args:
         rows: (u, s) of points along the height + 1 row edges of the pixels, both of shape
             (height + 1, width * k + 1): each side has k + 1 points, k even, and every other one is
-            the middle of a parabola. Where a coordinate is not finite there is no pixel.
-        columns: likewise along the column edges, shape (width + 1, height * k + 1).
+            the middle of a parabola. Pixels with a coordinate that is not finite are left out.
+        columns: (u, s) along the column edges, shape (width + 1, height * k + 1), likewise.
         grid: the cells.
-        first_row: number of the pixels' first row, for `pixel`.
+        first_row: number of the pixels' first row, added to `pixel`.
 
     Returns:
         cell: int32 (overlaps,), row-major number of the cell.
         pixel: int32 (overlaps,), row-major number of the pixel, ascending.
         share: float64 (overlaps,), share of the cell's area; a pair may occur more than once.
-        clockwise, counterclockwise, polar: how many of the pixels that touch the grid have their
-            sides (first row, last column, last row, first column) in this order, and how many span
-            more than a quarter of the globe and were left out.
+        clockwise, counterclockwise, polar: how many of the pixels that overlap the grid have their
+            sides (first row, last column, last row, first column) in either order, and how many
+            were left out because they span more than a quarter of the globe.
     """
     width, height = columns[0].shape[0] - 1, rows[0].shape[0] - 1
     assert width * (first_row + height) < 2**31, (first_row, height, width)
@@ -77,7 +79,7 @@ def shares(
 
 @njit(cache=True, inline="always")
 def _near(u: float, reference: float, around: float) -> float:
-    """The same longitude on the turn of the globe that is nearest to the reference."""
+    """Shift a longitude by whole turns to the one nearest to a reference."""
     if abs(u - reference) > around / 2:
         u -= around * np.rint((u - reference) / around)
     return u
@@ -119,6 +121,13 @@ def _add_piece(
                 area[row, column] += drop * mean / (b - a)
 
 
+@njit(cache=True, inline="always")
+def _pieces(segment: float, chord: float) -> int:
+    """Number of straight pieces for a parabola, from its segment's area and its chord squared."""
+    tolerance = max(RELATIVE_TOLERANCE * chord, ABSOLUTE_TOLERANCE)
+    return max(1, int(np.ceil(np.sqrt(abs(segment) / tolerance))))
+
+
 @njit(cache=True)
 def _add_side(
     area: Floats,
@@ -131,13 +140,13 @@ def _add_side(
     shift: float,
     sign: float,
 ) -> None:
-    """Add a side's parabolas: whole where they stay in a cell, else cut into straight pieces."""
+    """Add a side's parabolas: whole where they stay in a cell, otherwise in straight pieces."""
     for k in range(0, u.size - 1, 2):
         u0, s0 = _near(u[k], reference, around) + shift, s[k]
         u1, s1 = _near(u[k + 2], reference, around) + shift, s[k + 2]
         um = _near(u[k + 1], reference, around) + shift - 0.5 * (u0 + u1)
         sm = s[k + 1] - 0.5 * (s0 + s1)
-        bend = ((s1 - s0) * um - (u1 - u0) * sm) * (2 / 3)  # area between chord and parabola
+        segment = ((s1 - s0) * um - (u1 - u0) * sm) * (2 / 3)  # area between chord and parabola
         uc, sc = 0.5 * (u0 + u1) + 2 * um, 0.5 * (s0 + s1) + 2 * sm  # where its tangents meet
         pieces = 0
         column = int(np.floor(min(u0, u1, uc)))
@@ -146,10 +155,10 @@ def _add_side(
                 if edges[row] <= min(s0, s1, sc) and max(s0, s1, sc) <= edges[row + 1]:
                     pieces = 1
                     if box[2] <= column < box[3]:
-                        area[row, column] += sign * bend
+                        area[row, column] += sign * segment
         if pieces == 0:
             chord = (u1 - u0) ** 2 + (s1 - s0) ** 2
-            pieces = max(1, int(np.ceil(np.sqrt(abs(bend) / max(BEND * chord, TINY)))))
+            pieces = _pieces(segment, chord)
         last = (u0, s0)
         for piece in range(1, pieces):
             t = piece / pieces
@@ -170,7 +179,7 @@ def _extend(
 ) -> tuple[float, float, float, float]:
     """Extend (least u, greatest u, least s, greatest s) by the control points of a side.
 
-    The greatest u becomes infinite where a point is not finite.
+    The greatest u becomes infinite if a point is not finite.
     """
     west, east, north, south = extent
     for k in range(0, u.size - 1, 2):
@@ -235,7 +244,7 @@ def _shares(
                 right = min(nx, int(np.ceil(east + shift)))
                 if right <= left:
                     continue
-                if east - west > WIDEST * around:
+                if east - west > MAX_SPAN * around:
                     polar += 1
                     continue
                 box = (first, last, left, right)

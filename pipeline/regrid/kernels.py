@@ -1,9 +1,9 @@
-"""Means over the valid part of cells: a sparse matrix applied to many steps at once.
+"""Kernel for projected rasters: a sparse matrix applied to many steps at once.
 
 The cells are cut into tiles of neighbours. For each tile and 16 steps, the pixels that the tile
-needs are first copied so that the steps of a pixel lie side by side. The copy stays in the core's
-own cache, and an overlap is then loaded once for all of the steps. Missing values are masked, not
-branched on, so they cost nothing.
+needs are first copied so that the steps of a pixel are contiguous. The copy stays in the core's
+cache, and each overlap is then loaded once for all steps. Missing values are masked without a
+branch, so they cost nothing.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ Numbers = NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """Runs of cells and the pixels that each of them needs, `SIDE` neighbours at a time.
+    """Runs of cells, and the pixels that each run needs in lines of `SIDE` neighbours.
 
     Attributes:
         cells: int32 (tiles + 1,); tile n holds the cells from cells[n] to cells[n + 1].
-        lines: int32 (tiles + 1,); it needs the lines source[lines[n] : lines[n + 1]].
-        source: int32, number in the window of each line's first pixel, ascending in a tile.
-        local: int32 (overlaps,), number of each overlap's pixel among those of its tile's lines.
+        lines: int32 (tiles + 1,); tile n needs the lines source[lines[n] : lines[n + 1]].
+        source: int32, number of each line's first pixel in the window, ascending in a tile.
+        local: int32 (overlaps,), number of each overlap's pixel in the lines of its tile.
     """
 
     cells: Numbers
@@ -49,8 +49,8 @@ def cut_tiles(start: Numbers, pixel: Numbers, size: int) -> Tiles:
     """Cut a sparse matrix into tiles.
 
     Args:
-        start, pixel: `pixel[start[i] : start[i + 1]]` are those of cell i.
-        size: number of pixels that there are, at least `SIDE`.
+        start, pixel: cell i overlaps the pixels `pixel[start[i] : start[i + 1]]`.
+        size: number of pixels in the window, at least `SIDE`.
     """
     cells, count, sources, locals_ = [0], [0], [], []
     while cells[-1] < start.size - 1:
@@ -159,8 +159,8 @@ _RAW = types.Array(float32, 2, "C", readonly=True)
 _OUT = types.Array(float32, 2, "C")
 
 
-# Sums are in float64. Four overlaps at a time keep the sums in registers longer; unsigned numbers
-# spare a test for negative ones.
+# Sums are in float64. Four overlaps at a time keep the sums in registers longer; unsigned indices
+# need no test for negative ones.
 @njit(
     void(_RAW, _INDEX, _WEIGHT, _INDEX, _INDEX, _INDEX, _INDEX, _OUT, _OUT),
     nogil=True,
@@ -182,16 +182,16 @@ def cell_means(
     """Write value and valid fraction of each cell, float32 (steps, cells).
 
     Args:
-        raw: float32 (steps, pixels), NaN or infinite where missing, `SIDE` pixels at least.
-        start, weight: the sparse matrix, overlaps `start[i]` to `start[i + 1]` being cell i's.
+        raw: float32 (steps, pixels), NaN or infinite where missing, at least `SIDE` pixels.
+        start, weight: the sparse matrix; overlaps `start[i]` to `start[i + 1]` belong to cell i.
         cells, lines, source, local: its `Tiles`.
-        value, valid: filled here.
+        value, valid: output arrays.
     """
     near = np.empty((np.diff(lines).max() * SIDE, STEPS), np.float32)  # the pixels of a tile
     amount, share = np.empty(STEPS), np.empty(STEPS)
     for first in range(0, raw.shape[0], STEPS):
         steps = min(STEPS, raw.shape[0] - first)
-        step = np.minimum(np.arange(STEPS), steps - 1) + first  # the last again and again
+        step = np.minimum(np.arange(STEPS), steps - 1) + first  # repeats the last step
         for tile in range(cells.size - 1):
             origin = lines[tile]
             for n in range(lines[tile + 1] - origin):

@@ -1,7 +1,7 @@
-"""The sides of a raster's pixels as lines of points in the plane of `pipeline.regrid.cell_shares`.
+"""Sides of a raster's pixels as points in the equal-area plane of `pipeline.regrid.cell_shares`.
 
-Only the pixels that may lie over the grid are drawn, and they are drawn a band of rows at a time,
-so that memory does not grow with the raster.
+Only pixels that may overlap the grid get points, one band of rows at a time, so memory does not
+grow with the raster.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pyproj import CRS, Transformer
 from pipeline.errors import InputError
 from pipeline.regrid.cell_shares import to_plane
 from pipeline.regrid.grid import WGS84_A, Grid
-from pipeline.regrid.separable import ROUND, Window
+from pipeline.regrid.separable import FULL_TURN, Window
 
-SECTION = 0.05  # degrees (5.6 km): a longer side is made of several parabolas
-MOST_SECTIONS = 200
+SECTION = 0.05  # degrees (5.6 km): a longer side consists of several parabolas
+MAX_SECTIONS = 200  # parabolas of a side
 
 Floats = NDArray[np.float64]
 Lines = tuple[Floats, Floats]
@@ -28,25 +28,25 @@ Bounds = tuple[float, float, float, float]
 
 @dataclass(frozen=True, eq=False)
 class Sides:
-    """Pixels that may lie over a grid.
+    """Sides of the pixels that may overlap a grid.
 
     Attributes:
         window: slices (rows, columns) of the raster.
-        drawn: function of the first row and the one after the last, counted in the window, that
-            gives points (u, s) along their row edges and along the column edges between these, as
+        draw: function of a first row and the one after the last, counted in the window, that
+            returns points (u, s) along the row edges and along the column edges of these rows, as
             `pipeline.regrid.cell_shares.shares` takes them.
     """
 
     window: Window
-    drawn: Callable[[int, int], tuple[Lines, Lines]]
+    draw: Callable[[int, int], tuple[Lines, Lines]]
 
 
 @dataclass(frozen=True, eq=False)
 class _Globe:
-    """The way from a CRS to degrees of longitude and latitude, on the CRS's own datum.
+    """Transformation from a CRS to longitude and latitude in degrees, on the CRS's own datum.
 
     Attributes:
-        inverse: PROJ's, from the CRS to the longitudes and latitudes that it is based on.
+        inverse: PROJ's transformation to the longitudes and latitudes that the CRS is based on.
         unit: degrees in one unit of these.
         meridian: longitude of their prime meridian [degrees east of Greenwich].
     """
@@ -57,7 +57,7 @@ class _Globe:
 
     @classmethod
     def of(cls, crs: CRS) -> _Globe:
-        """Make it for a CRS.
+        """Find the transformation of a CRS.
 
         Raises:
             InputError: a CRS without longitude and latitude.
@@ -75,7 +75,7 @@ class _Globe:
         )
 
     def to_degrees(self, x: Floats, y: Floats) -> Lines:
-        """Longitudes and latitudes of points; latitudes NaN beside the globe."""
+        """Transform points to longitudes and latitudes; latitudes are NaN outside the globe."""
         x, y = np.broadcast_arrays(x, y)
         longitude, latitude = self.inverse.transform(x, y)
         latitude = np.where(np.isfinite(latitude), latitude, np.nan)
@@ -83,10 +83,10 @@ class _Globe:
 
 
 def projected_sides(x_edges: Floats, y_edges: Floats, crs: CRS, grid: Grid) -> Sides | None:
-    """Sides that are straight in a projected CRS, their points taken to the globe by PROJ.
+    """Return sides that are straight in a projected CRS; PROJ takes their points to the globe.
 
     Returns:
-        None where the raster does not come near the grid.
+        None if the raster does not come near the grid.
 
     Raises:
         InputError: a CRS without longitude and latitude.
@@ -108,117 +108,120 @@ def projected_sides(x_edges: Floats, y_edges: Floats, crs: CRS, grid: Grid) -> S
         box = (-np.inf, -np.inf, np.inf, np.inf)
     if crs.is_geographic:  # longitudes on any turn
         box = (-np.inf, box[1], np.inf, box[3])
-    columns, rows = _between(x_edges, box[0], box[2]), _between(y_edges, box[1], box[3])
+    columns, rows = (
+        _pixels_between(x_edges, box[0], box[2]),
+        _pixels_between(y_edges, box[1], box[3]),
+    )
     if not (columns.stop and rows.stop):
         return None
     x, y = x_edges[columns.start : columns.stop + 1], y_edges[rows.start : rows.stop + 1]
-    k = _points_of(x, y, crs)
+    k = _raster_steps(x, y, crs)
 
-    def drawn(first: int, last: int) -> tuple[Lines, Lines]:
+    def draw(first: int, last: int) -> tuple[Lines, Lines]:
         edges = y[first : last + 1]
         along_rows = to_grid(_subdivided(x, np.diff(x), k), edges[:, None])
         return along_rows, to_grid(x[:, None], _subdivided(edges, np.diff(edges), k))
 
-    return Sides((rows, columns), drawn)
+    return Sides((rows, columns), draw)
 
 
 def curvilinear_sides(latitude: Floats, longitude: Floats, grid: Grid) -> Sides | None:
-    """Sides that are straight in longitude and latitude, between corners made from the centres.
+    """Return sides that are straight in longitude and latitude, between interpolated corners.
 
     Returns:
-        None where the raster does not come near the grid.
+        None if the raster does not come near the grid.
     """
     corner_y, corner_x = _corners(latitude, longitude)
     west, south, east, north = grid.bounds
-    east_of = _four(_turn(corner_x - (west + east) / 2))
-    spread = np.abs(_turn(east_of - east_of[0])).max(axis=0)
+    east_of = _around_corners(_shortest(corner_x - (west + east) / 2))
+    spread = np.abs(_shortest(east_of - east_of[0])).max(axis=0)
     near = np.abs(east_of).min(axis=0) < (east - west) / 2 + spread
-    height = _four(corner_y)
+    height = _around_corners(corner_y)
     near &= (height.max(axis=0) > south) & (height.min(axis=0) < north)
     if not near.any():
         return None
-    rows, columns = (_hull(near.any(axis=axis)) for axis in (1, 0))
+    rows, columns = (_range_of(near.any(axis=axis)) for axis in (1, 0))
     part = slice(rows.start, rows.stop + 1), slice(columns.start, columns.stop + 1)
     x, y = corner_x[part], corner_y[part]
-    k = _points(max(np.abs(np.diff(y, axis=axis)).max() for axis in (0, 1)))
+    k = _side_steps(max(np.abs(np.diff(y, axis=axis)).max() for axis in (0, 1)))
 
     def lines(x: Floats, y: Floats) -> Lines:
-        dx, dy = _turn(np.diff(x, axis=1)), np.diff(y, axis=1)
+        dx, dy = _shortest(np.diff(x, axis=1)), np.diff(y, axis=1)
         return to_plane(_subdivided(x, dx, k), _subdivided(y, dy, k), grid)
 
-    def drawn(first: int, last: int) -> tuple[Lines, Lines]:
+    def draw(first: int, last: int) -> tuple[Lines, Lines]:
         band = slice(first, last + 1)
         return lines(x[band], y[band]), lines(x[band].T, y[band].T)
 
-    return Sides((rows, columns), drawn)
+    return Sides((rows, columns), draw)
 
 
-def _between(edges: Floats, low: float, high: float) -> slice:
-    """The pixels that have some part from `low` to `high`, and one more on either side."""
+def _pixels_between(edges: Floats, low: float, high: float) -> slice:
+    """Return the pixels that overlap the range from `low` to `high`, and one more on each side."""
     inside = (np.maximum(edges[:-1], edges[1:]) > low) & (np.minimum(edges[:-1], edges[1:]) < high)
-    found = _hull(inside)
+    found = _range_of(inside)
     return slice(max(0, found.start - 1), min(inside.size, found.stop + 1)) if found.stop else found
 
 
-def _hull(chosen: NDArray[np.bool_]) -> slice:
-    """From the first to the last that is chosen; up to 0 where none is."""
+def _range_of(chosen: NDArray[np.bool_]) -> slice:
+    """Return the range from the first to the last chosen number; empty if none is chosen."""
     at = np.flatnonzero(chosen)
     return slice(int(at[0]), int(at[-1]) + 1) if at.size else slice(0, 0)
 
 
-def _points(longest: float) -> int:
-    """Steps from corner to corner, two to a parabola, for sides of up to so many degrees."""
-    return 2 * int(np.clip(np.ceil(longest / SECTION), 1, MOST_SECTIONS))
+def _side_steps(longest: float) -> int:
+    """Return the steps from corner to corner, two for each parabola, for a side in degrees."""
+    return 2 * int(np.clip(np.ceil(longest / SECTION), 1, MAX_SECTIONS))
 
 
-def _points_of(x_edges: Floats, y_edges: Floats, crs: CRS) -> int:
-    """Steps from corner to corner for the pixels of a projected raster."""
+def _raster_steps(x_edges: Floats, y_edges: Floats, crs: CRS) -> int:
+    """Return the steps from corner to corner for the pixels of a projected raster."""
     radius = 1 if crs.is_geographic else WGS84_A
     degree = np.radians(radius) / crs.axis_info[0].unit_conversion_factor
     longest = max(np.abs(np.diff(edges)).max() for edges in (x_edges, y_edges))
-    return _points(longest / degree)
+    return _side_steps(longest / degree)
 
 
 def _subdivided(edges: Floats, steps: Floats, k: int) -> Floats:
-    """Each step from an edge to the next cut in k, along the last axis; edges stay as they are."""
+    """Cut each step from an edge to the next into k, along the last axis; edges keep their bits."""
     points = edges[..., :-1, None] + steps[..., None] * (np.arange(k) / k)
     flat = points.reshape(*edges.shape[:-1], -1)
     return np.concatenate((flat, edges[..., -1:]), axis=-1)
 
 
 def _corners(latitude: Floats, longitude: Floats) -> Lines:
-    """Latitudes and longitudes of the pixels' corners, shape (height + 1, width + 1)."""
+    """Interpolate latitudes and longitudes of the corners, shape (height + 1, width + 1)."""
     y, x = latitude, longitude
     for _ in range(2):  # a column on either side, then, transposed, a row
         y = np.hstack((2 * y[:, :1] - y[:, 1:2], y, 2 * y[:, -1:] - y[:, -2:-1])).T
-        first, last = _turn(x[:, 1:2] - x[:, :1]), _turn(x[:, -1:] - x[:, -2:-1])
+        first, last = _shortest(x[:, 1:2] - x[:, :1]), _shortest(x[:, -1:] - x[:, -2:-1])
         x = np.hstack((x[:, :1] - first, x, x[:, -1:] + last)).T
-    around = _four(x)
-    corner_x = around[0] + _turn(around - around[0]).mean(axis=0)
-    return np.clip(_four(y).mean(axis=0), -90, 90), corner_x
+    around = _around_corners(x)
+    corner_x = around[0] + _shortest(around - around[0]).mean(axis=0)
+    return np.clip(_around_corners(y).mean(axis=0), -90, 90), corner_x
 
 
-def _four(a: Floats) -> Floats:
-    """The four values around each of the places between them, shape (4, rows - 1, columns - 1)."""
+def _around_corners(a: Floats) -> Floats:
+    """Return the four values around each inner corner, shape (4, rows - 1, columns - 1)."""
     return np.stack((a[:-1, :-1], a[:-1, 1:], a[1:, :-1], a[1:, 1:]))
 
 
-def _turn(difference: Floats) -> Floats:
-    """A difference of longitudes on the short way round."""
-    return difference - ROUND * np.rint(difference / ROUND)
+def _shortest(difference: Floats) -> Floats:
+    """Return a difference of longitudes the short way round."""
+    return difference - FULL_TURN * np.rint(difference / FULL_TURN)
 
 
 def projected_bounds(x_edges: Floats, y_edges: Floats, crs: CRS) -> Bounds:
     """Bounds (west, south, east, north) in degrees of a projected raster.
 
-    Found along its outline, or at all corners of pixels where the outline leaves the globe. Where a
-    pole is inside, they go around the globe and reach that pole.
+    They are found along its outline, or at all corners of pixels if the outline leaves the globe.
+    If a pole is inside, they go around the globe and reach that pole.
 
     Raises:
-        InputError: a CRS without longitude and latitude, or a raster beside the globe.
+        InputError: a CRS without longitude and latitude, or a raster outside the globe.
     """
     globe = _Globe.of(crs)
-    k = _points_of(x_edges, y_edges, crs)
+    k = _raster_steps(x_edges, y_edges, crs)
     x, y = (_subdivided(edges, np.diff(edges), k) for edges in (x_edges, y_edges))
     outline_x = np.concatenate((x, np.full(y.size, x[-1]), x[::-1], np.full(y.size, x[0])))
     outline_y = np.concatenate((np.full(x.size, y[0]), y, np.full(x.size, y[-1]), y[::-1]))
@@ -229,11 +232,11 @@ def projected_bounds(x_edges: Floats, y_edges: Floats, crs: CRS) -> Bounds:
         if not inside.any():
             raise InputError(f"raster in {crs.name}: expected some of it on the globe")
         longitude, latitude = longitude[inside], latitude[inside]
-        east = longitude[0] + _turn(longitude - longitude[0])
+        east = longitude[0] + _shortest(longitude - longitude[0])
         return float(east.min()), float(latitude.min()), float(east.max()), float(latitude.max())
-    east = np.unwrap(longitude, period=ROUND)
+    east = np.unwrap(longitude, period=FULL_TURN)
     south, north = float(latitude.min()), float(latitude.max())
-    if abs(east[-1] - east[0]) > ROUND / 2:  # a pole is inside
+    if abs(east[-1] - east[0]) > FULL_TURN / 2:  # a pole is inside
         south, north = (south, 90.0) if latitude.mean() > 0 else (-90.0, north)
     return float(east.min()), south, float(east.max()), north
 
@@ -241,5 +244,5 @@ def projected_bounds(x_edges: Floats, y_edges: Floats, crs: CRS) -> Bounds:
 def curvilinear_bounds(latitude: Floats, longitude: Floats) -> Bounds:
     """Bounds (west, south, east, north) in degrees of pixels around given centres."""
     y, x = _corners(latitude, longitude)
-    x = np.unwrap(np.unwrap(x, period=ROUND, axis=0), period=ROUND, axis=1)
+    x = np.unwrap(np.unwrap(x, period=FULL_TURN, axis=0), period=FULL_TURN, axis=1)
     return float(x.min()), float(y.min()), float(x.max()), float(y.max())

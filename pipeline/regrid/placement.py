@@ -16,7 +16,7 @@ from pyproj import CRS, Transformer
 
 from pipeline.errors import InputError
 from pipeline.regrid.grid import Grid
-from pipeline.regrid.separable import ROUND, SeparableWeights, separable_weights
+from pipeline.regrid.separable import FULL_TURN, SeparableWeights, separable_weights
 
 if TYPE_CHECKING:
     from pipeline.regrid.projected import OverlapWeights
@@ -250,7 +250,7 @@ def _by_axes(found: Coordinates) -> Axes | None:
         x = x * ((found.x.metres or unit) / unit)
         y = y * ((found.y.metres or unit) / unit)
     else:
-        x = np.unwrap(x, period=ROUND)
+        x = np.unwrap(x, period=FULL_TURN)
     return Axes(
         edges_of(x, found.x.name),
         edges_of(y, found.y.name),
@@ -286,7 +286,7 @@ def _require_agreement(found: Coordinates, axes: Axes, mesh: Curvilinear) -> Non
         to_degrees = Transformer.from_crs(axes.crs, degrees_of(axes.crs), always_xy=True)
         x, y = to_degrees.transform(x, y)
     latitude, longitude = mesh.latitude[row, column], mesh.longitude[row, column]
-    east = (longitude - x + ROUND / 2) % ROUND - ROUND / 2
+    east = (longitude - x + FULL_TURN / 2) % FULL_TURN - FULL_TURN / 2
     apart = np.hypot(latitude - y, east * np.cos(np.radians(latitude)))
     pixel = np.hypot(*(np.ptp(a) / max(rows, columns) for a in (mesh.latitude, mesh.longitude)))
     worst = int(np.nanargmax(np.where(np.isfinite(apart), apart, np.inf)))
@@ -308,7 +308,7 @@ def _require_direction(found: Coordinates, mesh: Curvilinear) -> None:
     Raises:
         UndecidedError: it descends there, or the other way round.
     """
-    turned = np.unwrap(mesh.longitude, period=ROUND, axis=1)
+    turned = np.unwrap(mesh.longitude, period=FULL_TURN, axis=1)
     for axis, centres, name, at in (
         (found.y, mesh.latitude, "latitude", 0),
         (found.x, turned, "longitude", 1),

@@ -1,8 +1,8 @@
-"""Conservative regridding of projected and curvilinear rasters onto the 5-arc-minute lattice.
+"""Conservative regridding of projected and curvilinear rasters onto a longitude-latitude grid.
 
-The formula is that of `pipeline.regrid.separable`, but pixels and cells do not share their sides'
-directions here, so each overlap is a number of its own: a sparse matrix, one row a cell. It depends
-on the two grids only and is kept in the user's cache folder.
+The formula is that of `pipeline.regrid.separable`. But here the sides of pixels and cells are not
+parallel, so the weights are a sparse matrix with one row for each cell. It depends on the two grids
+only and is cached in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from pipeline.regrid.pixel_edges import Sides, curvilinear_sides, projected_side
 from pipeline.regrid.separable import Window, require_axis
 from pipeline.regrid.weights_cache import key_of, load_arrays, save_arrays
 
-ALGORITHM = 2  # part of the cache's key: to be raised whenever the weights come out differently
-BAND = 2**18  # pixels whose overlaps are computed at a time
-OVERLAPPING = 1e-3  # share of a cell that pixels may cover twice: the rounding of a seam
+ALGORITHM = 2  # part of the cache's key: raise it whenever the weights come out differently
+BAND_PIXELS = 2**18  # pixels whose overlaps are computed together
+MAX_OVERLAP = 1e-3  # share of a cell that pixels may cover twice: the rounding of a seam
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class OverlapWeights:
-    """How the pixels of a raster of any shape make up the cells of a grid: a sparse matrix.
+    """Weights of the pixels of any raster in the cells of a grid, as a sparse matrix.
 
     Attributes:
         window: slices (rows, columns) of the raster that the cells need.
         shape: (rows, columns) of the grid.
-        start: int32 (cells + 1,); cell i takes the pixels `pixel[start[i] : start[i + 1]]`.
+        start: int32 (cells + 1,); cell i overlaps the pixels `pixel[start[i] : start[i + 1]]`.
         pixel: int32 (overlaps,), row-major numbers of pixels in the window, ascending in a cell.
         weight: float64 (overlaps,), share of the cell's area that lies in the pixel.
     """
@@ -77,14 +77,15 @@ class OverlapWeights:
     def apply(self, raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Regrid a block of steps.
 
-        One thread, without the interpreter's lock: call it from several threads, one block each.
-        Steps are taken 16 at a time, so blocks of a multiple of 16 cost the least.
+        It uses one thread and releases the GIL: call it from several threads, one block each.
+        Steps are taken 16 at a time, so blocks of a multiple of 16 cost least.
 
         Args:
-            raw: float32 (steps, rows, columns), the raster's `window`; NaN and infinite is missing.
+            raw: float32 (steps, rows, columns), the raster's `window`; NaN and infinite pixels are
+                missing.
 
         Returns:
-            value: float32 (steps, ny, nx), mean over the valid part of each cell, in raw's units;
+            value: float32 (steps, ny, nx), mean over the valid part of each cell, in raw's unit;
                 NaN where no part is valid.
             valid_fraction: float32 (steps, ny, nx), 0 to 1.
         """
@@ -111,22 +112,21 @@ class OverlapWeights:
 
 
 def projected_weights(x_edges: Floats, y_edges: Floats, crs: CRS, grid: Grid) -> OverlapWeights:
-    """Weights of a projected raster's pixels in the cells of `grid`, areas on the WGS84 ellipsoid.
+    """Compute the weights of a projected raster's pixels in the cells of a grid, areas on WGS84.
 
-    Pixels are rectangles in `crs`. Their corners are taken to longitude and latitude by undoing
-    the projection alone: as for rasters in lat/lon, coordinates are taken as they are, whatever
-    their datum.
+    Pixels are rectangles in `crs`. The projection is inverted without a change of datum: as for
+    lat/lon rasters, coordinates are taken as they are.
 
     Args:
         x_edges: coordinates of the columns' edges, width + 1 of them, ascending or descending, in
             the unit of `crs` (metres, kilometres, degrees of a rotated pole).
-        y_edges: likewise of the rows' edges, height + 1 of them.
-        crs: the raster's.
+        y_edges: coordinates of the rows' edges, height + 1 of them, likewise.
+        crs: reference system of the edges.
         grid: the target.
 
     Raises:
         InputError: edges that are not strictly monotonic, a CRS without latitude and longitude, no
-            pixel below any cell of the grid, or a grid that reaches a pole inside the raster.
+            pixel that overlaps the grid, or a grid that reaches a pole inside the raster.
     """
     x_edges, y_edges = np.asarray(x_edges, np.float64), np.asarray(y_edges, np.float64)
     require_axis("x", x_edges)
@@ -143,23 +143,23 @@ def projected_weights(x_edges: Floats, y_edges: Floats, crs: CRS, grid: Grid) ->
             )
         return made
 
-    return _kept(key, make)
+    return _cached(key, make)
 
 
 def curvilinear_weights(latitude: Floats, longitude: Floats, grid: Grid) -> OverlapWeights:
-    """Weights of the pixels around given centres in the cells of `grid`, areas on WGS84.
+    """Compute the weights of pixels around given centres in the cells of a grid, areas on WGS84.
 
-    A corner of a pixel is the mean of the four centres around it, extrapolated at the rim. Its
-    sides are straight in longitude and latitude.
+    A corner of a pixel is the mean of the four centres around it, extrapolated at the rim. Sides
+    are straight in longitude and latitude.
 
     Args:
-        latitude: of the centres [degrees north], shape (height, width), at least 2 x 2.
-        longitude: of the centres [degrees east], likewise, on any turn of the globe.
+        latitude: latitudes of the centres [degrees north], shape (height, width), at least 2 x 2.
+        longitude: longitudes of the centres [degrees east], likewise, in any range.
         grid: the target.
 
     Raises:
-        InputError: centres that are not finite or not on the globe, pixels that overlap, no pixel
-            below any cell of the grid, or a grid that reaches a pole inside the raster.
+        InputError: centres that are not finite or not on the globe, pixels that overlap each other,
+            no pixel that overlaps the grid, or a grid that reaches a pole inside the raster.
     """
     latitude, longitude = np.asarray(latitude, np.float64), np.asarray(longitude, np.float64)
     if latitude.shape != longitude.shape or latitude.ndim != 2 or min(latitude.shape) < 2:
@@ -185,11 +185,11 @@ def curvilinear_weights(latitude: Floats, longitude: Floats, grid: Grid) -> Over
             )
         return made
 
-    return _kept(key, make)
+    return _cached(key, make)
 
 
-def _kept(key: str, make: Callable[[], OverlapWeights]) -> OverlapWeights:
-    """The weights in the cache, or new ones, which are put there."""
+def _cached(key: str, make: Callable[[], OverlapWeights]) -> OverlapWeights:
+    """Return the cached weights, or compute and cache them."""
     arrays = load_arrays(key)
     if arrays is not None:
         rows, columns, shape = arrays["place"].tolist()
@@ -209,23 +209,22 @@ def _region(grid: Grid) -> str:
 
 
 def _weights(sides: Sides | None, grid: Grid) -> OverlapWeights | None:
-    """Weights from the pixels' sides, the window cut down to what is needed; None where no pixel
-    lies below any cell."""
+    """Compute weights from the pixels' sides, and the smallest window; None without an overlap."""
     if sides is None:
         return None
     rows, columns = sides.window
     height, width = rows.stop - rows.start, columns.stop - columns.start
-    band = max(1, BAND // width)
+    band = max(1, BAND_PIXELS // width)
     bands = []
     for first in range(0, height, band):
-        drawn = sides.drawn(first, min(first + band, height))
-        bands.append(shares(*drawn, grid, first))
+        rows_and_columns = sides.draw(first, min(first + band, height))
+        bands.append(shares(*rows_and_columns, grid, first))
     cell, pixel, share = (np.concatenate([found[n] for found in bands]) for n in range(3))
     one_way, other_way, polar = (sum(int(found[n]) for found in bands) for n in range(3, 6))
     if polar:
         raise InputError(
             f"raster has a pole among its pixels, and {_region(grid)} reaches it: expected a "
-            "region that ends short of it"
+            "region that ends before the pole"
         )
     if one_way and other_way:
         raise InputError(
@@ -242,7 +241,7 @@ def _weights(sides: Sides | None, grid: Grid) -> OverlapWeights | None:
     matrix = coo_array((share, (cell, pixel)), shape).tocsr()
     matrix.sum_duplicates()  # and sorts
     covered = matrix.sum(axis=1)
-    if covered.max() > 1 + OVERLAPPING:
+    if covered.max() > 1 + MAX_OVERLAP:
         raise InputError(
             f"raster covers a cell {covered.max():.6g} times: expected no overlapping pixels"
         )

@@ -1,4 +1,4 @@
-"""Conservative regridding of lat/lon rasters onto the 5-arc-minute lattice.
+"""Conservative regridding of lat/lon rasters onto a longitude-latitude grid.
 
 Precipitation is an amount per area, so the value of a cell is the mean over its valid part:
 
@@ -23,11 +23,11 @@ from pipeline.errors import InputError
 from pipeline.regrid.grid import Grid, zone_area
 
 # Published pixel edges carry rounding (1/24 degree written as 0.041666666667). An overlap narrower
-# than this share of a pixel is that rounding, and no area.
+# than this share of a pixel is rounding and counts as none.
 SLIVER = 1e-7
-ROUND = 360.0  # degrees of longitude around the globe
+FULL_TURN = 360.0  # degrees of longitude around the globe
 
-FINITE = np.finfo(np.float32).max  # a number that is beyond it, or NaN, is no value
+FINITE = np.finfo(np.float32).max  # abs(p) <= FINITE is false for NaN and infinite p
 
 Window = tuple[slice, slice]
 
@@ -44,13 +44,13 @@ def column_parts(window: Window, width: int) -> list[slice]:
 
 @dataclass(frozen=True, eq=False)
 class Bands:
-    """A banded matrix of shares: cell n takes `weight[n, k]` of its extent from pixel start[n] + k.
+    """A banded matrix of shares: pixel `start[n] + k` covers the share `weight[n, k]` of cell n.
 
     Attributes:
-        start: int64 (cells,), counted in the window.
-        weight: float64 (cells, widest range), zero for pixels beside a cell's own range. Each row
-            sums to the covered share of the cell, so to 1 where the pixels cover it.
-        size: number of pixels in the window, at least the widest range from each start.
+        start: int64 (cells,), number of each cell's first pixel in the window.
+        weight: float64 (cells, widest range), zero for pixels outside a cell's own range. Each row
+            sums to the share of the cell that pixels cover.
+        size: number of pixels in the window, at least `start` plus the widest range.
     """
 
     start: NDArray[np.int64]
@@ -68,15 +68,15 @@ class Bands:
 
     @cached_property
     def paired(self) -> NDArray[np.float64]:
-        """`weight` by k, shape (4, cells), where every cell starts two pixels after the one before
-        and takes at most four, as on a raster of 1/24 degree; else shape (4, 0)."""
+        """The weights as shape (4, cells) if each cell starts two pixels after the one before and
+        takes at most four, as on a raster of 1/24 degree; otherwise shape (4, 0)."""
         widest = self.weight.shape[1]
         if widest > 4 or (np.diff(self.start) != 2).any():
             return np.empty((4, 0))
         return np.pad(self.weight, ((0, 0), (0, 4 - widest))).T.copy()
 
     def dense(self) -> NDArray[np.float64]:
-        """The matrix in full, shape (cells, pixels)."""
+        """Return the full matrix, shape (cells, pixels)."""
         matrix = np.zeros((self.start.size, self.size))
         for row, start, weight in zip(matrix, self.start, self.weight, strict=True):
             row[start : start + weight.size] = weight
@@ -85,12 +85,12 @@ class Bands:
 
 @dataclass(frozen=True, eq=False)
 class SeparableWeights:
-    """How the pixels of a lat/lon raster make up the cells of a grid.
+    """Weights of the pixels of a lat/lon raster in the cells of a grid, as two banded matrices.
 
     Attributes:
-        window: slices (rows, columns) of the raster that the cells need. Columns count on past the
-            raster's last one and start again at its first, `column % width`, where the grid crosses
-            the seam of a raster that goes around the globe.
+        window: slices (rows, columns) of the raster that the cells need. Where the grid crosses the
+            seam of a global raster, columns continue past the last one: the raster's column is
+            `column % width`.
         rows, columns: shares of a cell's area by row and by column of the window.
     """
 
@@ -120,13 +120,14 @@ class SeparableWeights:
     def apply(self, raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Regrid a block of steps.
 
-        One thread, without the interpreter's lock: call it from several threads, one block each.
+        It uses one thread and releases the GIL: call it from several threads, one block each.
 
         Args:
-            raw: float32 (steps, rows, columns), the raster's `window`; NaN and infinite is missing.
+            raw: float32 (steps, rows, columns), the raster's `window`; NaN and infinite pixels are
+                missing.
 
         Returns:
-            value: float32 (steps, ny, nx), mean over the valid part of each cell, in raw's units;
+            value: float32 (steps, ny, nx), mean over the valid part of each cell, in raw's unit;
                 NaN where no part is valid.
             valid_fraction: float32 (steps, ny, nx), 0 to 1.
         """
@@ -151,23 +152,23 @@ class SeparableWeights:
 def separable_weights(
     x_edges: NDArray[np.float64], y_edges: NDArray[np.float64], grid: Grid
 ) -> SeparableWeights:
-    """Weights of a lat/lon raster's pixels in the cells of `grid`, areas on the WGS84 ellipsoid.
+    """Compute the weights of a lat/lon raster's pixels in the cells of a grid, areas on WGS84.
 
     Args:
         x_edges: longitudes of the columns' edges [degrees east], width + 1 of them, ascending or
-            descending, at most once around the globe; any turn (-180..180, 0..360) will do.
+            descending, at most once around the globe, in any range (-180..180, 0..360).
         y_edges: latitudes of the rows' edges [degrees north], height + 1 of them, ascending or
-            descending. Where the outermost pixels reach past a pole they are cut there.
+            descending. Pixels that reach past a pole are cut there.
         grid: the target.
 
     Raises:
-        InputError: edges that are not strictly monotonic or not on the globe, or no pixel below
-            any cell of the grid.
+        InputError: edges that are not strictly monotonic or not on the globe, or no pixel that
+            overlaps the grid.
     """
     x_edges, y_edges = np.asarray(x_edges, np.float64), np.asarray(y_edges, np.float64)
     require_axis("longitudes", x_edges)
     require_axis("latitudes", y_edges)
-    if abs(x_edges[-1] - x_edges[0]) > ROUND * (1 + SLIVER):
+    if abs(x_edges[-1] - x_edges[0]) > FULL_TURN * (1 + SLIVER):
         raise InputError(
             f"raster longitudes {x_edges[0]:g} to {x_edges[-1]:g}: expected at most 360 degrees"
         )
@@ -175,7 +176,7 @@ def separable_weights(
         raise InputError(
             f"raster latitudes {y_edges[0]:g} to {y_edges[-1]:g}: expected pixels from -90 to 90"
         )
-    pixels_x = _around(x_edges, grid)
+    pixels_x = _repeat_around_globe(x_edges, grid)
     pixels_y = np.clip(np.stack((y_edges[:-1], y_edges[1:])), -90, 90)
     rows = _overlap(zone_area(pixels_y), zone_area(grid.y_edges))
     columns = _overlap(pixels_x, grid.x_edges)
@@ -210,31 +211,34 @@ def require_axis(name: str, edges: NDArray[np.float64]) -> None:
         )
 
 
-def _around(x_edges: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
-    """First and last edges, shape (2, pixels), of the columns repeated over every turn of the globe
-    that the grid may touch, so that position % width is the raster's column."""
+def _repeat_around_globe(x_edges: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
+    """Repeat the columns over every turn of the globe that the grid may touch.
+
+    Returns:
+        First and last edges, shape (2, pixels); the raster's column is position % width.
+    """
     low, high = x_edges.min(), x_edges.max()
     turns = np.arange(
-        np.floor((grid.x_edges[0] - high) / ROUND), np.ceil((grid.x_edges[-1] - low) / ROUND) + 1
+        np.floor((grid.x_edges[0] - high) / FULL_TURN),
+        np.ceil((grid.x_edges[-1] - low) / FULL_TURN) + 1,
     )
     if x_edges[0] > x_edges[-1]:
         turns = turns[::-1]
-    shifted = np.stack((x_edges[:-1], x_edges[1:]))[:, None, :] + ROUND * turns[None, :, None]
+    shifted = np.stack((x_edges[:-1], x_edges[1:]))[:, None, :] + FULL_TURN * turns[None, :, None]
     return shifted.reshape(2, -1)
 
 
 def _overlap(
     pixels: NDArray[np.float64], cell_edges: NDArray[np.float64]
 ) -> tuple[int, Bands] | None:
-    """Shares of cells in pixels along one axis, in coordinates in which area is linear.
+    """Compute the overlaps of cells and pixels along one axis, in coordinates linear in area.
 
     Args:
         pixels: first and last edge of each pixel, shape (2, pixels), all in one direction.
-        cell_edges: edges of the cells, in one direction, not necessarily the same.
+        cell_edges: edges of the cells, all in one direction, which may be the opposite one.
 
     Returns:
-        The first pixel that is needed, and the bands, which count from there; None where no pixel
-        lies below any cell.
+        The first needed pixel, and the bands, which count from there; None where nothing overlaps.
     """
     forward = bool(pixels[0, 0] < pixels[1, 0])
     low, high = pixels if forward else pixels[::-1, ::-1]
@@ -256,7 +260,7 @@ def _overlap(
 
 
 def _bands(at: NDArray[np.int64], share: NDArray[np.float64]) -> tuple[int, Bands]:
-    """Bands from the pixel numbers and shares of each cell, both shape (cells, k)."""
+    """Build bands from the pixel numbers and shares of each cell, both shape (cells, k)."""
     taken = share > 0
     origin, end = int(at[taken].min()), int(at[taken].max()) + 1
     first = np.where(taken, at, end).min(axis=1)
@@ -277,11 +281,11 @@ _OUT = types.Array(float32, 3, "C")
 _SIGNATURE = void(_RAW, _INDEX, _SHARE, _INDEX, _SHARE, _SHARE, _OUT, _OUT)
 
 
-# The signature is given, so a process compiles, or reads from the cache, when it imports this
-# module and not in its first task. `contract` allows fused multiply-add and nothing else. Sums are
-# in float64. Loops over neighbours in memory run on several at once, so divisions have their own;
-# unsigned numbers spare a test for negative ones. `Bands.paired` has a loop of its own, in which
-# the compiler sees that pixels lie two apart, and takes them in whole pairs.
+# With a signature, a process compiles, or reads from the cache, when it imports this module and not
+# in its first task. `contract` allows fused multiply-add and nothing else. Sums are in float64.
+# Loops over contiguous memory are vectorised, so divisions have their own loop; unsigned indices
+# need no test for negative ones. `Bands.paired` has its own loop, in which the compiler sees that
+# pixels lie two apart and loads them in pairs.
 @njit(
     _SIGNATURE,
     nogil=True,

@@ -1,7 +1,7 @@
-"""Arrays that are costly to make, kept between runs in the user's cache folder.
+"""Cache of weights in the user's cache folder.
 
-The folder is $DOMST_CACHE, or ~/.cache/dom-st. A file is named by the SHA-256 of what its arrays
-were made from, so it never goes stale; anybody may delete it at any time.
+The folder is $DOMST_CACHE, or ~/.cache/dom-st. A file is named by the SHA-256 of everything its
+weights depend on, so it never becomes stale, and it may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ LOG = logging.getLogger(__name__)
 DIGEST = hashlib.sha256().digest_size
 
 
-def folder() -> Path:
-    """Where the arrays are kept.
+def cache_folder() -> Path:
+    """Return the cache folder.
 
     Raises:
         OSError: neither $DOMST_CACHE nor the user's home is known.
@@ -36,7 +36,7 @@ def folder() -> Path:
 
 
 def key_of(*parts: Any) -> str:
-    """SHA-256 over the parts: arrays by type, shape and bytes, anything else by its repr."""
+    """Return the SHA-256 of some parts: arrays by type, shape and bytes, others by their repr."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
@@ -48,9 +48,10 @@ def key_of(*parts: Any) -> str:
 
 
 def load_arrays(key: str) -> dict[str, np.ndarray] | None:
-    """The arrays kept under `key`; None if there are none, or, with a warning, if they are damaged.
+    """Return the arrays cached under a key; None if there are none or, with a warning, if the file
+    is damaged.
 
-    A file is the SHA-256 of the rest, then the arrays as safetensors writes them.
+    A file holds the SHA-256 of the rest, then the arrays as safetensors writes them.
     """
     try:
         path = _path(key)
@@ -58,16 +59,16 @@ def load_arrays(key: str) -> dict[str, np.ndarray] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        LOG.warning("kept arrays are not readable (%s): made again", error)
+        LOG.warning("cached weights are not readable (%s): they are computed again", error)
         return None
     if content[:DIGEST] != hashlib.sha256(content[DIGEST:]).digest():
-        LOG.warning("%s: damaged: made again", path)
+        LOG.warning("%s: damaged cached weights: they are computed again", path)
         return None
     return load(content[DIGEST:])
 
 
 def save_arrays(key: str, arrays: dict[str, np.ndarray]) -> None:
-    """Keep arrays under `key`: all of them or, with a warning if the folder takes none, nothing."""
+    """Cache arrays under a key; a folder that cannot be written to gives a warning."""
     content = save(arrays)
     try:
         path = _path(key)
@@ -81,8 +82,8 @@ def save_arrays(key: str, arrays: dict[str, np.ndarray]) -> None:
             os.unlink(name)
             raise
     except OSError as error:
-        LOG.warning("arrays are not kept (%s): made again next time", error)
+        LOG.warning("weights are not cached (%s): they are computed again next time", error)
 
 
 def _path(key: str) -> Path:
-    return folder() / f"{key}.arrays"
+    return cache_folder() / f"{key}.arrays"

@@ -18,7 +18,7 @@ from scipy.special import roots_legendre
 
 from pipeline.errors import InputError
 from pipeline.regrid.placement import APART, degrees_of, edges_of
-from pipeline.regrid.separable import ROUND
+from pipeline.regrid.separable import FULL_TURN
 
 HEAD = 2**16  # bytes from a file's start, in which its first message describes its grid
 CLOSE = 2e-3  # degrees by which a latitude may be rounded: edition 1 counts in thousandths
@@ -65,8 +65,8 @@ class GribGrid:
         assert self.last is not None
         if self.scan & WESTWARDS:
             west = self.last[1] - (x_edges[1] - x_edges[0]) / 2
-            turns = round((x_edges[0] - west) / ROUND)
-            x_edges = x_edges + (west + turns * ROUND - x_edges[0])
+            turns = round((x_edges[0] - west) / FULL_TURN)
+            x_edges = x_edges + (west + turns * FULL_TURN - x_edges[0])
         return x_edges, y_edges if self.parallels is None else self._parallels(len(y_edges) - 1)
 
     def _require_first(

@@ -430,7 +430,7 @@ def test_bands_and_tiles_are_only_ways_of_working(monkeypatch, own_cache):
     expected = weights.apply(raw)
     for path in own_cache.iterdir():
         path.unlink()
-    monkeypatch.setattr(projected, "BAND", 100)
+    monkeypatch.setattr(projected, "BAND_PIXELS", 100)
     monkeypatch.setattr(kernels, "TILE", 50)
     again = projected_weights(x_edges, y_edges, DAYMET, IOWA)
     assert equal(again, weights)
@@ -531,7 +531,7 @@ def test_a_folder_that_takes_nothing_stops_nobody(own_cache, monkeypatch, caplog
     with caplog.at_level(logging.WARNING, "pipeline"):
         weights = projected_weights(*around(DAYMET, IOWA, 9.0, 9.0), DAYMET, IOWA)
     assert (weights.coverage > 0.99).all()
-    assert f"not kept ([Errno 20] Not a directory: '{own_cache / 'file'}" in caplog.text
+    assert f"not cached ([Errno 20] Not a directory: '{own_cache / 'file'}" in caplog.text
 
 
 def test_a_user_without_a_home_is_told_how_to_name_a_folder(monkeypatch, caplog):
