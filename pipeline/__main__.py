@@ -162,7 +162,7 @@ def fetch(
     """Fetch a catalog's files from the public services, or those that are not there yet."""
     with exit_codes():
         described = load_catalog(catalog)
-        from pipeline.fetch.fetch import fetch_catalog
+        from pipeline.fetch.catalog import fetch_catalog
 
         with nullcontext(_silent) if dry_run else _progress("files") as show:
             for outcome in fetch_catalog(described, show, dry_run=dry_run):

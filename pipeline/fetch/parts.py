@@ -20,7 +20,7 @@ Windows = dict[Path, tuple[slice, ...]]  # of the stores that were fetched, by p
 
 
 def fetch_parts(catalog: Catalog, fetch: Fetch, show: Show, *, dry_run: bool) -> Iterator[Outcome]:
-    """As `pipeline.fetch.fetch.fetch_catalog`, whose catalog's section `fetch` is."""
+    """As `pipeline.fetch.catalog.fetch_catalog`, whose catalog's section `fetch` is."""
     services = {name: Service.of(catalog, fetch, name) for name in sorted(fetch.used)}
     try:
         if fetch.watersheds:
