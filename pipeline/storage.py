@@ -7,6 +7,7 @@ like. Listings are never kept, so that what others write is seen at once.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -19,6 +20,12 @@ from pipeline.errors import InputError, RunError, refusals
 
 Location: TypeAlias = Path | str  # of a file or folder; the URL of something that is neither
 REQUESTS = 16  # at a time
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def located(text: str | os.PathLike[str]) -> Location:

@@ -24,11 +24,11 @@ from pipeline.catalog.raster_source import RasterSource
 from pipeline.check.pixel_polygons import draw
 from pipeline.errors import InputError
 from pipeline.rasters.drivers.gdal import environment, gdal_name
-from pipeline.rasters.pixels import Location
 from pipeline.rasters.series import RasterSeries, open_series
 from pipeline.regrid.grid import CELLS_PER_DEGREE, zone_area
 from pipeline.regrid.placement import Axes, Curvilinear
 from pipeline.run.aggregate import NOISE
+from pipeline.storage import Location
 from pipeline.store.root import array_of
 from pipeline.store.spec import valid_fraction_name
 

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.digest import sha256
 from pipeline.errors import RunError
+from pipeline.storage import sha256
 
 MANIFEST = "manifest.jsonl"
 

@@ -26,11 +26,11 @@ from dataretrieval.nldi import NldiConfiguration
 from dataretrieval.waterdata import WaterdataConfiguration
 
 from pipeline.catalog.models import Catalog, Columns
-from pipeline.digest import sha256
 from pipeline.errors import InputError, RunError
 from pipeline.fetch.files import Item
 from pipeline.fetch.services import Service
-from pipeline.gauges.read import site_number
+from pipeline.gauges.record import site_number
+from pipeline.storage import sha256
 from pipeline.units import AREA_M2
 
 DISCHARGE, MEAN = "00060", "00003"  # parameter and statistic

@@ -7,25 +7,12 @@ from pathlib import Path
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
-from pipeline.gauges.flags import FLAGS
 from pipeline.gauges.formats.csv_table import read_csv
 from pipeline.gauges.formats.nwis_json import read_nwis_json
 from pipeline.gauges.formats.rdb import read_rdb
 from pipeline.gauges.formats.waterdata import read_waterdata
 from pipeline.gauges.formats.waterml import read_waterml
 from pipeline.gauges.record import GaugeRecord, Row, listed, make_record, site_number
-from pipeline.gauges.to_steps import MAX_GAP, MIN_VALID, on_steps, shift_seconds
-
-__all__ = [
-    "FLAGS",
-    "MAX_GAP",
-    "MIN_VALID",
-    "GaugeRecord",
-    "on_steps",
-    "read_gauges",
-    "shift_seconds",
-    "site_number",
-]
 
 READERS: dict[str, Callable[[Catalog, Path], Iterable[Row]]] = {
     "rdb": read_rdb,

@@ -16,7 +16,6 @@ from pyproj.exceptions import CRSError
 
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError
-from pipeline.rasters.pixels import Location
 from pipeline.regrid.coordinates import (
     AxisNames,
     Roles,
@@ -26,6 +25,7 @@ from pipeline.regrid.coordinates import (
     role_of,
 )
 from pipeline.regrid.placement import Axes, Curvilinear, UndecidedError, place_pixels
+from pipeline.storage import Location
 
 # What backends raise on files that are cut, damaged, or something else.
 UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, IndexError, AttributeError, TypeError)

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from pipeline.catalog.raster_source import TIME_FIELD
 from pipeline.catalog.time import Period
 from pipeline.errors import InputError
-from pipeline.rasters.pixels import Location
-from pipeline.storage import below, find_files, list_files, lists
+from pipeline.storage import Location, below, find_files, list_files, lists
 
 # Directives of a time field and the digits that they stand for: each has a fixed width, so that a
 # label has one spelling and a path can be made from its time.

@@ -13,11 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.digest import sha256
 from pipeline.errors import InputError
 from pipeline.rasters.files import ZARR_ROOT_FILES
-from pipeline.rasters.pixels import Location
-from pipeline.storage import find_files, list_versions, lists
+from pipeline.storage import Location, find_files, list_versions, lists, sha256
 
 ETAG = "ETag"
 TIMES = (ETAG, "LastModified", "Last-Modified", "mtime", "created")  # as file systems call them

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.regrid.grid import Grid
 from pipeline.regrid.placement import Axes, Curvilinear, Weights
-from pipeline.storage import Location as Location
+from pipeline.storage import Location
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,8 +30,8 @@ from pipeline.catalog.time import STEP, Period
 from pipeline.errors import InputError
 from pipeline.rasters.accumulation import begins
 from pipeline.rasters.files import Files, Intervals, Named, Template, in_words
-from pipeline.rasters.pixels import Layout, Location
-from pipeline.storage import below
+from pipeline.rasters.pixels import Layout
+from pipeline.storage import Location, below
 from pipeline.units import FORCING_UNITS, recognise_unit
 
 __all__ = ["RasterSeries", "group_forcings", "open_series"]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError, refusals
 from pipeline.rasters.coordinates import UNREADABLE, reason_of
-from pipeline.rasters.pixels import Location
 from pipeline.regrid.coordinates import SINCE, Roles
+from pipeline.storage import Location
 
 REFERENCE = "forecast_reference_time"
 

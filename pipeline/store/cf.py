@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyproj import CRS
 
-from pipeline.gauges.read import FLAGS
+from pipeline.gauges.flags import FLAGS
 
 CONVENTIONS = "CF-1.11"
 EPOCH = "seconds since 1970-01-01 00:00:00"

@@ -24,11 +24,11 @@ from zarr.codecs import ZstdCodec
 from zarr.storage import MemoryStore
 
 from pipeline.catalog.time import Period
-from pipeline.digest import sha256
 from pipeline.errors import InputError
-from pipeline.gauges.read import MAX_GAP, MIN_VALID, on_steps, read_gauges, shift_seconds
+from pipeline.gauges.read import read_gauges
+from pipeline.gauges.to_steps import MAX_GAP, MIN_VALID, on_steps, shift_seconds
 from pipeline.regrid.grid import CELLS_PER_DEGREE, Grid
-from pipeline.storage import Location, file_system
+from pipeline.storage import Location, file_system, sha256
 from pipeline.store import cf
 from pipeline.store.resume import digests
 from pipeline.store.root import LAYOUT, PROGRESS, STATIC, UNFINISHED

@@ -24,7 +24,7 @@ from shapely.geometry import MultiPolygon, Polygon
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
-from pipeline.gauges.read import site_number
+from pipeline.gauges.record import site_number
 from pipeline.units import AREA_M2, M2_PER_KM2
 
 LOG = logging.getLogger(__name__)

@@ -31,10 +31,10 @@ from pipeline.errors import InputError, refusals
 from pipeline.rasters.coordinates import catalog_crs
 from pipeline.rasters.drivers.grib_grid import HEAD, grib_grid
 from pipeline.rasters.files import Place
-from pipeline.rasters.pixels import Layout, Location, decode
+from pipeline.rasters.pixels import Layout, decode
 from pipeline.regrid.placement import Axes
 from pipeline.regrid.separable import column_parts
-from pipeline.storage import file_system
+from pipeline.storage import Location, file_system
 
 # A GeoTIFF's folder is neither listed nor searched for sidecar files: both cost more than the read.
 OPTIONS = {

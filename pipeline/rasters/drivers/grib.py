@@ -26,7 +26,8 @@ from pipeline.rasters.drivers.gdal import (
     write_band,
 )
 from pipeline.rasters.files import ONLY, Place
-from pipeline.rasters.pixels import Layout, Location
+from pipeline.rasters.pixels import Layout
+from pipeline.storage import Location
 
 HOUR = timedelta(hours=1)
 UNITS = {  # of time, code table 4.4

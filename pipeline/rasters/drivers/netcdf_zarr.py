@@ -30,11 +30,11 @@ from pipeline.rasters.coordinates import (
     variable_of,
 )
 from pipeline.rasters.files import ONLY, Place
-from pipeline.rasters.pixels import Layout, Location, decode
+from pipeline.rasters.pixels import Layout, decode
 from pipeline.rasters.times import bounds_of, labels_of
 from pipeline.regrid.coordinates import Roles
 from pipeline.regrid.separable import column_parts
-from pipeline.storage import file_system
+from pipeline.storage import Location, file_system
 
 SAME_PLACE = 1e-3  # the files of one series agree to this share of a pixel
 FILLS = ("_FillValue", "missing_value")

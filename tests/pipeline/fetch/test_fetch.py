@@ -23,7 +23,8 @@ from pipeline.__main__ import app
 from pipeline.catalog.models import load_catalog
 from pipeline.fetch import services
 from pipeline.fetch.manifest import MANIFEST
-from pipeline.gauges.read import FLAGS, read_gauges
+from pipeline.gauges.flags import FLAGS
+from pipeline.gauges.read import read_gauges
 from pipeline.store.read import open_region, open_watershed
 from pipeline.watersheds.polygons import read_watersheds
 from tests.pipeline.fetch.job import ONLY_RAIN, Job, require_one_line

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.gauges.read import GaugeRecord, read_gauges
+from pipeline.gauges.read import read_gauges
+from pipeline.gauges.record import GaugeRecord
 from tests.pipeline.gauges.test_read import flags, make_catalog
 
 FT3 = 0.3048**3  # m3

@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.catalog.time import Period
 from pipeline.errors import InputError
-from pipeline.gauges.read import FLAGS, GaugeRecord, on_steps, read_gauges, site_number
+from pipeline.gauges.flags import FLAGS
+from pipeline.gauges.read import read_gauges
+from pipeline.gauges.record import GaugeRecord, site_number
+from pipeline.gauges.to_steps import on_steps
 
 FT3 = 0.3048**3  # m3
 SITE = "05427930"

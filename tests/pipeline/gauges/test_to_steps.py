@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 
 from pipeline.catalog.time import Period
 from pipeline.errors import InputError
-from pipeline.gauges.read import FLAGS, GaugeRecord, on_steps, read_gauges, shift_seconds
+from pipeline.gauges.flags import FLAGS
+from pipeline.gauges.read import read_gauges
+from pipeline.gauges.record import GaugeRecord
+from pipeline.gauges.to_steps import on_steps, shift_seconds
 from pipeline.store.read import open_gauges
 from tests.pipeline.gauges.test_read import SITE, make_catalog
 from tests.pipeline.handmade import BOXES, World
