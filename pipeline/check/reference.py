@@ -23,7 +23,7 @@ from pipeline.catalog.models import PRECIPITATION, Catalog, load_catalog
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.check.pixel_polygons import draw
 from pipeline.errors import InputError
-from pipeline.rasters.drivers.gdal import environment, gdal_name
+from pipeline.rasters.drivers.gdal_open import environment, gdal_name
 from pipeline.rasters.series import RasterSeries, open_series
 from pipeline.regrid.grid import CELLS_PER_DEGREE, zone_area
 from pipeline.regrid.placement import Axes, Curvilinear

@@ -5,53 +5,31 @@ GeoTIFFs are opened by their own driver, which is several times faster than look
 
 from __future__ import annotations
 
-import os
-import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from fnmatch import fnmatch
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from pyproj import CRS as ProjCRS
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags
-from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
-from rasterio.session import DummySession
 from rasterio.windows import Window
 
 from pipeline.catalog.raster_source import RasterSource
-from pipeline.errors import InputError, refusals
+from pipeline.errors import InputError
 from pipeline.rasters.coordinates import catalog_crs
+from pipeline.rasters.drivers.gdal_open import environment, opened, read_head
 from pipeline.rasters.drivers.grib_grid import HEAD, grib_grid
 from pipeline.rasters.files import Place
 from pipeline.rasters.pixels import Layout, decode
 from pipeline.regrid.placement import Axes
 from pipeline.regrid.separable import column_parts
-from pipeline.storage import Location, file_system
+from pipeline.storage import Location
 
-# A GeoTIFF's folder is neither listed nor searched for sidecar files: both cost more than the read.
-OPTIONS = {
-    "geotiff": {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"},
-    "grib": {"GRIB_NORMALIZE_UNITS": "NO"},  # kelvins stay kelvins, as the file says
-}
-CACHE = {"GDAL_CACHEMAX": 64}  # [MB] of decoded blocks, which GDAL keeps until a file is closed
-REMOTE = {  # what was read of an object is forgotten when it is closed: it may change
-    "CPL_VSIL_CURL_NON_CACHED": "/vsis3/",
-    "GDAL_HTTP_MAX_RETRY": "3",
-    "GDAL_HTTP_RETRY_DELAY": "1",  # [s], then longer
-}
-KINDS = {  # GDAL's driver, where it is known, and what was expected
-    "geotiff": ("GTiff", "a GeoTIFF"),
-    "grib": ("GRIB", "GRIB messages"),
-    "gdal": (None, "a raster that GDAL reads"),
-}
 UNEVEN = ("netCDF", "HDF5", "HDF5Image", "Zarr")  # of drivers that others here read better
 HUGE = 1e37  # what is beyond it on either side means missing where a nodata value is
 SAME_PLACE = 1e-3  # corners of the rasters of one series agree to this share of a pixel
@@ -71,88 +49,6 @@ class GdalLayout(Layout):
     crs: CRS | None
     transform: tuple[float, float, float, float]
     bands: int
-
-
-def environment(source: RasterSource) -> rasterio.Env:
-    """GDAL's settings for a driver; enter it before `opened`.
-
-    GDAL itself takes credentials from the environment, but the endpoint by another name.
-    """
-    url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    scheme, _, host = (url or "").rpartition("://")
-    endpoint = {
-        "AWS_S3_ENDPOINT": host.rstrip("/"),
-        "AWS_HTTPS": "NO" if scheme == "http" else "YES",
-        "AWS_VIRTUAL_HOSTING": "FALSE",
-    }
-    options = {**CACHE, **REMOTE, **(endpoint if url else {}), **OPTIONS.get(source.driver, {})}
-    return rasterio.Env(DummySession(), **options)
-
-
-@contextmanager
-def opened(path: Location, source: RasterSource) -> Iterator[DatasetReader]:
-    """Open a raster; whatever GDAL finds wrong while it is open is the file's fault.
-
-    Call it within `environment`: `rasterio.open` would make another one for each file, which
-    takes a quarter of the time that opening does.
-    """
-    driver, expected = KINDS[source.driver]
-    try:
-        with DatasetReader(gdal_name(path, source), driver=driver) as file:
-            yield file
-    except RasterioError as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise InputError(f"{path}: not readable ({reason}): expected {expected}") from error
-
-
-def gdal_name(path: Location, source: RasterSource) -> str:
-    """What GDAL calls a file or an object, or the file inside it.
-
-    Raises:
-        InputError: not a zip file, or not one file inside it that the source means.
-    """
-    remote = not isinstance(path, Path)
-    name = str(path).replace("s3://", "/vsis3/", 1) if remote else str(path)
-    if source.inside is None:
-        return name
-    with _archive(path) as archive:
-        return f"/vsizip/{name}/{_member(path, archive, source.inside)}"
-
-
-@contextmanager
-def _archive(path: Location) -> Iterator[zipfile.ZipFile]:
-    try:
-        with _binary(path) as file, zipfile.ZipFile(file) as archive:
-            yield archive
-    except refusals(zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not readable ({error}): expected a zip file") from error
-
-
-def _member(path: Location, archive: zipfile.ZipFile, pattern: str) -> str:
-    """The one file of an archive that a pattern means."""
-    names = archive.namelist()
-    found = [name for name in names if fnmatch(name, pattern)]
-    if len(found) != 1:
-        raise InputError(
-            f"{path}: {len(found)} of its {len(names)} files match {pattern!r}: expected one"
-        )
-    return found[0]
-
-
-def _head(path: Location, source: RasterSource, size: int) -> bytes:
-    """The first bytes of what `gdal_name` names."""
-    if source.inside is None:
-        with _binary(path) as file:
-            return file.read(size)
-    with _archive(path) as archive, archive.open(_member(path, archive, source.inside)) as file:
-        return file.read(size)
-
-
-def _binary(path: Location) -> IO[bytes]:
-    if isinstance(path, Path):
-        return path.open("rb")
-    system, root = file_system(path)
-    return cast(IO[bytes], system.open(root, "rb"))
 
 
 def read_layout(path: Location, sources: Sequence[RasterSource]) -> GdalLayout:
@@ -225,7 +121,7 @@ def _axes(path: Location, file: DatasetReader, source: RasterSource) -> Axes:
         )
     x_edges, y_edges = _edges(transform_of(path, file), file.shape)
     own = ProjCRS.from_wkt(file.crs.to_wkt()) if file.crs else None
-    grid = grib_grid(_head(path, source, HEAD)) if file.driver == "GRIB" else None
+    grid = grib_grid(read_head(path, source, HEAD)) if file.driver == "GRIB" else None
     if grid is not None and own is not None:
         try:
             x_edges, y_edges = grid.edges(x_edges, y_edges, own)

@@ -17,14 +17,13 @@ from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError
 from pipeline.rasters.drivers.gdal import (
     GdalLayout,
-    environment,
     layout_of,
-    opened,
     read_bands,
     require_same,
     windows_of,
     write_band,
 )
+from pipeline.rasters.drivers.gdal_open import environment, opened
 from pipeline.rasters.files import ONLY, Place
 from pipeline.rasters.pixels import Layout
 from pipeline.storage import Location

@@ -18,7 +18,7 @@ from rasterio.transform import Affine, from_origin
 
 from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.errors import InputError
-from pipeline.rasters.drivers import gdal
+from pipeline.rasters.drivers import gdal_open
 from pipeline.rasters.series import group_forcings, open_series
 from pipeline.regrid.placement import Axes
 
@@ -144,7 +144,7 @@ def test_bands_of_one_file_are_read_with_one_open(tmp_path: Path, monkeypatch):
         opened.append(Path(path))
         return DatasetReader(path, **options)
 
-    monkeypatch.setattr(gdal, "DatasetReader", counting)
+    monkeypatch.setattr(gdal_open, "DatasetReader", counting)
     data = series.read(0, 3, WHOLE)
     assert opened == series.paths
     np.testing.assert_array_equal(data["precipitation"], [day(n) for n in (1, 2, 3)])
