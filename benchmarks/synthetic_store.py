@@ -17,10 +17,12 @@ from pipeline.store.root import LAYOUT, PROGRESS
 def write_store(heads: Sequence[HeadData], path: Path) -> None:
     """Write a store of watersheds that share their steps."""
     root = zarr.open_group(path, mode="w", zarr_format=3)
-    root.attrs.update(layout=LAYOUT, title="made-up watersheds", synthetic=True, provenance={})
+    root.attrs.update(
+        layout=LAYOUT, title="made-up watersheds", synthetic=1, provenance={"created": ""}
+    )
     root.create_array(PROGRESS, data=np.ones(1, np.uint64))
     sites = np.array([head.site_no for head in heads], np.dtypes.StringDType())
-    root.create_array("gauges/gauge", data=sites)
+    root.create_array("gauges/site_no", data=sites)
     for head in heads:
         group = f"watersheds/{head.site_no}"
         _as_stored(head).to_zarr(path, group=group, mode="a", consolidated=False, zarr_format=3)
@@ -55,6 +57,6 @@ def _as_stored(head: HeadData) -> xr.Dataset:
             "drainage_area_m2": head.area,
             "discharge_shift_s": 0.0,
             "slope": 3e-3,
-            "synthetic": True,
+            "synthetic": 1,
         },
     )

@@ -51,7 +51,7 @@ def draw_map(axes: Axes, cells: xr.DataArray, basin: xr.Dataset, scale: ScalarMa
     """Cells in colour, the outline of the watershed, and degrees along the axes."""
     mesh = axes.pcolormesh(cells.x, cells.y, cells, edgecolors="white", linewidth=0.8)
     mesh.set(norm=scale.norm, cmap=scale.cmap)
-    outline = gpd.GeoSeries([shapely.from_wkt(basin.attrs["polygon"])]).boundary
+    outline = gpd.GeoSeries([shapely.from_wkt(basin.polygon.item())]).boundary
     outline.plot(ax=axes, color=SIMULATED if scale.cmap.name == SHARES else OBSERVED, linewidth=1.6)
     axes.set_aspect(1 / np.cos(np.radians(35.9)))
     axes.set(xlim=(-85.1667, -84.75), ylim=(35.6667, 36.0833), xlabel=None, ylabel=None)
@@ -77,7 +77,7 @@ def draw_streams(axes: Axes, basin: xr.Dataset) -> None:
         area = network.upstream_area(unit="km2")
         lines = network.streams(mask=area > STREAM_KM2, size=np.sqrt(np.maximum(area, 0)))
         streams = gpd.GeoDataFrame.from_features(lines, crs=dem.crs).to_crs("EPSG:4326")
-    streams = streams.clip(shapely.from_wkt(basin.attrs["polygon"]))
+    streams = streams.clip(shapely.from_wkt(basin.polygon.item()))
     streams.plot(ax=axes, color=STREAM, linewidth=0.35 + streams["size"] / 9, zorder=3)
     lon, lat = basin.attrs["outlet"]
     axes.plot(lon, lat, "v", color=SIMULATED, markersize=11, markeredgecolor="white", zorder=7)

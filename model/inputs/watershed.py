@@ -78,7 +78,7 @@ def survey_store(store: str) -> Survey:
     provenance = {key: value for key, value in about["provenance"].items() if key != "created"}
     return Survey(
         title=about["title"],
-        synthetic=about["synthetic"],
+        synthetic=bool(about["synthetic"]),
         times=pd.DatetimeIndex(watersheds[sites[0]]["time"].values),
         pixels={site: data["coverage"].size for site, data in watersheds.items()},
         digest=hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest(),
@@ -241,7 +241,7 @@ def load_head(store: str, site_no: str, settings: Settings) -> HeadData:
         attributes=attributes_of(
             area=area,
             distance=float(distance @ share),
-            slope=data.attrs["slope"],
+            slope=data.attrs.get("slope"),
             rain=float(depth.mean()) * (SECONDS_PER_DAY / step.total_seconds()),
             dryness=float(demand[train].mean()) / float(depth.mean()),
             settings=settings,

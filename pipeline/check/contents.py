@@ -49,7 +49,7 @@ class Contents:
     @cached_property
     def sites(self) -> list[str]:
         """Site numbers of the watersheds, sorted."""
-        return [str(site) for site in read_array(array_of(self.root, "gauges/gauge"))]
+        return [str(site) for site in read_array(array_of(self.root, "gauges/site_no"))]
 
     @cached_property
     def steps(self) -> int:

@@ -8,6 +8,8 @@ import numpy as np
 import zarr
 
 from pipeline.check.contents import Check, Contents, verdict
+from pipeline.storage import read_files
+from pipeline.store.metadata import MAX_WATERSHEDS, METADATA, consolidate
 from pipeline.store.resume import digests, static_files
 from pipeline.store.root import STATIC, array_of, attributes_of, read_marks
 from pipeline.store.spec import valid_fraction_name
@@ -16,12 +18,17 @@ from pipeline.store.spec import valid_fraction_name
 def check_static(store: Contents) -> Check:
     """Coordinates, static layers, series and all metadata below the root's are as written."""
     expected = attributes_of(store.root).get(STATIC, {})
-    found = digests(static_files(store.path, list(store.catalog.forcings)))
+    files = static_files(store.path, list(store.catalog.forcings))
+    found = digests(files)
     fails = [
         f"{part}: a file is missing, damaged or changed: expected it as written"
         for part in sorted(expected.keys() | found.keys())
         if expected.get(part) != found.get(part)
     ]
+    if not fails and len(store.sites) <= MAX_WATERSHEDS:
+        root = read_files(store.path, [METADATA])[METADATA]
+        if root != consolidate(root, files):
+            fails.append(f"{METADATA}: consolidated metadata: expected a copy of the groups' own")
     return verdict("static", fails, [], f"{len(expected)} digests agree")
 
 

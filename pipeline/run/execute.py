@@ -30,10 +30,18 @@ from pipeline.run.memory import Bound
 from pipeline.run.plan import Plan, RasterBlock, Source, make_plan
 from pipeline.storage import Location, located
 from pipeline.store.extend import extend, extended_from
-from pipeline.store.layout import root_attributes, write_template
-from pipeline.store.resume import remaining, require_same, stale, sweep, unmark
-from pipeline.store.root import attributes_of, is_absent, open_root, stored_block_steps
-from pipeline.store.write import BlockWriter, writing
+from pipeline.store.layout import write_template
+from pipeline.store.provenance import root_attributes
+from pipeline.store.resume import (
+    remaining,
+    require_same,
+    stale,
+    sweep,
+    unmark,
+    update_provenance,
+)
+from pipeline.store.root import is_absent, open_root, stored_block_steps
+from pipeline.store.write import BlockWriter
 
 LOG = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]  # rasters done, rasters to do
@@ -155,12 +163,8 @@ def prepare(plan: Plan, store: Location) -> zarr.Group:
             store, len(changed), len(plan.blocks), changed[0].name,
         )  # fmt: skip
         unmark(store, root, changed)
-    forcings = attributes["provenance"]["forcings"]
-    provenance = attributes_of(root)["provenance"]
-    if provenance["forcings"] != forcings:
-        with writing(store):
-            root.attrs["provenance"] = {**provenance, "forcings": forcings}
-    return root
+    update_provenance(store, root, attributes["provenance"]["forcings"])
+    return open_root(store, mode="r+")
 
 
 def execute(

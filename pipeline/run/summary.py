@@ -6,7 +6,7 @@ from pipeline.run.memory import size
 from pipeline.run.plan import Plan
 from pipeline.storage import Location
 from pipeline.store.extend import extended_from
-from pipeline.store.layout import root_attributes
+from pipeline.store.provenance import root_attributes
 from pipeline.store.resume import remaining, require_same
 from pipeline.store.root import is_absent, open_root
 

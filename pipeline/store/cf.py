@@ -15,13 +15,22 @@ TIME = {
     "calendar": "proleptic_gregorian",
     "axis": "T",
     "bounds": "time_bnds",
+    "units_metadata": "leap_seconds: none",
 }
+LATITUDE = {"standard_name": "latitude", "units": "degrees_north"}
+LONGITUDE = {"standard_name": "longitude", "units": "degrees_east"}
+SITE_NO = {"long_name": "site number", "cf_role": "timeseries_id"}
+POLYGON = {"long_name": "outline of the watershed, WKT in longitude and latitude"}
 FORCINGS = {  # what CF calls the forcings that have a name there
     "precipitation": {
         "standard_name": "lwe_thickness_of_precipitation_amount",
         "long_name": "precipitation per step",
     },
-    "temperature": {"standard_name": "air_temperature", "long_name": "mean air temperature"},
+    "temperature": {
+        "standard_name": "air_temperature",
+        "long_name": "mean air temperature",
+        "units_metadata": "temperature: on_scale",
+    },
 }
 UNITS = {"mm": "mm", "degC": "degree_Celsius"}  # of forcings in the store, and CF's
 OVER_TIME = {  # how a value stands for its step: whether it is a sum

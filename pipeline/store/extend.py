@@ -10,21 +10,20 @@ leaves the mark, and the next one does all of it again; until then no block is d
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 import zarr
 
 from pipeline.catalog.time import Period
-from pipeline.storage import Location, remove_files, write_objects
+from pipeline.storage import Location, remove_files
 from pipeline.store.layout import build_template
+from pipeline.store.metadata import METADATA
 from pipeline.store.resume import static_files
 from pipeline.store.root import EXTENDING, PROGRESS, array_of, attributes_of, open_root
 from pipeline.store.spec import StoreSpec
-from pipeline.store.write import writing
+from pipeline.store.write import replace_files, writing
 
 LOG = logging.getLogger(__name__)
 
@@ -64,33 +63,16 @@ def extend(spec: StoreSpec, attributes: Mapping[str, Any], path: Location, steps
         "provenance": {**attributes["provenance"], "created": provenance["created"]},
     }
     files = build_template(spec, attributes)
-    whole = files.pop("zarr.json")
+    whole = files.pop(METADATA)
     with writing(path):
         root.attrs.put({**attributes, EXTENDING: steps})
         found = static_files(path, spec.forcings)
         remove_files(path, found.keys() - files.keys())  # chunks of nothing but their fill value
-        _replace(path, {key: new for key, new in files.items() if found.get(key) != new})
+        replace_files(path, {key: new for key, new in files.items() if found.get(key) != new})
         marks = array_of(open_root(path, mode="r+"), PROGRESS)
         marks[steps // spec.block_steps] = 0  # a block that was the last, and short
-        _replace(path, {"zarr.json": whole})
+        replace_files(path, {METADATA: whole})
     LOG.warning(
         "%s: extended from %d to %d steps, in blocks of %d as before",
         path, steps, spec.steps, spec.block_steps,
     )  # fmt: skip
-
-
-def _replace(path: Location, files: Mapping[str, bytes]) -> None:
-    """Write files of a store, each in one go."""
-    if not isinstance(path, Path):
-        write_objects(path, files)
-        return
-    for key, content in files.items():
-        _replace_file(path / key, content)
-
-
-def _replace_file(path: Path, content: bytes) -> None:
-    """Write a file beside its place and rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)

@@ -8,13 +8,9 @@ inputs differ in the time they were created and in nothing else.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import platform
 import shutil
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,97 +20,21 @@ from zarr.codecs import ZstdCodec
 from zarr.storage import MemoryStore
 
 from pipeline.catalog.time import Period
-from pipeline.errors import InputError
 from pipeline.gauges.read import read_gauges
 from pipeline.gauges.to_steps import MAX_GAP, MIN_VALID, on_steps, shift_seconds
 from pipeline.regrid.grid import CELLS_PER_DEGREE, Grid
-from pipeline.storage import Location, file_system, sha256
+from pipeline.storage import Location, file_system
 from pipeline.store import cf
+from pipeline.store.metadata import MAX_WATERSHEDS, METADATA, consolidate
 from pipeline.store.resume import digests
-from pipeline.store.root import LAYOUT, PROGRESS, STATIC, UNFINISHED
+from pipeline.store.root import PROGRESS, STATIC, UNFINISHED
 from pipeline.store.spec import StoreSpec, valid_fraction_name
 from pipeline.store.write import writing
 from pipeline.units import runoff_depth
 from pipeline.watersheds.coverage import Site
 from pipeline.watersheds.flow_distance import FlowPath, flow_paths
 
-PACKAGES = (
-    "numba",
-    "numpy",
-    "pyflwdir",
-    "pyproj",
-    "rasterio",
-    "shapely",
-    "zarr",
-)  # make the numbers
 COMPRESSOR = ZstdCodec(level=1, checksum=True)  # Blosc decodes a damaged chunk to any values
-
-
-def root_attributes(spec: StoreSpec) -> dict[str, Any]:
-    """The root's attributes as they would be written now; only `created` is not from inputs."""
-    catalog = spec.catalog
-    static = {
-        "gauges": sorted(
-            {
-                catalog.resolve(catalog.gauges.files.replace("{site}", site.watershed.site_no))
-                for site in spec.sites
-            }
-        ),
-        "watersheds": _with_siblings(catalog.resolve(catalog.watersheds.file)),
-        "terrain": [catalog.resolve(catalog.terrain.raster)] if catalog.terrain else [],
-    }
-    return {
-        "Conventions": cf.CONVENTIONS,
-        "title": catalog.title,
-        "synthetic": catalog.synthetic,
-        "layout": LAYOUT,
-        "block_steps": spec.block_steps,
-        "provenance": {
-            "catalog": {
-                "path": str(catalog.path),
-                "text": catalog.text,
-                "sha256": catalog.digest,
-            },
-            "forcings": {
-                name: {"files": raw.count, "bytes": raw.size, "sha256": raw.digest}
-                for name, raw in spec.raw_files.items()
-            },
-            **{
-                key: {"files": len(files), "sha256": _digest(files)}
-                for key, files in static.items()
-            },
-            "versions": {
-                "python": platform.python_version(),
-                **{package: version(package) for package in PACKAGES},
-            },
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-    }
-
-
-def _with_siblings(path: Path) -> list[Path]:
-    """A vector file and, of a shapefile, the others that belong to it."""
-    if path.suffix.lower() != ".shp":
-        return [path]
-    return sorted(p for p in path.parent.iterdir() if p.stem == path.stem)
-
-
-def _digest(files: Sequence[Path]) -> str:
-    """SHA-256 of names and contents.
-
-    Raises:
-        InputError: a file is not readable.
-    """
-    total = hashlib.sha256()
-    for path in files:
-        try:
-            content = sha256(path)
-        except OSError as error:
-            raise InputError(
-                f"{path}: not readable ({error.strerror}): expected a file that the catalog names"
-            ) from error
-        total.update(f"{path.name} {content}\n".encode())
-    return total.hexdigest()
 
 
 def write_template(spec: StoreSpec, attributes: Mapping[str, Any], path: Location) -> None:
@@ -149,7 +69,7 @@ def _write_folder(keys: Mapping[str, bytes], path: Path) -> None:
 
 def _write_objects(keys: Mapping[str, bytes], url: str) -> None:
     system, root = file_system(url)
-    mark, top = f"{root}/{UNFINISHED}", f"{root}/zarr.json"
+    mark, top = f"{root}/{UNFINISHED}", f"{root}/{METADATA}"
     objects = {f"{root}/{key}": content for key, content in keys.items()}
     with writing(url):
         system.pipe_file(mark, b"")
@@ -186,18 +106,24 @@ def build_template(spec: StoreSpec, attributes: Mapping[str, Any]) -> dict[str, 
         dimension_names=("block",),
         attributes={"long_name": "stamp of the raw files that a block was made from, 0: not done"},
     )
-    _region(root.create_group("region"), spec)
-    _gauges(root.create_group("gauges"), spec, flows, series)
+    about = {"Conventions": cf.CONVENTIONS, "title": spec.catalog.title}
+    _region(root.create_group("region", attributes=about), spec)
+    about_gauges = {**about, "featureType": "timeSeries"}
+    _gauges(root.create_group("gauges", attributes=about_gauges), spec, flows, series)
     watersheds = root.create_group("watersheds")
     shifts = [shift_seconds(record, period) for record in records.values()]
     for site, flow, (discharge, flag), shift in zip(spec.sites, flows, series, shifts, strict=True):
         group = watersheds.create_group(
-            site.watershed.site_no, attributes=_site_attributes(spec, site, flow, shift)
+            site.watershed.site_no,
+            attributes={**about, **_site_attributes(spec, site, flow, shift)},
         )
         _watershed(group, spec, site, flow, discharge, flag)
     files = {key: buffer.to_bytes() for key, buffer in buffers.items() if "/" in key}
     root.attrs[STATIC] = digests(files)
-    return {**files, "zarr.json": buffers["zarr.json"].to_bytes()}
+    top = buffers[METADATA].to_bytes()
+    if len(spec.sites) <= MAX_WATERSHEDS:
+        top = consolidate(top, files)
+    return {**files, METADATA: top}
 
 
 def _region(group: zarr.Group, spec: StoreSpec) -> None:
@@ -225,16 +151,14 @@ def _gauges(
 ) -> None:
     _time(group, spec.catalog.period)
     sites = [site.watershed.site_no for site in spec.sites]
-    numbers = group.create_array(
-        "gauge",
-        shape=(len(sites),),
-        dtype="string",
-        dimension_names=("gauge",),
-        attributes={"long_name": "site number", "cf_role": "timeseries_id"},
-    )
-    numbers[:] = np.array(sites, dtype=np.dtypes.StringDType())
-    _array(group, "discharge", np.stack([d for d, _ in series]), ("gauge", "time"), cf.DISCHARGE)
-    _array(group, "flag", np.stack([f for _, f in series]), ("gauge", "time"), cf.FLAG)
+    _text(group, "site_no", sites, ("gauge",), cf.SITE_NO)
+    for name, at, attributes in (("longitude", 0, cf.LONGITUDE), ("latitude", 1, cf.LATITUDE)):
+        outlets = np.array([flow.outlet[at] for flow in flows])
+        described = {**attributes, "long_name": f"{name} of the outlet"}
+        _array(group, name, outlets, ("gauge",), described)
+    dims, labels = ("gauge", "time"), {"coordinates": "site_no longitude latitude"}
+    _array(group, "discharge", np.stack([d for d, _ in series]), dims, {**cf.DISCHARGE, **labels})
+    _array(group, "flag", np.stack([f for _, f in series]), dims, {**cf.FLAG, **labels})
     cells = np.array([_cell(spec.grid, flow.outlet) for flow in flows], np.int32)
     for name, at, what in (("cell_y", 0, "row"), ("cell_x", 1, "column")):
         attributes = {"long_name": f"{what} of the outlet's cell in /region, from 0", "units": "1"}
@@ -268,13 +192,14 @@ def _watershed(
     step_seconds = spec.catalog.period.step_seconds
     runoff = runoff_depth(discharge.astype(np.float64), site.watershed.area, step_seconds)
     _array(group, "runoff", runoff.astype(np.float32), ("time",), cf.RUNOFF)
+    _text(group, "polygon", site.watershed.polygon.wkt, (), cf.POLYGON)
 
 
 def _site_attributes(spec: StoreSpec, site: Site, flow: FlowPath, shift: float) -> dict[str, Any]:
+    """What is known of a watershed; what is not known has no attribute, as NetCDF has no null."""
     watershed = site.watershed
-    return {
-        "title": spec.catalog.title,
-        "synthetic": spec.catalog.synthetic,
+    known = {
+        "synthetic": int(spec.catalog.synthetic),
         "site_no": watershed.site_no,
         "name": watershed.name,
         "outlet": list(flow.outlet),  # degrees east, degrees north
@@ -284,8 +209,27 @@ def _site_attributes(spec: StoreSpec, site: Site, flow: FlowPath, shift: float) 
         "traced_drainage_area_m2": flow.traced_area,
         "flow_distance_method": flow.method,
         "slope": flow.slope,  # mean height above the outlet over mean flow distance, m per m
-        "polygon": watershed.polygon.wkt,
     }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _text(
+    group: zarr.Group,
+    name: str,
+    values: str | Sequence[str],
+    dimensions: tuple[str, ...],
+    attributes: Mapping[str, Any],
+) -> None:
+    """An array of text, in one chunk."""
+    data = np.array(values, dtype=np.dtypes.StringDType())
+    array = group.create_array(
+        name,
+        shape=data.shape,
+        dtype="string",
+        dimension_names=dimensions,
+        attributes=dict(attributes),
+    )
+    array[...] = data
 
 
 def _array(
@@ -343,13 +287,8 @@ def _time(group: zarr.Group, period: Period) -> None:
 
 def _space(group: zarr.Group, grid: Grid) -> None:
     """Cell centres and the reference system."""
-    for name, values, what in (("y", grid.y, "latitude"), ("x", grid.x, "longitude")):
-        attributes = {
-            "standard_name": what,
-            "units": "degrees_north" if name == "y" else "degrees_east",
-            "axis": name.upper(),
-        }
-        _array(group, name, values, (name,), attributes)
+    _array(group, "y", grid.y, ("y",), {**cf.LATITUDE, "axis": "Y"})
+    _array(group, "x", grid.x, ("x",), {**cf.LONGITUDE, "axis": "X"})
     west, _, _, north = grid.bounds
     width = 1 / CELLS_PER_DEGREE
     transform = {"GeoTransform": f"{west!r} {width!r} 0.0 {north!r} 0.0 {-width!r}"}

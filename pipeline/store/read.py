@@ -1,94 +1,241 @@
-"""The store: opening it, its done-marks, and what makes one store another's continuation.
+"""Open a finished store with xarray: all of it, the region, one watershed, or the gauges.
 
-    /                      provenance, and progress(block): which blocks of time are done
-    /region                the forcings on the region's grid, with their valid fractions
-    /gauges                the discharge records
-    /watersheds/<site_no>  the forcings clipped to a watershed's window, coverage, flow distance,
-                           discharge and runoff
-
-Zarr v3 without consolidated metadata, attributes after CF 1.11, in a folder or at a URL.
-`pipeline.store.layout` lays it out.
-A block's mark in `progress` is the stamp of the raw files it was made from, 0 while it is not
-done. It is written after all of the block's data, and a chunk belongs to one block only.
+Everything is read when it is used, and can be written with `.to_netcdf()`: attributes are text,
+numbers or lists of numbers, and coordinates have no fill value. What a store holds is described in
+docs/store.md.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import zarr
 
 from pipeline.errors import InputError
-from pipeline.storage import located
-from pipeline.store.root import EXTENDING, array_of, open_root, read_array, read_marks
+from pipeline.storage import Location, located
+from pipeline.store.root import (
+    EXTENDING,
+    array_of,
+    attributes_of,
+    open_root,
+    read_array,
+    read_marks,
+)
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # importing xarray takes longer than a small run
     import xarray as xr
 
+Path: TypeAlias = str | os.PathLike[str]
+TEXT = ["polygon", "site_no"]  # arrays that Dask cannot divide by bytes, as "auto" asks
+Chunks: TypeAlias = int | dict[Any, Any] | Literal["auto"] | None
 
-def list_sites(path: str | os.PathLike[str]) -> list[str]:
-    """Site numbers of the store's watersheds, sorted.
+
+def list_sites(path: Path) -> list[str]:
+    """List the site numbers of a store's watersheds.
+
+    Args:
+        path: folder or URL of a store; it need not be finished.
+
+    Returns:
+        Site numbers with their leading zeros, sorted.
 
     Raises:
         InputError: there is no store at `path`.
+
+    Examples:
+        >>> list_sites(store)
+        ['99000001', '99000002', '99000003', '99000004']
     """
-    return [str(site) for site in read_array(array_of(open_root(path), "gauges/gauge"))]
+    return _site_numbers(open_root(path))
 
 
-def open_watershed(path: str | os.PathLike[str], site_no: str) -> xr.Dataset:
-    """A watershed of a finished store, read when used.
+def open_watershed(path: Path, site_no: str, *, chunks: Chunks = None) -> xr.Dataset:
+    """Open one watershed of a finished store, on the smallest grid that covers it.
 
-    Variables: precipitation (time, y, x) in mm per step and the other forcings alike;
-    coverage (y, x) from 0 to 1; flow_distance (y, x) in m; discharge (time) in m3 s-1; flag (time);
-    runoff (time) in mm per step. Missing is NaN. `time` is the start of the step.
-    Attributes: site_no, name, outlet, drainage areas in m2, method, polygon as WKT, synthetic.
+    Args:
+        path: folder or URL of the store.
+        site_no: site number of its gauge, with leading zeros.
+        chunks: as for `xarray.open_zarr`; None gives lazy NumPy arrays, `{}` Dask arrays in the
+            store's blocks of time.
+
+    Returns:
+        Variables, missing values as NaN, `time` the start of each step in UTC:
+
+        - precipitation (time, y, x) in mm per step, and the catalog's other forcings;
+        - coverage (y, x), share of the cell's area inside the watershed, 0 to 1;
+        - cell_area (y, x) in m2 and flow_distance (y, x) to the outlet in m;
+        - discharge (time) in m3 s-1, flag (time), and runoff (time) in mm per step;
+        - polygon (), the outline as WKT.
+
+        Attributes: site_no, name, outlet (longitude, latitude), drainage_area_m2 and others.
 
     Raises:
-        InputError: no store, no such watershed, or blocks of time that are not done.
+        InputError: there is no store at `path`, it is not finished, or it has no such watershed.
+
+    Examples:
+        >>> watershed = open_watershed(store, site_no)
+        >>> area = watershed.coverage * watershed.cell_area
+        >>> rain = watershed.precipitation.weighted(area).mean(("y", "x"))
+        >>> rain.dims
+        ('time',)
+        >>> round(float(area.sum()) / watershed.drainage_area_m2, 6)
+        1.0
     """
-    sites = list_sites(path)
+    path = located(path)
+    root = _finished(path)
+    sites = _site_numbers(root)
     if site_no not in sites:
         raise InputError(
             f"{path}: has no watershed {site_no!r}: expected one of {', '.join(sites)}"
         )
-    return _open(path, f"watersheds/{site_no}")
+    return _open(path, root, f"watersheds/{site_no}", chunks)
 
 
-def open_region(path: str | os.PathLike[str]) -> xr.Dataset:
-    """The region of a finished store, read when used: the forcings (time, y, x), their valid
-    fractions, and cell_area (y, x) in m2.
+def open_region(path: Path, *, chunks: Chunks = None) -> xr.Dataset:
+    """Open the forcings of a finished store on the region's grid.
+
+    Args:
+        path: folder or URL of the store.
+        chunks: as for `xarray.open_zarr`; None gives lazy NumPy arrays, `{}` Dask arrays in the
+            store's blocks of time.
+
+    Returns:
+        Variables, missing values as NaN, `time` the start of each step in UTC:
+
+        - precipitation (time, y, x) in mm per step, and the catalog's other forcings;
+        - valid_fraction (time, y, x), share of the cell's area with valid precipitation, 0 to 1,
+          and likewise `<forcing>_valid_fraction`;
+        - cell_area (y, x) in m2.
 
     Raises:
-        InputError: no store, or blocks of time that are not done.
+        InputError: there is no store at `path`, or it is not finished.
+
+    Examples:
+        >>> region = open_region(store, chunks={})
+        >>> region.precipitation.dims
+        ('time', 'y', 'x')
+        >>> region.precipitation.units
+        'mm'
     """
-    return _open(path, "region")
-
-
-def open_gauges(path: str | os.PathLike[str]) -> xr.Dataset:
-    """The gauges of a finished store: discharge (gauge, time) in m3 s-1, flag (gauge, time),
-    cell_y (gauge) and cell_x (gauge), row and column of the outlet's cell in the region.
-
-    Raises:
-        InputError: no store, or blocks of time that are not done.
-    """
-    return _open(path, "gauges")
-
-
-def _open(path: str | os.PathLike[str], group: str) -> xr.Dataset:
     path = located(path)
+    return _open(path, _finished(path), "region", chunks)
+
+
+def open_gauges(path: Path, *, chunks: Chunks = None) -> xr.Dataset:
+    """Open the discharge records of a finished store.
+
+    Args:
+        path: folder or URL of the store.
+        chunks: as for `xarray.open_zarr`; None gives lazy NumPy arrays, `{}` Dask arrays in the
+            store's blocks of time.
+
+    Returns:
+        discharge (gauge, time) in m3 s-1, NaN where missing; flag (gauge, time), the agency's
+        qualifier; cell_y (gauge) and cell_x (gauge), row and column of the outlet's cell in the
+        region. Coordinates: site_no (gauge), indexed; longitude (gauge) and latitude (gauge) of the
+        outlet.
+
+    Raises:
+        InputError: there is no store at `path`, or it is not finished.
+
+    Examples:
+        >>> gauges = open_gauges(store)
+        >>> gauges.discharge.sel(site_no=site_no).dims
+        ('time',)
+        >>> gauges.discharge.units
+        'm3 s-1'
+    """
+    path = located(path)
+    return _open(path, _finished(path), "gauges", chunks)
+
+
+def open_store(path: Path, *, chunks: Chunks = None) -> xr.DataTree:
+    """Open a whole finished store: `/region`, `/gauges` and `/watersheds/<site_no>`.
+
+    This opens every array; of a store of many watersheds `open_watershed` opens one much sooner.
+
+    Args:
+        path: folder or URL of the store.
+        chunks: as for `xarray.open_zarr`; None gives lazy NumPy arrays, `{}` Dask arrays in the
+            store's blocks of time.
+
+    Returns:
+        The groups as `open_region`, `open_gauges` and `open_watershed` give them. Attributes of the
+        root that are nested (`provenance`, `static`) are JSON text.
+
+    Raises:
+        InputError: there is no store at `path`, or it is not finished.
+
+    Examples:
+        >>> tree = open_store(store)
+        >>> sorted(tree.children)
+        ['gauges', 'region', 'watersheds']
+        >>> tree["watersheds"][site_no].discharge.dims
+        ('time',)
+    """
+    import xarray as xr
+
+    path = located(path)
+    root = _finished(path)
+    groups = ["region", "gauges", *(f"watersheds/{site}" for site in _site_numbers(root))]
+    top = _open(path, root, "", chunks)
+    top.attrs = {
+        name: json.dumps(value) if isinstance(value, Mapping) else value
+        for name, value in top.attrs.items()
+    }
+    return xr.DataTree.from_dict(
+        {"/": top, **{group: _open(path, root, group, chunks) for group in groups}}
+    )
+
+
+def _finished(path: Location) -> zarr.Group:
+    """The root of a store, of which all blocks must be done."""
     root = open_root(path)
+    advice = "expected a finished store; `pipeline run` with the same catalog finishes it"
     if EXTENDING in root.attrs:
-        raise InputError(
-            f"{path}: the extension of its period was interrupted: expected a finished store; "
-            "`pipeline run` with the same catalog finishes it"
-        )
+        raise InputError(f"{path}: the extension of its period was interrupted: {advice}")
     marks = read_marks(root)
     if not marks.all():
-        raise InputError(
-            f"{path}: {int((marks == 0).sum())} of {marks.size} blocks are not done: expected a "
-            "finished store; `pipeline run` with the same catalog finishes it"
-        )
-    import xarray as xr  # readers only: a run, which needs none of it, starts faster without
+        undone = int((marks == 0).sum())
+        raise InputError(f"{path}: {undone} of {marks.size} blocks are not done: {advice}")
+    return root
 
-    return xr.open_zarr(
-        str(path), group=group, chunks=None, consolidated=False, zarr_format=3, decode_coords="all"
+
+def _site_numbers(root: zarr.Group) -> list[str]:
+    return [str(site) for site in read_array(array_of(root, "gauges/site_no"))]
+
+
+def _open(path: Location, root: zarr.Group, group: str, chunks: Chunks) -> xr.Dataset:
+    """A group, prepared to be used and to be written as NetCDF after CF."""
+    import xarray as xr
+
+    data = xr.open_zarr(
+        str(path),
+        group=group,
+        chunks=chunks,
+        drop_variables=[] if chunks is None else TEXT,
+        consolidated=False,  # else the whole store's metadata would be decoded for one group
+        zarr_format=3,
+        decode_coords="all",
     )
+    if chunks is not None:
+        text = xr.open_zarr(str(path), group=group, chunks=None, consolidated=False, zarr_format=3)
+        data = data.unify_chunks().assign(
+            {name: text[name].variable for name in TEXT if name in text.variables}
+        )
+    if "site_no" in data.variables:
+        data = data.set_coords("site_no").set_xindex("site_no")
+    for name in data.coords:
+        # xarray gives every array of floats a fill value, which CF forbids of coordinates
+        data.variables[name].encoding["_FillValue"] = None
+    for variable in data.variables.values():
+        if "flag_values" in variable.attrs:  # of the type of the flags, which JSON does not keep
+            values = np.array(variable.attrs["flag_values"], variable.dtype)
+            variable.attrs["flag_values"] = values
+    created = attributes_of(root)["provenance"]["created"]
+    data.attrs["history"] = f"{created}: written by `pipeline run` of Dom-ST"
+    return data

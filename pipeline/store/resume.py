@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import zarr
 
 from pipeline.errors import InputError
 from pipeline.storage import Location, file_system, list_files, reaching, read_files
+from pipeline.store.metadata import METADATA, encode_metadata
 from pipeline.store.root import (
     EXTENDING,
     PROGRESS,
@@ -24,7 +26,7 @@ from pipeline.store.root import (
     read_marks,
 )
 from pipeline.store.spec import Block, valid_fraction_name
-from pipeline.store.write import writing
+from pipeline.store.write import replace_files, writing
 
 VERSIONS, RECORDS = ("provenance", "versions"), ("provenance", "gauges")
 NOT_COMPARED = (
@@ -65,6 +67,21 @@ def unmark(path: Location, root: zarr.Group, blocks: Sequence[Block]) -> None:
     with writing(path):
         for block in blocks:
             marks[block.index] = np.uint64(0)
+
+
+def update_provenance(path: Location, root: zarr.Group, forcings: Mapping[str, Any]) -> None:
+    """Record the raw files that the forcings are made from now, if they have changed.
+
+    Raises:
+        RunError: the disk is full or read-only.
+    """
+    provenance = attributes_of(root)["provenance"]
+    if provenance["forcings"] == forcings:
+        return
+    content = json.loads(read_files(path, [METADATA])[METADATA])
+    content["attributes"]["provenance"] = {**provenance, "forcings": forcings}
+    with writing(path):  # not through `root`, which would drop the consolidated metadata
+        replace_files(path, {METADATA: encode_metadata(content)})
 
 
 def sweep(path: Location) -> None:
@@ -149,6 +166,6 @@ def static_files(path: Location, forcings: Sequence[str]) -> dict[str, bytes]:
     static = []
     for key in list_files(path, pruned=filled):  # without chunks of data
         *folders, name = key.split("/")
-        if folders and (name in ("zarr.json", "c") or "c" in folders):
+        if folders and (name in (METADATA, "c") or "c" in folders):
             static.append(key)
     return read_files(path, static)

@@ -12,8 +12,9 @@ from zarr.errors import GroupNotFoundError
 
 from pipeline.errors import InputError
 from pipeline.storage import Location, file_system, located, reaching
+from pipeline.store.metadata import METADATA
 
-LAYOUT = 2  # version of the layout; a store of another one is refused
+LAYOUT = 3  # version of the layout; a store of another one is refused
 PROGRESS = "progress"  # array of the root: the done-marks
 STATIC = "static"  # attribute of the root: digests of what was laid out before any data
 EXTENDING = "extending"  # likewise, while the period is made longer: steps that it had before
@@ -83,7 +84,7 @@ def is_absent(path: Location) -> bool:
     if not isinstance(path, Path):
         system, root = file_system(path)
         with reaching(path):
-            if system.exists(f"{root}/zarr.json"):
+            if system.exists(f"{root}/{METADATA}"):
                 return False
             return system.exists(f"{root}/{UNFINISHED}") or not system.find(root)
     if not os.path.lexists(path):

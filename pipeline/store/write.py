@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import zarr
 from zarr.core.sync import sync
 
 from pipeline.errors import RunError
-from pipeline.storage import Location, reaching
+from pipeline.storage import Location, reaching, write_objects
 from pipeline.store.root import PROGRESS, array_of, open_root
 from pipeline.store.spec import Block, valid_fraction_name
 
@@ -100,3 +102,28 @@ def writing(path: Location) -> Iterator[None]:
             f"{path}: not written ({error.strerror or error}): expected room on the disk and "
             "permission to write; what is done stays, and the same command goes on from there"
         ) from error
+
+
+def replace_files(path: Location, files: Mapping[str, bytes]) -> None:
+    """Write files of a store, each of them whole or not at all.
+
+    Args:
+        path: the store.
+        files: content by path below the store.
+
+    Raises:
+        OSError, InputError, RunError: as file systems and `reaching`; see `writing`.
+    """
+    if not isinstance(path, Path):
+        write_objects(path, files)
+        return
+    for key, content in files.items():
+        _replace_file(path / key, content)
+
+
+def _replace_file(path: Path, content: bytes) -> None:
+    """Write a file beside its place and rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)

@@ -21,7 +21,7 @@ from pipeline.errors import InputError
 from pipeline.run.cluster import make_client
 from pipeline.run.execute import run
 from pipeline.run.plan import make_plan
-from pipeline.store import extend
+from pipeline.store import write as store_write
 from pipeline.store.read import open_region, open_watershed
 from pipeline.store.root import attributes_of, open_root
 from tests.pipeline.handmade import BOXES, World
@@ -169,7 +169,7 @@ def test_interrupted_at_any_file_it_is_unread_and_then_the_same(
     world: World, client: Client, monkeypatch: pytest.MonkeyPatch
 ):
     write(world, client, "2020-01-09T00:00:00")
-    short, replace = world.folder / "short.zarr", extend._replace_file
+    short, replace = world.folder / "short.zarr", store_write._replace_file
     shutil.copytree(world.store, short)
     expected = in_one_go(world, client)
     files: list[Path] = []
@@ -183,7 +183,7 @@ def test_interrupted_at_any_file_it_is_unread_and_then_the_same(
             files.append(path)
             replace(path, content)
 
-        monkeypatch.setattr(extend, "_replace_file", stop)
+        monkeypatch.setattr(store_write, "_replace_file", stop)
 
     stop_at(10**6)
     run(load_catalog(world.catalog), world.store, client)
@@ -217,7 +217,7 @@ def test_interrupted_it_may_be_extended_further(
         raise Interrupted
 
     with monkeypatch.context() as patch:
-        patch.setattr(extend, "_replace_file", stop)
+        patch.setattr(store_write, "_replace_file", stop)
         with pytest.raises(Interrupted):
             run(load_catalog(world.catalog), world.store, client)
     set_end(world, WHOLE)

@@ -29,7 +29,7 @@ def test_layout_follows_the_conventions(stored: World):
     assert set(tree.children) == {"region", "gauges", "watersheds"}
     assert set(tree["watersheds"].children) == set(BOXES)
     assert tree.attrs["Conventions"] == "CF-1.11"
-    assert tree.attrs["synthetic"] is True
+    assert tree.attrs["synthetic"] == 1
     for group in (tree["region"], tree[f"watersheds/{SITE}"]):
         assert group["precipitation"].dims == ("time", "y", "x")
         assert group["precipitation"].attrs["units"] == "mm"
@@ -53,7 +53,7 @@ def test_watershed_holds_what_the_model_needs(stored: World):
     west, south, east, north = BOXES[SITE]
     assert list_sites(stored.store) == sorted(BOXES)
     data = open_watershed(stored.store, SITE).load()
-    polygon = shapely.from_wkt(data.attrs["polygon"])
+    polygon = shapely.from_wkt(data.polygon.item())
     assert polygon.equals(shapely.box(west, south, east, north))
     area = abs(Geod(ellps="WGS84").geometry_area_perimeter(shapely.segmentize(polygon, 1e-3))[0])
     assert data.attrs["drainage_area_m2"] == pytest.approx(area, rel=1e-6)
@@ -67,7 +67,7 @@ def test_watershed_holds_what_the_model_needs(stored: World):
 
 def test_region_and_gauges(stored: World):
     region, gauges = open_region(stored.store).load(), open_gauges(stored.store).load()
-    assert list(gauges.gauge.values) == sorted(BOXES)
+    assert list(gauges.site_no.values) == sorted(BOXES)
     for row, site in enumerate(sorted(BOXES)):
         data = open_watershed(stored.store, site)
         np.testing.assert_array_equal(gauges.discharge[row], data.discharge)
