@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.regrid.grid import Grid as Grid
     from pipeline.store.read import open_gauges as open_gauges
     from pipeline.store.read import open_region as open_region
+    from pipeline.store.read import open_store as open_store
     from pipeline.store.read import open_watershed as open_watershed
 
 export(
@@ -32,6 +33,7 @@ export(
         "load_catalog": "pipeline.catalog.models",
         "open_gauges": "pipeline.store.read",
         "open_region": "pipeline.store.read",
+        "open_store": "pipeline.store.read",
         "open_watershed": "pipeline.store.read",
         "regrid": "pipeline.regrid.api",
     },
