@@ -11,8 +11,11 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
+from typer.core import TyperGroup
 
+from model.command_line import app
 from pipeline.catalog.models import load_catalog
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +25,11 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 MODULE = re.compile(r"python -m ((?:pipeline|model|benchmarks)[\w.]*)")
 FILE = re.compile(
     r"(?<![\w./$-])((?:pipeline|model|benchmarks|tests|docs|catalogs)/[\w/.-]*\w/?)(?![\w/{*])"
+)
+COMMAND = re.compile(r"domst ([a-z]+)")
+OPTION = re.compile(r"(?<![-\w])(--[a-z][a-z-]+)")
+OTHER_PROGRAMS = re.compile(
+    r"^.*(?:dask|docker|pip |make |rio |gdalinfo|benchmarks\.).*$", re.MULTILINE
 )
 PUBLIC = re.compile(r"\b(pipeline|model)\.(\w+)\(")
 YAML_BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -65,6 +73,17 @@ def test_modules_and_files_exist(page):
 def test_public_names_exist(page):
     for package, name in set(PUBLIC.findall(page.read_text())):
         assert hasattr(importlib.import_module(package), name), f"{by_name(page)}: {package}.{name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_commands_and_options_exist(page):
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    options = [one for command in group.commands.values() for one in command.params]
+    known = {name for one in options for name in (*one.opts, *one.secondary_opts)}
+    text = OTHER_PROGRAMS.sub("", page.read_text())
+    assert set(COMMAND.findall(text)) <= set(group.commands)
+    assert set(OPTION.findall(text)) <= known | {"--version", "--memory-limit"}
 
 
 def test_every_page_is_in_the_index():
