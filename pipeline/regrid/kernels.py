@@ -52,39 +52,44 @@ def cut_tiles(start: Numbers, pixel: Numbers, size: int) -> Tiles:
         start, pixel: cell i overlaps the pixels `pixel[start[i] : start[i + 1]]`.
         size: number of pixels in the window, at least `SIDE`.
     """
-    cells, count, sources, locals_ = [0], [0], [], []
-    while cells[-1] < start.size - 1:
-        first = cells[-1]
-        last = int(np.searchsorted(start, start[first] + TILE, side="right")) - 1
-        last = max(last, first + 1)
-        mine = pixel[start[first] : start[last]]
-        lines = _lines(np.unique(mine), size)
-        line = np.searchsorted(lines, mine, side="right") - 1
-        cells.append(last)
-        count.append(count[-1] + lines.size)
-        sources.append(lines)
-        locals_.append(line * SIDE + mine - lines[line])
-    return Tiles(
-        np.asarray(cells, np.int32),
-        np.asarray(count, np.int32),
-        np.concatenate(sources).astype(np.int32),
-        np.concatenate(locals_).astype(np.int32),
-    )
+    return Tiles(*_cut_tiles(start, pixel, size, TILE))
 
 
-@njit(types.Array(int32, 1, "C")(types.Array(int32, 1, "C"), int64), nogil=True, cache=True)
-def _lines(needed: Numbers, size: int) -> Numbers:
-    """First pixels of lines of `SIDE` that hold all needed pixels, none beyond the last of `size`.
+_INDEX = types.Array(int32, 1, "C", readonly=True)
+_NUMBERS = types.Array(int32, 1, "C")
 
-    `needed` is sorted.
-    """
-    lines = np.empty(needed.size, np.int32)
-    count = 0
-    for pixel in needed:
-        if count == 0 or pixel >= lines[count - 1] + SIDE:
-            lines[count] = min(pixel, size - SIDE)
-            count += 1
-    return lines[:count].copy()
+
+@njit(types.UniTuple(_NUMBERS, 4)(_INDEX, _INDEX, int64, int64), nogil=True, cache=True)
+def _cut_tiles(
+    start: Numbers, pixel: Numbers, size: int, most: int
+) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    """Return the arrays of `Tiles`, with at most `most` overlaps in a tile of several cells."""
+    cells, lines = np.zeros(start.size, np.int32), np.zeros(start.size, np.int32)
+    source, local = np.empty(pixel.size, np.int32), np.empty(pixel.size, np.int32)
+    needed_by = np.zeros(size, np.int32)  # number of the last tile that needs a pixel, from 1
+    place = np.empty(size, np.int32)  # of a pixel in the lines of that tile
+    tiles = count = last = 0
+    while last < start.size - 1:
+        begin = start[last]
+        last += 1
+        while last < start.size - 1 and start[last + 1] - begin <= most:
+            last += 1
+        tiles += 1
+        low, high = size, 0
+        for k in range(begin, start[last]):
+            needed_by[pixel[k]] = tiles
+            low, high = min(low, pixel[k]), max(high, pixel[k] + 1)
+        origin = count
+        for p in range(low, high):
+            if needed_by[p] == tiles:
+                if count == origin or p >= source[count - 1] + SIDE:
+                    source[count] = min(p, size - SIDE)
+                    count += 1
+                place[p] = (count - 1 - origin) * SIDE + p - source[count - 1]
+        for k in range(begin, start[last]):
+            local[k] = place[pixel[k]]
+        cells[tiles], lines[tiles] = last, count
+    return cells[: tiles + 1].copy(), lines[: tiles + 1].copy(), source[:count].copy(), local
 
 
 _LINE = ir.VectorType(ir.FloatType(), SIDE)
@@ -153,7 +158,6 @@ def _transposed(builder: Any, lines: list[Any]) -> list[Any]:
     return lines
 
 
-_INDEX = types.Array(int32, 1, "C", readonly=True)
 _WEIGHT = types.Array(float64, 1, "C", readonly=True)
 _RAW = types.Array(float32, 2, "C", readonly=True)
 _OUT = types.Array(float32, 2, "C")

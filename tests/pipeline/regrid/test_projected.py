@@ -456,7 +456,7 @@ def test_takes_frozen_strided_and_pickled_input_from_many_threads():
 def test_a_fresh_process_compiles_nothing():
     code = (
         "from pipeline.regrid import cell_shares, kernels; "
-        "made = (cell_shares._shares, kernels.cell_means); "
+        "made = (cell_shares._shares, kernels.cell_means, kernels._cut_tiles); "
         "print(sum(sum(f.stats.cache_misses.values()) for f in made))"
     )
     command = [sys.executable, "-c", code]
