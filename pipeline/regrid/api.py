@@ -21,7 +21,7 @@ from pipeline.regrid.placement import (
     Weights,
     place_pixels,
 )
-from pipeline.regrid.separable import FULL_TURN
+from pipeline.regrid.separable import FULL_TURN, column_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,47 +51,46 @@ def regrid(
     on the pixels falls on the cells: `sum(value * valid * cell area)` equals `sum(p * pixel area)`.
 
     Args:
-        data: variables over pixels, in memory or on Dask, of any real dtype, with the dimensions in
-            any order and others beside them (time, ensemble, band). Where the pixels lie follows
-            from one of these:
+        data: one or more variables (..., y, x), in memory or on Dask, of any real dtype, with the
+            dimensions in any order and any others beside y and x (time, ensemble, band). Values
+            are amounts per area or states, not totals of a pixel. One of these gives the location
+            of the pixels' centres, whose datum is ignored:
 
             - 1-D latitudes and longitudes [degrees], ascending or descending, -180..180 or 0..360;
-            - 1-D x and y with a projected CRS: a CF grid mapping variable, or `rio.write_crs`.
-              Pixels are rectangles in the CRS;
-            - 2-D latitudes and longitudes [degrees] of the pixels' centres.
-
-            Coordinates are those of the centres and are taken as they are, whatever their datum.
-        grid: the target, of any resolution. By default the smallest crop of the global
+            - 1-D x and y with a projected CRS, from a CF grid mapping variable or
+              `rio.write_crs`; pixels are rectangles in the CRS;
+            - 2-D latitudes and longitudes [degrees] of the centres.
+        grid: the target, of any resolution. The default is the smallest crop of the global
             5-arc-minute lattice that covers the data.
         min_valid: least valid fraction, 0 to 1, of a cell that gets a value; below it the value is
-            NaN. Valid fractions are kept.
+            NaN and the valid fraction stays.
 
     Returns:
-        A Dataset. For each variable its value, float32 (..., y, x) in the source's unit, and its
-        valid fraction, float32 from 0 to 1, named `<name>_valid_fraction` (`valid_fraction` for
-        `precipitation`; a DataArray without a name becomes `value`). `y` descends from the north;
-        `x` ascends. `spatial_ref` holds the CRS. Sums are in float64, input and output in float32.
+        A Dataset with two variables, float32 (..., y, x), for each variable of the data: its values
+        in the source's unit, and their valid fractions, 0 to 1, named `<name>_valid_fraction`
+        (`valid_fraction` for `precipitation`; a DataArray without a name becomes `value`).
+        Latitudes `y` descend, longitudes `x` ascend, and `spatial_ref` holds the CRS. Input is
+        rounded to float32, sums are in float64.
 
-        Chunked input gives lazy output, computed by one task for each chunk of the other
-        dimensions, with rows and columns in one chunk. Other input is regridded at once, on all
-        available cores.
+        Input on Dask gives lazy output, with one task for each chunk of the dimensions beside y and
+        x. Other input is regridded immediately on all available cores; of a file that xarray
+        opened, only the window that `grid` needs is read.
 
-        In a Dataset, variables without any of the pixels' dimensions stay as they are. Variables
-        that are not numbers are dropped, as are bounds, grid mappings and whatever else describes
-        the source's pixels.
+        In a Dataset, variables without y and x stay as they are. Variables that are not numbers
+        are dropped, and so is what describes the source's pixels, such as bounds and grid mappings.
 
     Raises:
-        InputError: one line that says what was found and expected: no location or two that
-            contradict each other, packed numbers (`mask_and_scale=False`, `_FillValue` not
-            decoded), no overlap with `grid`, variables on different pixels, a name that is taken.
+        InputError: no location or two that contradict each other, numbers that are not decoded
+            (a `_FillValue` or `scale_factor` among the attributes), no overlap with `grid`,
+            variables on different pixels, or a valid fraction's name that is taken.
 
-    Weights are computed at the call, from coordinates in memory (2-D ones on Dask are computed).
-    Those of projected and curvilinear pixels, which take longer, are kept in `$DOMST_CACHE` or
-    `~/.cache/dom-st` for the next call.
+    Weights are computed by the call itself, which loads 2-D coordinates. Those of projected and
+    curvilinear pixels take longer and are cached in `$DOMST_CACHE`, or `~/.cache/dom-st`.
 
     Example:
         >>> import numpy as np
         >>> import xarray as xr
+        >>> from pipeline import Grid, regrid
         >>> rain = xr.DataArray(
         ...     np.full((2, 40, 60), 3.0),
         ...     dims=("time", "lat", "lon"),
@@ -128,10 +127,10 @@ def regrid(
 
 
 def _as_dataset(data: xr.DataArray | xr.Dataset) -> xr.Dataset:
-    """A Dataset with names that are text, as attributes refer to them."""
+    """A Dataset whose variables have names that are text, as attributes refer to them."""
     if isinstance(data, xr.DataArray):
         return data.to_dataset(name="value" if data.name is None else str(data.name))
-    return data
+    return data.rename({name: str(name) for name in data if not isinstance(name, str)})
 
 
 def _find_pixels(dataset: xr.Dataset, whole: bool) -> tuple[list[str], str, str]:
@@ -294,7 +293,7 @@ def _assemble(
             if name in kept:
                 found[name] = kept[name].variable
             continue
-        variable = dataset[name].variable.transpose(..., *pixels)
+        variable = _window(dataset[name].variable.transpose(..., *pixels), weights)
         if variable.chunks is None:
             both: Any = regrid_numpy(variable.values, weights, min_valid)
         else:
@@ -322,6 +321,16 @@ def _assemble(
         if not str(key).startswith(("geospatial_", "_"))  # of the source's extent and file
     }
     return xr.Dataset(found, {**kept.coords, **coordinates}, {**attributes, **_about(grid)})
+
+
+def _window(variable: xr.Variable, weights: Weights) -> xr.Variable:
+    """The part of a variable (..., rows, columns) that the weights need; nothing else is read."""
+    *_, y, x = variable.dims
+    parts = [
+        variable.isel({y: weights.window[0], x: columns})
+        for columns in column_parts(weights.window, variable.sizes[x])
+    ]
+    return parts[0] if len(parts) == 1 else xr.Variable.concat(parts, x)
 
 
 def _about(grid: Grid) -> Mapping[str, str]:

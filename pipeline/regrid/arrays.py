@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.regrid.placement import Weights
-from pipeline.regrid.separable import column_parts
 
 if TYPE_CHECKING:
     import dask.array as da
 
-STEPS = 16  # that the kernel for projected rasters takes at a time
-MAX_STEPS = 3 * STEPS  # of a block: enough for calls to cost nothing
-MAX_COPIES = 2**31  # bytes: of all blocks that threads may hold as float32 copies
+STEPS = 16  # steps that the kernel for projected rasters takes at a time
+MAX_STEPS = 3 * STEPS  # steps of a block: enough to make the cost of a call negligible
+MAX_COPIES = 2**31  # bytes of float32 copies that all threads may hold together
 
 Floats = NDArray[np.float32]
 
@@ -27,14 +26,14 @@ Floats = NDArray[np.float32]
 def regrid_numpy(
     raw: NDArray[Any], weights: Weights, min_valid: float, threads: int | None = None
 ) -> Floats:
-    """Regrid a NumPy array, on several threads where there are several blocks.
+    """Regrid a NumPy array, on several threads if there are several blocks.
 
     Args:
-        raw: real numbers (..., rows, columns) of the whole raster, of any dtype and memory order;
-            NaN and infinite is missing.
-        weights: of the raster's pixels in the cells of a grid.
+        raw: real numbers (..., rows, columns) of the weights' window, of any dtype and memory
+            order; NaN and infinite pixels are missing.
+        weights: weights of the raster's pixels in the cells of a grid.
         min_valid: least valid fraction of a cell that gets a value.
-        threads: at most; all of the processor's if None.
+        threads: largest number of threads; all available cores if None.
 
     Returns:
         Values and valid fractions, float32 (2, ..., ny, nx).
@@ -43,7 +42,7 @@ def regrid_numpy(
     source, value, valid = raw, out[0], out[1]
     if raw.ndim == 2:
         source, value, valid = source[None], value[None], valid[None]
-    longest = int(np.argmax(source.shape[:-2]))  # the dimension that is cut into blocks
+    longest = int(np.argmax(source.shape[:-2]))  # the leading dimension to cut into blocks
     source, value, valid = (np.moveaxis(a, longest, -3) for a in (source, value, valid))
     threads = threads or _available_cores()
     step_bytes = 4 * math.prod(weights.raw_shape)
@@ -52,8 +51,7 @@ def regrid_numpy(
     threads = max(1, min(threads, MAX_COPIES // (size * step_bytes)))
 
     def run(block: tuple[Any, ...]) -> None:
-        pixels = _window(source[block], weights)
-        value[block], valid[block] = _apply(pixels, weights, min_valid)
+        value[block], valid[block] = _apply(source[block], weights, min_valid)
 
     blocks = list(_blocks(source.shape[:-2], size))
     if threads == 1 or len(blocks) == 1:
@@ -66,41 +64,38 @@ def regrid_numpy(
 
 
 def regrid_dask(raw: da.Array, weights: Weights, min_valid: float) -> da.Array:
-    """Regrid a Dask array lazily, one task a chunk of the leading dimensions.
+    """Regrid a Dask array lazily, with one task for each chunk of the leading dimensions.
 
-    Rows and columns are merged into one chunk; the leading dimensions are cut anew only where that
-    would make chunks larger than Dask's own `array.chunk-size`.
+    Rows and columns are merged into one chunk. The leading dimensions are rechunked only if that
+    would make chunks larger than Dask's `array.chunk-size`.
 
-    Args and result are those of `regrid_numpy`.
+    Arguments and result are those of `regrid_numpy`.
     """
     import dask
     import dask.array as da
     from dask.delayed import delayed
 
-    rows = weights.window[0]
-    parts = [raw[..., rows, part] for part in column_parts(weights.window, raw.shape[-1])]
-    window = da.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
-    leading = window.chunks[:-2]
+    leading = raw.chunks[:-2]
     largest = math.prod(max(sizes, default=0) for sizes in leading)
     limit = dask.utils.parse_bytes(dask.config.get("array.chunk-size"))
     fits = largest * math.prod(weights.raw_shape) * raw.dtype.itemsize <= limit
-    if any(len(sizes) > 1 for sizes in window.chunks[-2:]):
-        window = window.rechunk((*(leading if fits else ("auto",) * len(leading)), -1, -1))
+    if any(len(sizes) > 1 for sizes in raw.chunks[-2:]):
+        raw = raw.rechunk((*(leading if fits else ("auto",) * len(leading)), -1, -1))
     return da.map_blocks(
         _regrid_chunk,
-        window,
+        raw,
         weights=delayed(weights, pure=True),  # once in the graph, not once a chunk
         min_valid=min_valid,
         new_axis=0,
-        chunks=((2,), *window.chunks[:-2], *((size,) for size in weights.shape)),
+        chunks=((2,), *raw.chunks[:-2], *((size,) for size in weights.shape)),
         dtype=np.float32,
-        meta=np.empty((0,) * (window.ndim + 1), np.float32),
+        meta=np.empty((0,) * (raw.ndim + 1), np.float32),
         name=None,
     )
 
 
 def _regrid_chunk(pixels: NDArray[Any], weights: Weights, min_valid: float) -> Floats:
-    """Regrid a chunk of the window with one thread: Dask runs several chunks at a time."""
+    """Regrid a chunk with one thread: Dask runs several chunks at a time."""
     leading = pixels.shape[:-2]
     out = np.empty((2, math.prod(leading), *weights.shape), np.float32)
     flat = pixels.reshape(-1, *pixels.shape[-2:])
@@ -110,29 +105,23 @@ def _regrid_chunk(pixels: NDArray[Any], weights: Weights, min_valid: float) -> F
 
 
 def _apply(pixels: NDArray[Any], weights: Weights, min_valid: float) -> tuple[Floats, Floats]:
-    """Value and valid fraction of a block (steps, rows, columns) of the window."""
-    with np.errstate(over="ignore"):  # a number beyond float32 is infinite, so missing
+    """Return values and valid fractions of a block (steps, rows, columns)."""
+    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, so missing
         raw = np.ascontiguousarray(pixels, np.float32)
     value, valid = weights.apply(raw)
     value[valid < np.float32(min_valid)] = np.nan
     return value, valid
 
 
-def _window(pixels: NDArray[Any], weights: Weights) -> NDArray[Any]:
-    rows = weights.window[0]
-    parts = [pixels[:, rows, part] for part in column_parts(weights.window, pixels.shape[-1])]
-    return np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
-
-
 def _blocks(leading: tuple[int, ...], size: int) -> Iterator[tuple[Any, ...]]:
-    """Indices of blocks: numbers in all leading dimensions but the last, which is sliced."""
+    """Yield indices of blocks: numbers for all leading dimensions but the last, which is cut."""
     for outer in np.ndindex(*leading[:-1]):
         for start in range(0, leading[-1], size):
             yield (*outer, slice(start, start + size))
 
 
 def _available_cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

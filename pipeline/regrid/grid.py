@@ -59,6 +59,7 @@ class Grid:
             are not a whole number of cells.
 
     Example:
+        >>> from pipeline import Grid
         >>> grid = Grid.covering((-95.0, 41.0, -94.0, 42.5))
         >>> grid
         Grid(west=-1140, north=510, nx=12, ny=18)

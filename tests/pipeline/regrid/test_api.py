@@ -273,8 +273,8 @@ def test_threads_and_blocks_are_only_ways_of_working(threads: int, shape: tuple[
     weights = Axes(np.linspace(-95, -93.5, 51), np.linspace(42, 40.8, 41), None).weights(grid)
     raw = rain(shape)
     rows, columns = weights.window
-    window = raw[..., rows, columns].reshape(-1, *weights.raw_shape)
-    value, valid = weights.apply(window)
+    window = raw[..., rows, columns]
+    value, valid = weights.apply(window.reshape(-1, *weights.raw_shape))
     value[valid < np.float32(0.4)] = np.nan
     expected = np.stack((value, valid)).reshape(2, *shape[:-2], *grid.shape)
-    np.testing.assert_array_equal(regrid_numpy(raw, weights, 0.4, threads), expected)
+    np.testing.assert_array_equal(regrid_numpy(window, weights, 0.4, threads), expected)

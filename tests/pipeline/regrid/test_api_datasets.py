@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import xarray as xr
 from pyproj import CRS
+from xarray.backends import BackendArray
+from xarray.core import indexing
 
 from pipeline.errors import InputError
 from pipeline.regrid import api, arrays, grid, projected
@@ -68,6 +70,31 @@ def test_chunks_that_would_grow_too_large_are_cut_in_time():
         found = regrid(data)
     assert len(found.rain.chunks[0]) > 10
     require_equal(found.compute(), regrid(data.compute()))
+
+
+class OnDisk(BackendArray):
+    """An array as xarray opens it from a file, which notes the shapes that are read."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.shape, self.dtype = values, values.shape, values.dtype
+        self.read: list[tuple[int, ...]] = []
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        support = indexing.IndexingSupport.OUTER
+        return indexing.explicit_indexing_adapter(key, self.shape, support, self._take)
+
+    def _take(self, key: tuple[Any, ...]) -> np.ndarray:
+        taken = self.values[key]
+        self.read.append(taken.shape)
+        return taken
+
+
+def test_only_the_window_of_a_file_is_read():
+    data, grid = plain(), Grid.covering((-94.5, 41.25, -94.25, 41.5))
+    file = OnDisk(data.values)
+    lazy = data.copy(data=indexing.LazilyIndexedArray(file))
+    require_equal(regrid(lazy, grid), regrid(data, grid))
+    assert file.read == [(20, 9, 9)], "0.25 degree is 8.3 pixels of 0.03"
 
 
 def test_projected_weights_are_computed_once(monkeypatch):
