@@ -1,4 +1,4 @@
-"""The command line: `python -m pipeline run | plan | check | sample | fetch`."""
+"""The commands `python -m pipeline run | plan | check | sample | fetch`, also `domst run` ..."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Raw rasters, gauge records, polygons and terrain to one analysis-ready store.",
+    help="From raw rasters, gauge records, polygons and terrain to one analysis-ready store.",
 )
 
 CatalogFile = Annotated[
-    Path, typer.Argument(metavar="CATALOG", help="YAML file that says what data exists")
+    Path, typer.Argument(metavar="CATALOG", help="YAML file that describes the raw data.")
 ]
 MemorySize = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE",
-        help="that a worker may take, all threads together, such as 2GiB  "
-        "[default: what a block needs]",
+        help="Memory that a worker may take, all threads together, such as 2GiB  "
+        "[default: what a block needs].",
     ),
 ]
 LINE_SECONDS = 5.0  # between two lines of progress where the output is not a terminal
@@ -43,19 +43,20 @@ LINE_SECONDS = 5.0  # between two lines of progress where the output is not a te
 def run(
     catalog: CatalogFile,
     store: Annotated[
-        str, typer.Option(metavar="STORE", help="folder or URL of the store; written, or finished")
+        str, typer.Option(metavar="STORE", help="Folder or URL of the store to write or finish.")
     ],
     scheduler: Annotated[
         str | None,
         typer.Option(
-            metavar="ADDRESS", help="of a running Dask scheduler [$DASK_SCHEDULER_ADDRESS]"
+            metavar="ADDRESS",
+            help="Address of a running Dask scheduler  [env: DASK_SCHEDULER_ADDRESS].",
         ),
     ] = None,
     scheduler_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="that a running Dask scheduler wrote")
+        Path | None, typer.Option(metavar="FILE", help="File that a running Dask scheduler wrote.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="threads, without a scheduler  [default: all cores]")
+        int | None, typer.Option(min=1, help="Threads, without a scheduler  [default: all cores].")
     ] = None,
     memory: MemorySize = None,
 ) -> None:
@@ -75,7 +76,7 @@ def run(
                 report = run_graph(described, store, client, show, size)
         seconds = time.perf_counter() - started
         if not report.blocks:
-            print(f"{store}: finished before, nothing was to be done")
+            print(f"{store}: already finished, nothing to do")
             return
         print(
             f"{store}: {len(report.blocks)} of {len(report.plan.blocks)} blocks, {report.files} "
@@ -89,10 +90,10 @@ def plan(
     catalog: CatalogFile,
     store: Annotated[
         str | None,
-        typer.Option(metavar="STORE", help="a store, to see what is still to be done"),
+        typer.Option(metavar="STORE", help="A store, to see what is left to do."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="threads of a worker  [default: all cores]")
+        int | None, typer.Option(min=1, help="Threads of a worker  [default: all cores].")
     ] = None,
     memory: MemorySize = None,
 ) -> None:
@@ -112,7 +113,7 @@ def plan(
 
 
 def _bytes(memory: str | None) -> int | None:
-    """A size as Dask reads it."""
+    """Return the bytes of a size such as 2GiB."""
     if memory is None:
         return None
     from dask.utils import parse_bytes
@@ -128,7 +129,7 @@ def _bytes(memory: str | None) -> int | None:
 
 @app.command()
 def check(store: Annotated[str, typer.Argument(metavar="STORE")]) -> None:
-    """Verify a store: template, blocks, gaps, coverage, conservation, water balance."""
+    """Verify a store: layout, blocks, gaps, coverage, conservation, water balance."""
     with exit_codes():
         from pipeline.check.checks import check_store, print_checks
 
@@ -143,7 +144,7 @@ def check(store: Annotated[str, typer.Argument(metavar="STORE")]) -> None:
 @app.command()
 def sample(
     directory: Annotated[Path, typer.Argument(metavar="DIR")],
-    tiny: Annotated[bool, typer.Option("--tiny", help="a shrunken world, for tests")] = False,
+    tiny: Annotated[bool, typer.Option("--tiny", help="Make a small world, for tests.")] = False,
 ) -> None:
     """Make the embedded sample: a synthetic world in raw formats, and its catalog."""
     with exit_codes():
@@ -156,10 +157,10 @@ def sample(
 def fetch(
     catalog: CatalogFile,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="say what would be fetched, without doing it")
+        bool, typer.Option("--dry-run", help="Say what would be fetched, without doing it.")
     ] = False,
 ) -> None:
-    """Fetch a catalog's files from the public services, or those that are not there yet."""
+    """Fetch the files of a catalog that are missing from the public services."""
     with exit_codes():
         described = load_catalog(catalog)
         from pipeline.fetch.catalog import fetch_catalog
@@ -170,12 +171,12 @@ def fetch(
 
 
 def _silent(done: int, total: int) -> None:
-    """Shows nothing: there is nothing to wait for."""
+    """Show nothing."""
 
 
 @contextmanager
 def _progress(what: str = "rasters") -> Iterator[Callable[[int, int], None]]:
-    """Shows how many are done of how many to do: a bar on a terminal, lines elsewhere."""
+    """Show how many of how many are done: a bar on a terminal, lines elsewhere."""
     if sys.stdout.isatty():
         from rich.progress import Progress, TimeRemainingColumn
 

@@ -211,7 +211,7 @@ def test_rasters_and_store_on_s3_make_the_same_store(
             open_watershed(STORE, site).load(), open_watershed(remote.store, site).load()
         )
     again = remote.command("run", remote.catalog, "--store", f"{STORE}/")
-    assert "nothing was to be done" in again.output
+    assert "nothing to do" in again.output
     planned = remote.command("plan", remote.catalog, "--store", STORE)
     assert f"{STORE}: finished" in planned.output
     checked = remote.command("check", STORE)
