@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Flood prediction from gridded rain: raw data to a store, a store to trained heads.",
 )
-app.add_typer(pipeline_app)
+app.registered_commands.extend(pipeline_app.registered_commands)
 app.command("train")(train)
 app.command("predict")(predict)
 
