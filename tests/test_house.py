@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -22,6 +23,43 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+
+# ------------------------------------------------------------------ rules of import
+
+
+def lint_imports(folder: Path) -> str:
+    """What import-linter says of the packages in a folder."""
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"]
+    done = subprocess.run(
+        [*command, "--no-cache"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "imported", "broken"),
+    [
+        ("pipeline/store/read.py", "pipeline.run.plan", "pipeline.store is not allowed to import"),
+        ("pipeline/units.py", "model.settings", "pipeline is not allowed to import model"),
+        ("model/network/lstm.py", "model.inputs.soil", "model.network is not allowed to import"),
+        ("model/train.py", "tests.house", "model is not allowed to import tests"),
+        ("pipeline/regrid/grid.py", "pipeline.regrid.separable", "No cycles are allowed in"),
+        ("pipeline/extra.py", "os", "pipeline.extra"),
+    ],
+)
+def test_the_rules_of_import_notice_a_breach(tmp_path, file, imported, broken):
+    for name in ("pipeline", "model", "benchmarks"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with (tmp_path / file).open("a") as source:
+        source.write(f"\n\ndef late():\n    import {imported}\n")
+    assert broken in lint_imports(tmp_path)
+
 
 # ------------------------------------------------------------------ pins
 
