@@ -3,6 +3,7 @@
 regrid          conservative regridding of any xarray object onto a longitude-latitude grid
 Grid            such a grid; 5 arc-minutes by default
 load_catalog    read the YAML file that describes the raw data
+run             write the store of a catalog
 open_store, open_region, open_watershed, open_gauges
                 read a store as xarray objects
 InputError      what is raised for a user's mistake
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.errors import RunError as RunError
     from pipeline.regrid.api import regrid as regrid
     from pipeline.regrid.grid import Grid as Grid
+    from pipeline.run.execute import run as run
     from pipeline.store.read import open_gauges as open_gauges
     from pipeline.store.read import open_region as open_region
     from pipeline.store.read import open_store as open_store
@@ -36,5 +38,6 @@ export(
         "open_store": "pipeline.store.read",
         "open_watershed": "pipeline.store.read",
         "regrid": "pipeline.regrid.api",
+        "run": "pipeline.run.execute",
     },
 )

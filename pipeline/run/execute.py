@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -22,10 +23,11 @@ from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
-from pipeline.catalog.models import Catalog
+from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.errors import InputError, RunError
 from pipeline.rasters.accumulation import Totals
 from pipeline.run.aggregate import StepMeans, Tally
+from pipeline.run.cluster import make_client
 from pipeline.run.memory import Bound
 from pipeline.run.plan import Plan, RasterBlock, Source, make_plan
 from pipeline.storage import Location, located
@@ -102,35 +104,45 @@ class Job:
 
 
 def run(
-    catalog: Catalog,
+    catalog: Catalog | str | os.PathLike[str],
     store: str | os.PathLike[str],
-    client: Client,
+    client: Client | None = None,
     progress: Progress = lambda done, total: None,
     memory: int | None = None,
 ) -> RunReport:
     """Write the store of a catalog, or what is missing of it; extend it if its period ends later.
 
     Args:
-        catalog: what to read.
-        store: where to write, a path or URL; workers must see it, and the raw files, under the
-            same one.
-        client: whose workers do the blocks.
-        progress: called before the first block and after each.
+        catalog: a catalog, or the path of its file.
+        store: path or URL of the store. Workers must see it, and the raw files, under the same one.
+        client: a Dask client whose workers do the blocks. If left out, the threads of this process
+            do them.
+        progress: called before the first block and after each with rasters done and rasters to do.
         memory: bytes that a worker may take, all of its threads together.
 
     Raises:
-        InputError: the catalog's data is not as it says, the store is another catalog's, or a block
+        InputError: the data is not as the catalog says, the store is another catalog's, or a block
             does not fit into `memory`.
         RunError: the disk is full or read-only, or the workers are gone.
+
+    >>> import pipeline
+    >>> from pipeline.sample.make import make_sample
+    >>> catalog = make_sample(folder / "world", tiny=True)  # raw files of a synthetic world
+    >>> report = pipeline.run(catalog, folder / "store.zarr")
+    >>> report.files
+    1095
     """
+    if not isinstance(catalog, Catalog):
+        catalog = load_catalog(Path(catalog))
     place = located(store)
     if isinstance(place, Path):
         place = Path(os.path.abspath(place))  # workers may have another working directory
-    bound = Bound(memory, max(client.nthreads().values()))
-    plan = make_plan(catalog, stored_block_steps(place), bound)
-    todo = remaining(plan.blocks, prepare(plan, place))
-    started = time.perf_counter()
-    reports = execute(plan, place, todo, client, progress)
+    with nullcontext(client) if client is not None else make_client() as workers:
+        bound = Bound(memory, max(workers.nthreads().values()))
+        plan = make_plan(catalog, stored_block_steps(place), bound)
+        todo = remaining(plan.blocks, prepare(plan, place))
+        started = time.perf_counter()
+        reports = execute(plan, place, todo, workers, progress)
     return RunReport(plan, reports, time.perf_counter() - started)
 
 

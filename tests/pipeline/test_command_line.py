@@ -19,7 +19,7 @@ from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
 from pipeline.__main__ import app
-from pipeline.run import cluster
+from pipeline.run import cluster, execute
 from pipeline.store.root import array_of, open_root
 from tests.pipeline.handmade import (
     BOXES,
@@ -442,6 +442,6 @@ def test_an_interrupt(world: World, monkeypatch: pytest.MonkeyPatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.run.execute._result", interrupted)
+        patch.setattr(execute, "_result", interrupted)
         require_one_line(world.run(), 130, "interrupted", "goes on")
     assert world.run().exit_code == 0
