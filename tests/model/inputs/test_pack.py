@@ -32,3 +32,12 @@ def test_spinup_is_the_end_of_the_first_year(make_head: Make) -> None:
 def test_packs_refuse_heads_of_different_times(make_head: Make) -> None:
     with pytest.raises(InputError, match="differ in time"):
         make_pack([make_head("01"), make_head("02", years=5)], Settings(), CPU)
+
+
+def test_empty_cells_hold_nothing(make_head: Make) -> None:
+    pack = make_pack([make_head("01"), make_head("02", 2, 2)], Settings(warmup=60), CPU)
+    empty = pack.watersheds.share == 0
+    assert empty.any(1).all(), "places outside a watershed show an empty cell"
+    for head, none in enumerate(empty):
+        assert (pack.water[head, ..., none] == 0).all()
+        assert (pack.state[head, :, :, none] == 0).all()

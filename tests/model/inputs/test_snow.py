@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from model.evaluation.floors import ridge
 from model.inputs import snow as snow_module
 from model.inputs.snow import Snow, choose_snow, snow_candidates
 from model.settings import Settings
@@ -155,3 +158,78 @@ def test_discharge_tells_how_snow_melts(truth: Snow | None, warmest: float):
         SETTINGS,
     )
     assert shorter == found
+
+
+def test_phase_of_precipitation() -> None:
+    """Snow up to -1 degree, rain from 3 on, in proportion between; no melt in the same step."""
+    warmth = column(-9.0, -1.0, -0.5, 0.0, 2.0, 2.5, 3.0, 9.0)
+    settings = SETTINGS.model_copy(update={"snow_min_cover": 0.0})
+    alone = [
+        snow_module.melt_snow(
+            np.full((1, 1), 8.0, np.float32),
+            warmth[t : t + 1],
+            Snow(1e-9, 0.0),
+            1.0,
+            0,
+            slice(0, 1),
+            settings,
+        ).item()
+        for t in range(len(warmth))
+    ]
+    np.testing.assert_allclose(alone, [0, 0, 1, 2, 6, 7, 8, 8], atol=1e-6)
+
+
+def test_cover_is_that_of_cemaneige() -> None:
+    """Valery et al. (2014): full cover at 0.9 of a mean year's snow, melt at least 0.1."""
+    assert (SETTINGS.snow_full_cover, SETTINGS.snow_min_cover) == (0.9, 0.1)
+
+
+def snowy() -> tuple[np.ndarray, Callable[[Snow], np.ndarray], np.ndarray, np.ndarray]:
+    """Rain, water by melt model, discharge, and the days that are known."""
+    rng = np.random.default_rng(5)
+    rain = (rng.gamma(0.3, 12.0, DAYS.size) * (rng.random(DAYS.size) < 0.4)).astype(np.float32)
+    season = -np.cos(2 * np.pi * (DAYS - DAYS[0]).astype(int) / 365.25 + 4.4)
+    warmth = (6 + 14 * season + 3 * rng.standard_normal(DAYS.size)).astype(np.float32)
+
+    def water(snow: Snow) -> np.ndarray:
+        return melt_snow(rain[:, None], warmth[:, None], snow, 1.0, 365, slice(0, 1827))[:, 0]
+
+    return rain, water, response(water(SNOWS[5]).astype(float)), np.datetime64("2016-10-01") > DAYS
+
+
+def explained(series: np.ndarray, flow: np.ndarray, known: np.ndarray) -> float:
+    """NSE of the ridge on four folds of the known days, each left out in turn."""
+    days = np.flatnonzero(known)
+    simulated = np.full(flow.size, np.nan)
+    for fold in np.array_split(days, 4):
+        out = np.isin(np.arange(flow.size), fold)
+        simulated[out] = ridge(series, flow, DAYS, known & ~out, out)[out]
+    errors = simulated[days] - flow[days]
+    return float(1 - np.square(errors).sum() / np.square(flow[days] - flow[days].mean()).sum())
+
+
+def test_snow_counts_from_a_gain_in_skill_on() -> None:
+    """The gain of the baseline over the precipitation, 0.02 by default."""
+    rain, water, flow, known = snowy()
+    gain = explained(water(PLAIN), flow, known) - explained(rain, flow, known)
+    assert SETTINGS.snow_baseline == PLAIN
+    assert gain > SETTINGS.snow_min_gain == 0.02
+    for least, chosen in ((gain - 1e-6, True), (gain + 1e-6, False)):
+        settings = SETTINGS.model_copy(
+            update={"snow_min_gain": least, "snow_melt_factors": (4.0,), "snow_memories": (0.0,)}
+        )
+        assert (choose_snow(rain, water, flow, DAYS, known, settings) == PLAIN) is chosen
+
+
+def test_snow_counts_from_a_share_of_the_precipitation_on() -> None:
+    """What the baseline moves in time, of the known days alone, 0.01 by default."""
+    rain, water, flow, known = snowy()
+    later = np.where(known, rain, 1e6)
+    moved = np.abs(water(PLAIN) - rain)[known].sum() / rain[known].sum()
+    assert moved > SETTINGS.snow_min_share == 0.01
+    for least, chosen in ((moved * 0.9999, True), (moved * 1.0001, False)):
+        settings = SETTINGS.model_copy(
+            update={"snow_min_share": least, "snow_melt_factors": (4.0,), "snow_memories": (0.0,)}
+        )
+        found = choose_snow(later, water, flow, DAYS, known, settings)
+        assert (found is not None) is chosen

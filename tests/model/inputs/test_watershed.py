@@ -6,56 +6,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import xarray as xr
 import zarr
 
-from model.inputs.split import Split
 from model.inputs.watershed import load_head, survey_store
 from model.settings import Settings
 from pipeline.errors import InputError
-
-
-def days(first: str, last: str) -> pd.DatetimeIndex:
-    """Midpoints of the days from `first` to `last`."""
-    return pd.date_range(first, last, freq="D") + pd.Timedelta(hours=12)
-
-
-def test_water_years_split_the_record_in_order() -> None:
-    dates = days("2016-01-01", "2021-12-31")
-    split = Split.by_water_year(dates)
-    assert dates[split.train][-1].date() == pd.Timestamp("2019-09-30").date()
-    assert dates[split.validation][[0, -1]].strftime("%F").tolist() == ["2019-10-01", "2020-09-30"]
-    assert dates[split.test][[0, -1]].strftime("%F").tolist() == ["2020-10-01", "2021-09-30"]
-    parts = np.zeros(len(dates), int)
-    parts[split.train] += 1
-    assert (parts + split.validation + split.test <= 1).all()
-    assert split.train.stop == int(np.argmax(split.validation))
-    assert "train 2016-01-01 to 2019-09-30, validation WY 2020, test WY 2021" in split.describe(
-        dates
-    )
-
-
-def test_chosen_years_are_held_out() -> None:
-    dates = days("2010-10-01", "2018-09-30")
-    split = Split.by_water_year(dates, validation=[2014, 2015], test=[2017, 2018])
-    assert set(dates[split.validation].year) == {2013, 2014, 2015}
-    assert split.test.sum() == 730
-    assert dates[split.train][-1] < pd.Timestamp("2013-10-01")
-
-
-@pytest.mark.parametrize(
-    ("validation", "test", "message"),
-    [
-        ([], [2030], "water year 2030"),
-        ([2017], [2016], "in this order"),
-        ([2011], [], "nothing to train on"),
-    ],
-)
-def test_impossible_years_are_refused(validation: list[int], test: list[int], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        Split.by_water_year(days("2010-10-01", "2018-09-30"), validation, test)
 
 
 def test_forcings_are_those_of_the_step_in_which_discharge_was_last_measured(

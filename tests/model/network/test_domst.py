@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from model.inputs.features import antecedent_wetness, season_of
 from model.inputs.pack import make_pack
 from model.inputs.watershed import HeadData
-from model.network.domst import DomST
+from model.network.domst import DomST, output_names
 from model.network.lstm import HeadLSTM
 from model.settings import Precision, Settings
 from model.training.trainer import new_network
@@ -48,30 +48,6 @@ def test_a_head_alone_is_the_same_head_in_a_pack(make_head: Make, settings: Sett
         own = make_pack([head], settings, CPU)
         alone = new_network([head], own.watersheds, settings)
         torch.testing.assert_close(alone(*own.inputs())[0], runoff[i], rtol=1e-4, atol=1e-5)
-
-
-def test_lstms_stepped_together_are_the_fused_ones() -> None:
-    """Outputs and gradients of both forms, and of PyTorch's own LSTM with a head's weights."""
-    lstm = HeadLSTM(3, 7, Settings(hidden=5, precision="fp32")).double()
-    torch.nn.init.normal_(lstm.bias)
-    x = torch.randn(3, 2, 40, 7, dtype=torch.float64)
-    results = []
-    for form in (HeadLSTM.stepped, HeadLSTM.fused):
-        lstm.zero_grad()
-        y: torch.Tensor = form(lstm, x)
-        y.square().sum().backward()
-        results.append((y, [p.grad for p in lstm.parameters()]))
-    torch.testing.assert_close(*results)
-    own = torch.nn.LSTM(7, 5, batch_first=True).double()
-    with torch.no_grad():
-        for name, value in (
-            ("weight_ih_l0", lstm.input_weight),
-            ("weight_hh_l0", lstm.hidden_weight),
-            ("bias_ih_l0", lstm.bias),
-            ("bias_hh_l0", torch.zeros_like(lstm.bias)),
-        ):
-            getattr(own, name).copy_(value[1])
-    torch.testing.assert_close(own(x[1])[0], lstm.stepped(x)[1])
 
 
 def test_bf16_products_change_runoff_and_gradients_little(
@@ -197,66 +173,9 @@ def test_without_history_runoff_is_no_input(make_head: Make) -> None:
     assert torch.equal(network(*inputs, past), network(*inputs, past + 5))
 
 
-def test_wetness_depends_on_no_later_rain() -> None:
-    rng = np.random.default_rng(0)
-    rain = rng.gamma(0.3, 10, (50, 2, 3))
-    later = rain.copy()
-    later[30:] *= 3
-    usual = rain.mean(0)
-    one, two = (antecedent_wetness(r, usual, (5.0, 40.0), 1.0) for r in (rain, later))
-    np.testing.assert_array_equal(one[:30], two[:30])
-    assert (one[30:] != two[30:]).any()
-
-
-def test_wetness_is_the_weighted_mean_of_past_rain() -> None:
-    """Against the sum written out, with the usual rain before the first step."""
-    rain = np.random.default_rng(1).gamma(0.3, 10, (40, 1, 1))
-    usual = np.array([[3.0]])
-    found = antecedent_wetness(rain, usual, (5.0,), 24.0)[:, 0, 0, 0]
-    keep = np.exp(-1 / (5 * 24))
-    for t in (0, 7, 39):
-        weights = (1 - keep) * keep ** np.arange(t + 1)
-        expected = (weights * rain[t::-1, 0, 0]).sum() + keep ** (t + 1) * 3.0
-        assert found[t] == pytest.approx(expected / 3.0 - 1, rel=1e-5)
-
-
-def test_patches_show_each_cell_where_it_lies(make_head: Make) -> None:
-    """Put back on the map they are the rain there, and nothing elsewhere."""
-    heads = [make_head("01", 6, 5), make_head("02", 3, 9)]
-    pack = make_pack(heads, Settings(warmup=60), CPU)
-    patch, inside = pack.watersheds.patches(PATCH)
-    for row, head in enumerate(heads):
-        expected = np.pad(np.zeros(head.inside.shape), ((0, -head.inside.shape[0] % PATCH), (0, 3)))
-        expected[: head.inside.shape[0], : head.inside.shape[1]][head.inside] = head.forcing[40, 0]
-        tiles = [
-            expected[y : y + PATCH, x : x + PATCH].ravel()
-            for y in range(0, expected.shape[0], PATCH)
-            for x in range(0, head.inside.shape[1], PATCH)
-        ]
-        touched = [tile for tile in tiles if (tile > 0).any()]
-        found = pack.water[row, 100, 0][patch[row]].numpy()
-        np.testing.assert_array_equal(found[: len(touched)], touched)
-        assert (found[len(touched) :] == 0).all()
-        assert inside[row].sum() == len(touched)
-
-
-def test_empty_cells_hold_nothing(make_head: Make) -> None:
-    pack = make_pack([make_head("01"), make_head("02", 2, 2)], Settings(warmup=60), CPU)
-    empty = pack.watersheds.share == 0
-    assert empty.any(1).all(), "places outside a watershed show an empty cell"
-    for head, none in enumerate(empty):
-        assert (pack.water[head, ..., none] == 0).all()
-        assert (pack.state[head, :, :, none] == 0).all()
-
-
 def test_runoff_is_never_negative(make_head: Make, settings: Settings) -> None:
     network, (water, state, *rest) = build([make_head("01")], settings)
     assert (network(water * 50, state * 9, *rest) >= 0).all()
-
-
-def test_season_goes_round_once_a_year() -> None:
-    season = season_of(np.array([0.0, 365.25 / 4, 365.25]))
-    np.testing.assert_allclose(season, [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]], atol=1e-6)
 
 
 def test_encoding_once_gives_the_gradients_of_windows_cut_out(
@@ -290,3 +209,52 @@ def test_encoding_once_gives_the_gradients_of_windows_cut_out(
     for name, parameter in network.named_parameters():
         if name in gradients:
             torch.testing.assert_close(parameter.grad, gradients[name])
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {},
+        {"contribution": False},
+        {"cnn": False},
+        {"history": True},
+        {"trunk": "shared"},
+        {"soil_capacities": (80.0,), "cell_memory_days": (), "basin_memory_days": (9.0,)},
+    ],
+    ids=str,
+)
+def test_the_lstm_sees_what_its_list_of_inputs_says(
+    make_head: Make, switches: dict[str, Any]
+) -> None:
+    """Each named part of `encode` against values computed apart, and no other parts."""
+    settings = Settings(hidden=16, warmup=60, **switches)
+    head = replace(make_head("01"), attributes=np.arange(5, dtype=np.float32))
+    pack = make_pack([head], settings, CPU)
+    network = new_network([head], pack.watersheds, settings)
+    encoded, routed = network.encode(*pack.forcings(400))
+    widths = dict(network.lstm_inputs)
+    assert network.lstm.input_weight.shape[-1] == sum(widths.values())
+    assert widths.pop("past_runoff", 0) == (3 if settings.history else 0)
+    parts = dict(zip(widths, encoded[0].split(list(widths.values()), -1), strict=True))
+    means = (pack.water[0, :400] * pack.watersheds.share[0]).sum(-1) / head.rain_scale
+    expected = {
+        "water": means,
+        "sqrt_water": (means + 0.01 / head.rain_scale).sqrt(),
+        "basin": pack.basin[0, :400],
+    }
+    if settings.contribution:
+        depth = routed[0, :, None]
+        expected["routed"] = depth / head.rain_scale
+        expected["sqrt_routed"] = ((depth + 0.01) / head.rain_scale).sqrt()
+    if settings.trunk == "shared":
+        expected["attributes"] = torch.arange(5.0).expand(400, -1)
+    assert parts.keys() - expected.keys() == ({"image"} if settings.cnn else set())
+    for name, values in expected.items():
+        torch.testing.assert_close(parts[name], values, msg=name)
+
+
+def test_outputs_follow_from_the_readouts() -> None:
+    plain, gated, corrected = ("direct",), ("fast_share", "gated"), ("error_share", "trend_share")
+    assert output_names(Settings(contribution=False)) == plain
+    assert output_names(Settings()) == plain + gated
+    assert output_names(Settings(history=True)) == plain + gated + corrected

@@ -1,10 +1,11 @@
-"""The gradient of the recurrence against differences of its values."""
+"""The recurrence of many heads against PyTorch's LSTM and finite differences."""
 
 from __future__ import annotations
 
 import torch
 
-from model.network.lstm import Recurrence
+from model.network.lstm import HeadLSTM, Recurrence
+from model.settings import Settings
 
 
 def test_gradient_is_that_of_the_values() -> None:
@@ -12,3 +13,27 @@ def test_gradient_is_that_of_the_values() -> None:
     fed = torch.randn(6, 2, 3, 16, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(2, 4, 16, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(Recurrence.apply, (fed, weight))
+
+
+def test_lstms_stepped_together_are_the_fused_ones() -> None:
+    """Outputs and gradients of both forms, and of PyTorch's own LSTM with a head's weights."""
+    lstm = HeadLSTM(3, 7, Settings(hidden=5, precision="fp32")).double()
+    torch.nn.init.normal_(lstm.bias)
+    x = torch.randn(3, 2, 40, 7, dtype=torch.float64)
+    results = []
+    for form in (HeadLSTM.stepped, HeadLSTM.fused):
+        lstm.zero_grad()
+        y: torch.Tensor = form(lstm, x)
+        y.square().sum().backward()
+        results.append((y, [p.grad for p in lstm.parameters()]))
+    torch.testing.assert_close(*results)
+    own = torch.nn.LSTM(7, 5, batch_first=True).double()
+    with torch.no_grad():
+        for name, value in (
+            ("weight_ih_l0", lstm.input_weight),
+            ("weight_hh_l0", lstm.hidden_weight),
+            ("bias_ih_l0", lstm.bias),
+            ("bias_hh_l0", torch.zeros_like(lstm.bias)),
+        ):
+            getattr(own, name).copy_(value[1])
+    torch.testing.assert_close(own(x[1])[0], lstm.stepped(x)[1])
