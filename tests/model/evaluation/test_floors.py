@@ -305,7 +305,7 @@ def test_uneven_steps_are_refused(creek):
 
 
 def test_floors_of_daddys_creek(domst_data):
-    """The numbers beside which the README puts Dom-ST, on water year 2021."""
+    """The floors of docs/benchmarks.md, on water year 2021."""
     folder = domst_data / "daddys_creek"
     starts, depths = [], []
     for path in sorted((folder / "prism").glob("prism_*.tif")):

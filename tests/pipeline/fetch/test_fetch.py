@@ -59,7 +59,7 @@ def test_what_is_fetched_is_what_the_catalog_reads(job: Job, rain: np.ndarray):
     ran = CliRunner().invoke(app, ["run", str(job.catalog), "--store", str(store)])
     assert ran.exit_code == 0, ran.output
     basin = open_watershed(store, SITE)
-    # the step that ends at 12:00 of day D holds the discharge of D, as docs/pipeline.md works out
+    # the step that ends at 12:00 of day D holds the discharge of D, as docs/time.md works out
     expected = np.array(FLOW[1 : 1 + DAYS]) * 0.028316846592  # m3 per ft3
     np.testing.assert_allclose(basin["discharge"].values, expected, rtol=1e-6)
     assert basin.attrs["name"] == NAME
