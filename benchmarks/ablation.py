@@ -1,12 +1,12 @@
-"""What the pixel-contribution block and the CNN are worth, and what of it is the distance.
+"""Skill with and without the pixel-contribution block, the CNN and the flow distances.
 
     DOMST_DATA=... python -m benchmarks.ablation [--seeds N] [--folder DIR] [--json FILE]
 
-The 23 heads of the sample world with one seed, and Daddys Creek with several seeds and test water
-years 2019, 2020 and 2021, each after its validation year: as they are, with altered flow distances
-(all cells at the outlet; all at the watershed's mean distance; exchanged among its cells), and
-without the block, the CNN or both. Everything goes through the same training; altered distances are
-copies of the store. What was trained before in the folder is kept.
+Trains the 23 heads of the sample world with one seed, and Daddys Creek with several seeds for the
+test water years 2019, 2020 and 2021, each after its validation year: as they are; with changed flow
+distances (all cells at the outlet, all at the watershed's mean distance, shuffled among the cells)
+in a copy of the store; and without the block, the CNN or both. All of them use the same training.
+Finished runs in the folder are not trained again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.altered import Change, altered
+from benchmarks.change_store import Change, change_store
 from model.jobs.train import train
 from model.settings import Settings
 from pipeline.catalog.models import load_catalog
@@ -46,22 +46,22 @@ SWITCHES: dict[str, dict[str, Any]] = {
 
 
 def _distances(group: zarr.Group) -> tuple[zarr.Array, np.ndarray, np.ndarray]:
-    """A watershed's array of flow distances, its values, and where they count."""
+    """Return a watershed's array of flow distances, its values, and a mask of its cells."""
     array = group["flow_distance"]
     assert isinstance(array, zarr.Array)
     values = np.asarray(array[:])
     return array, values, np.isfinite(values)
 
 
-def none(group: zarr.Group) -> None:
-    """Every cell lies at the outlet."""
+def move_to_outlet(group: zarr.Group) -> None:
+    """Put every cell at the outlet."""
     array, values, inside = _distances(group)
     values[inside] = 1.0
     array[:] = values
 
 
-def lumped(group: zarr.Group) -> None:
-    """Every cell lies at the watershed's mean distance."""
+def use_mean_distance(group: zarr.Group) -> None:
+    """Put every cell at the watershed's mean distance."""
     array, values, inside = _distances(group)
     coverage = group["coverage"]
     assert isinstance(coverage, zarr.Array)
@@ -70,8 +70,8 @@ def lumped(group: zarr.Group) -> None:
     array[:] = values
 
 
-def shuffled(group: zarr.Group) -> None:
-    """Cells have each other's distances."""
+def shuffle_distances(group: zarr.Group) -> None:
+    """Shuffle the distances among the cells."""
     array, values, inside = _distances(group)
     rng = np.random.default_rng(zlib.crc32(group.name.encode()))
     values[inside] = rng.permutation(values[inside])
@@ -79,22 +79,24 @@ def shuffled(group: zarr.Group) -> None:
 
 
 CHANGES: dict[str, Change] = {
-    "no distance": none,
-    "lumped distance": lumped,
-    "shuffled distance": shuffled,
+    "no distance": move_to_outlet,
+    "lumped distance": use_mean_distance,
+    "shuffled distance": shuffle_distances,
 }
 
 
-def ways(store: Path, folder: Path) -> Iterator[tuple[str, Path, dict[str, Any]]]:
-    """Names, stores and switches of all that is compared."""
+def list_variants(store: Path, folder: Path) -> Iterator[tuple[str, Path, dict[str, Any]]]:
+    """Yield name, store and settings of each variant."""
     for name, switches in SWITCHES.items():
         yield name, store, switches
     for name, change in CHANGES.items():
         target = folder / f"{store.parent.name}-{store.stem}-{name.replace(' ', '-')}.zarr"
-        yield name, target if target.exists() else altered(store, target, change), {}
+        yield name, target if target.exists() else change_store(store, target, change), {}
 
 
-def trained(store: Path, folder: Path, client: Client, **settings: Any) -> list[dict[str, Any]]:
+def train_or_read(
+    store: Path, folder: Path, client: Client, **settings: Any
+) -> list[dict[str, Any]]:
     """The heads of metrics.json, trained unless they are there."""
     run = train(store, folder, settings=Settings(**settings), client=client)
     heads: list[dict[str, Any]] = run.metrics["heads"]
@@ -102,25 +104,25 @@ def trained(store: Path, folder: Path, client: Client, **settings: Any) -> list[
 
 
 def measure(sample: Path, folder: Path, seeds: int) -> dict[str, dict[str, Any]]:
-    """By name: NSE of every head of the sample, and of every year and seed of Daddys Creek."""
+    """Return by variant the NSE of each head of the sample and each year and seed of the creek."""
     world, creek = sample / "store.zarr", folder / "daddys_creek.zarr"
     with make_client() as client:
         run_pipeline(load_catalog(make_sample(sample)), world, client)
         run_pipeline(load_catalog(CATALOG), creek, client)
     report: dict[str, dict[str, Any]] = {}
     with make_client(processes=True) as client:
-        for name, store, switches in ways(world, folder):
+        for name, store, switches in list_variants(world, folder):
             place = folder / "ablation" / name.replace(" ", "-")
-            heads = trained(store, place / "sample", client, **switches)
+            heads = train_or_read(store, place / "sample", client, **switches)
             report[name] = {"sample": {head["site_no"]: head["nse"] for head in heads}}
             print(
                 f"{name}: sample {np.mean(list(report[name]['sample'].values())):.3f}", flush=True
             )
-        for name, store, switches in ways(creek, folder):
+        for name, store, switches in list_variants(creek, folder):
             place = folder / "ablation" / name.replace(" ", "-")
             report[name]["creek"] = {
                 str(year): [
-                    trained(
+                    train_or_read(
                         store,
                         place / f"creek-{year}-{seed}",
                         client,
@@ -138,7 +140,7 @@ def measure(sample: Path, folder: Path, seeds: int) -> dict[str, dict[str, Any]]
 
 
 def show(report: dict[str, dict[str, Any]]) -> None:
-    """A row a way, then the block's gain beside the deck's."""
+    """Print a row per variant, then the block's gain beside that of the deck."""
     table = Table(title="sample; Daddys Creek", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("", "mean", "median", "worst", *map(str, TEST_YEARS), "mean"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -6,7 +6,7 @@ Makes the store of catalogs/daddys_creek.yaml and trains a head with each seed: 
 without the contribution block, without the CNN, and as a forecast one day ahead that sees past
 discharge (`--history`). Train, validation and test years are those of the command line; by default
 train 2016-01-01 to 2019-09-30, validation water year 2020, test water year 2021. The ensemble is
-the mean discharge of the seeds. What was trained before is kept.
+the mean discharge of the seeds. Finished runs are not trained again.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SCORES = ("nse", "kge", "pbias", "fhv", "seconds")
 
 
 def ensemble(runs: list[Run], held: NDArray[np.bool_]) -> dict[str, float]:
-    """NSE, its interval and KGE of the seeds' mean discharge on the steps `held`."""
+    """Score the seeds' mean discharge on the steps `held`: NSE, its interval and KGE."""
     opened = [xr.open_zarr(run.predictions, consolidated=False) for run in runs]
     simulated = np.mean([one["simulated"].values[0, held] for one in opened], 0)
     observed = opened[0]["observed"].values[0, held]
@@ -61,7 +61,7 @@ def ensemble(runs: list[Run], held: NDArray[np.bool_]) -> dict[str, float]:
 
 
 def measure(folder: Path, seeds: int, years: tuple[int, int]) -> dict[str, Any]:
-    """Scores of every variant and seed on the test year."""
+    """Train every variant with every seed and return their scores on the test year."""
     validation, test = years
     store = folder / "daddys_creek.zarr"
     with make_client() as client:
@@ -89,7 +89,7 @@ def measure(folder: Path, seeds: int, years: tuple[int, int]) -> dict[str, Any]:
 
 
 def show(report: dict[str, Any]) -> None:
-    """A row a variant: medians over the seeds."""
+    """Print a row per variant: medians over the seeds."""
     title = f"Daddys Creek; {report['split']}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)

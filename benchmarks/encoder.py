@@ -1,11 +1,12 @@
-"""What the CNN costs an update, and what it is worth: ours, the usual form, and none.
+"""Cost and skill of the image encoder: Dom-ST's, a common one, and none.
 
     python -m benchmarks.encoder [--sample DIR] [--heads N] [--json FILE]
 
-The usual form is two convolutions of 3 x 3 cells and stride 2 over the whole window; ours is one of
-4 x 4 and stride 4 on the patches that touch the watershed. Both end on a quarter of the resolution,
-with as many maps, and pool alike. N heads of the sample, of different size, are trained with each
-on one thread, one after the other; the rest of the network and the training are the same.
+The common encoder has two convolutions of 3 x 3 cells and stride 2 over the whole window; Dom-ST's
+has one of 4 x 4 cells and stride 4 on the patches that touch the watershed. Both end with a quarter
+of the resolution, the same number of maps and the same pooling. N heads of the sample, of different
+sizes, are trained with each on one thread, one after the other; the rest of the network and the
+training are the same.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ from pipeline.run.execute import run as run_pipeline
 from pipeline.sample.make import make_sample
 
 CPU = torch.device("cpu")
-USUAL, OURS, NONE = "the usual form", "Dom-ST", "no CNN"
+COMMON, OURS, NONE = "common encoder", "Dom-ST", "no CNN"
 
 
-class UsualEncoder(nn.Module):
-    """As `ImageEncoder`, of one head: images (1, T, N) of each channel to features (1, T, F)."""
+class CommonEncoder(nn.Module):
+    """Encode images (1, T, N) of each channel as features (1, T, F), in place of `ImageEncoder`."""
 
     cell: Tensor
     static: Tensor
@@ -94,15 +95,15 @@ class UsualEncoder(nn.Module):
         return features
 
 
-FORMS: dict[str, tuple[type[nn.Module], Settings]] = {
-    USUAL: (UsualEncoder, Settings()),
+ENCODERS: dict[str, tuple[type[nn.Module], Settings]] = {
+    COMMON: (CommonEncoder, Settings()),
     OURS: (ImageEncoder, Settings()),
     NONE: (ImageEncoder, Settings(cnn=False)),
 }
 
 
 def train_head(head: HeadData, encoder: type[nn.Module], settings: Settings) -> dict[str, float]:
-    """Milliseconds of an update, and test NSE."""
+    """Train a head: milliseconds per update, and test NSE."""
     with patch("model.network.domst.ImageEncoder", encoder):
         trainer = Trainer([head], settings, CPU)
     seconds = 0.0
@@ -118,7 +119,7 @@ def train_head(head: HeadData, encoder: type[nn.Module], settings: Settings) -> 
 
 
 def measure(sample: Path, heads: int) -> dict[str, Any]:
-    """By form and site."""
+    """Train the chosen heads with each encoder: results by encoder and site."""
     torch.set_num_threads(1)
     store = sample / "store.zarr"
     with make_client() as client:
@@ -126,17 +127,17 @@ def measure(sample: Path, heads: int) -> dict[str, Any]:
     cells = survey_store(str(store)).pixels
     by_size = sorted(cells, key=lambda site: cells[site])
     places = np.linspace(0, len(by_size) - 1, heads).round().astype(int)
-    report: dict[str, Any] = {name: {} for name in FORMS}
+    report: dict[str, Any] = {name: {} for name in ENCODERS}
     for site in (by_size[place] for place in places):
         head = load_head(str(store), site, Settings())
-        for name, (encoder, settings) in FORMS.items():
+        for name, (encoder, settings) in ENCODERS.items():
             report[name][site] = train_head(head, encoder, settings)
-        print(f"{site}, {head.share.size} cells: {[report[name][site] for name in FORMS]}")
+        print(f"{site}, {head.share.size} cells: {[report[name][site] for name in ENCODERS]}")
     return report
 
 
 def show(report: dict[str, Any]) -> None:
-    """A row a form."""
+    """Print a row per encoder."""
     table = Table(title=f"{len(report[OURS])} heads of the sample", box=SIMPLE_HEAD)
     for heading in ("", "update, ms", "CNN, ms", "share", "mean NSE", "worst"):
         table.add_column(heading, justify="right")
@@ -155,19 +156,19 @@ def show(report: dict[str, Any]) -> None:
             f"{min(scores):.3f}",
         )
     Console().print(table)
-    ratio = (cost[USUAL] - cost[NONE]) / (cost[OURS] - cost[NONE])
-    print("an update of a head, and what of it the CNN takes; NSE of the test year")
-    print(f"the CNN is {ratio:.1f} times cheaper, an update {cost[USUAL] / cost[OURS]:.1f} times")
+    ratio = (cost[COMMON] - cost[NONE]) / (cost[OURS] - cost[NONE])
+    print("time per update of a head, and the part that the CNN takes; NSE of the test year")
+    print(f"the CNN is {ratio:.1f} times cheaper, an update {cost[COMMON] / cost[OURS]:.1f} times")
 
 
 def main(
     sample: Annotated[Path, typer.Option(help="where the sample is, or will be")] = Path(
         "build/sample"
     ),
-    heads: Annotated[int, typer.Option(min=1, help="of the sample, of different size")] = 6,
+    heads: Annotated[int, typer.Option(min=1, help="heads of the sample, of different sizes")] = 6,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
 ) -> None:
-    """Measure what the CNN costs and gives."""
+    """Measure the cost and the skill of the image encoders."""
     report = measure(sample, heads)
     show(report)
     if json_file:

@@ -1,12 +1,13 @@
-"""What a GPU makes of packs: precision, pack sizes, CUDA graphs, utilisation, agreement with a CPU.
+"""Packs on a GPU: precision, pack sizes, CUDA graphs, utilisation and agreement with a CPU.
 
     python -m benchmarks.gpu [--json FILE]
     python -m benchmarks.gpu --device cpu --quick      # the whole program on tiny data
 
-Made-up heads, so that no store is needed: a machine with PyTorch, numpy, numba, scipy, pandas,
-pydantic, PyYAML, safetensors and typer will do. Prints one JSON; on an H100 it should take under 8
-minutes, and what has not begun by then is marked as skipped, what fails with its error. Seconds are
-those of an update, for one head: an update's seconds over the heads of its pack.
+The heads are made up, so no store is needed: a machine with PyTorch, numpy, numba, scipy, pandas,
+xarray, scores, pydantic, PyYAML, safetensors and typer will do. Prints one JSON. On an H100 it
+should take under 8 minutes; parts that have not begun by then are marked as skipped, and parts that
+fail as failed. Seconds are per update and head: seconds of a pack's update divided by its number of
+heads.
 """
 
 from __future__ import annotations
@@ -40,12 +41,20 @@ CPU = torch.device("cpu")
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How much is measured: the settings of ours and of the usual single heads, heads that are
-    trained to the end, sizes of packs, the region's map, updates that are timed, and how long the
-    device is watched."""
+    """How much is measured.
+
+    Attributes:
+        ours: settings of Dom-ST; baseline: of single heads on windows of the region's map.
+        trained: heads that are trained to the end.
+        packs: sizes of packs.
+        region: rows and columns of the region's map.
+        years: length of the records.
+        timed: updates that are timed.
+        watch_seconds: how long utilisation is sampled.
+    """
 
     ours: Settings
-    usual: Settings
+    baseline: Settings
     trained: int
     packs: tuple[int, ...]
     region: tuple[int, int]
@@ -57,7 +66,7 @@ class Plan:
 TINY: dict[str, Any] = {"hidden": 8, "updates": 4, "evaluate_every": 2, "warmup": 30}
 FULL = Plan(
     ours=Settings(updates=200, patience=200),
-    usual=Settings(**VARIANTS["singlehead+p"]),
+    baseline=Settings(**VARIANTS["singlehead+p"]),
     trained=23,
     packs=(1, 4, 23, 92),
     region=(54, 84),
@@ -67,7 +76,7 @@ FULL = Plan(
 )
 QUICK = Plan(
     ours=Settings(**TINY, batch=2, stretch=60),
-    usual=Settings(**{**VARIANTS["singlehead+p"], **TINY, "batch": 2}),
+    baseline=Settings(**{**VARIANTS["singlehead+p"], **TINY, "batch": 2}),
     trained=2,
     packs=(1, 2),
     region=(20, 22),
@@ -78,7 +87,7 @@ QUICK = Plan(
 
 
 def finish(device: torch.device) -> None:
-    """Wait for a GPU to have done what it was given."""
+    """Wait until a GPU has done its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -86,7 +95,7 @@ def finish(device: torch.device) -> None:
 def seconds_an_update(
     heads: list[HeadData], settings: Settings, timed: int, device: torch.device
 ) -> float:
-    """Seconds an update of a pack, for one of its heads."""
+    """Measure the seconds per update and head of a pack."""
     trainer = Trainer(heads, settings, device)
     for _ in range(2):  # records the update too
         trainer.step()
@@ -98,8 +107,8 @@ def seconds_an_update(
     return (time.perf_counter() - started) / timed / len(heads)
 
 
-def on_region(head: HeadData, rows: int, columns: int) -> HeadData:
-    """The same watershed on the map of a region, in whose corner it lies."""
+def place_on_region(head: HeadData, rows: int, columns: int) -> HeadData:
+    """Place a watershed in the corner of a region's map."""
     inside = np.ones((rows, columns), bool)
     own = np.zeros_like(inside)
     own[: head.inside.shape[0], : head.inside.shape[1]] = head.inside
@@ -115,7 +124,7 @@ def on_region(head: HeadData, rows: int, columns: int) -> HeadData:
 
 
 def train(heads: list[HeadData], settings: Settings, device: torch.device) -> Trainer:
-    """A pack trained to its last update."""
+    """Train a pack to its last update."""
     trainer = Trainer(heads, settings, device)
     while trainer.update < settings.updates:
         trainer.step()
@@ -125,7 +134,7 @@ def train(heads: list[HeadData], settings: Settings, device: torch.device) -> Tr
 
 
 def precision(plan: Plan, heads: list[HeadData], device: torch.device) -> dict[str, Any]:
-    """The same heads trained in fp32 and in bf16, and each of them then simulated on both devices.
+    """Train the same heads in fp32 and in bf16, and simulate each on both devices.
 
     `difference` is the largest one between the devices' runoff, over its standard deviation.
     """
@@ -157,7 +166,7 @@ def precision(plan: Plan, heads: list[HeadData], device: torch.device) -> dict[s
 
 
 def packs(plan: Plan, heads: list[HeadData], device: torch.device) -> dict[str, Any]:
-    """Packs of each size, captured (on a GPU) and eager."""
+    """Time packs of each size, captured in a CUDA graph (on a GPU) and eager."""
     found = {}
     for size in plan.packs:
         chosen = heads[:size]
@@ -173,8 +182,8 @@ def packs(plan: Plan, heads: list[HeadData], device: torch.device) -> dict[str, 
 
 
 def sequential(plan: Plan, heads: list[HeadData], device: torch.device) -> dict[str, Any]:
-    """Heads one after the other, eager: as they are, and as usual single heads. The smallest, a
-    middle and the largest stand for all."""
+    """Time single heads, eager: Dom-ST's and the baseline's. The smallest, a middle and the largest
+    head stand for all."""
     by_size = sorted(heads[: plan.trained], key=lambda head: head.share.size)
     three = [by_size[0], by_size[len(by_size) // 2], by_size[-1]]
     alone = plan.ours.model_copy(update={"capture": False, "precision": "fp32"})
@@ -185,12 +194,12 @@ def sequential(plan: Plan, heads: list[HeadData], device: torch.device) -> dict[
 
     return {
         "same_heads": mean(three, alone, plan.timed),
-        "singlehead+p": mean([on_region(h, *plan.region) for h in three], plan.usual, few),
+        "singlehead+p": mean([place_on_region(h, *plan.region) for h in three], plan.baseline, few),
     }
 
 
 def utilisation(plan: Plan, heads: list[HeadData], device: torch.device) -> dict[str, Any]:
-    """Share of the time in which the device is busy while a pack trains."""
+    """Measure the share of time in which the device is busy while a pack trains."""
     trainer = Trainer(heads[: plan.trained], plan.ours, device)
     trainer.step()
     finish(device)
@@ -204,7 +213,7 @@ def utilisation(plan: Plan, heads: list[HeadData], device: torch.device) -> dict
                     trainer.step()
                 samples.append(torch.cuda.utilization(device) / 100)
                 finish(device)
-        except NVMLError as error:  # as in containers that may not ask
+        except NVMLError as error:  # as in containers without access to NVML
             raise RuntimeError(f"NVML: {error}") from error
         return {"by": "NVML", "busy": float(np.mean(samples[len(samples) // 5 :]))}
     kind = "CUDA" if device.type == "cuda" else "CPU"
@@ -221,7 +230,7 @@ def utilisation(plan: Plan, heads: list[HeadData], device: torch.device) -> dict
 
 
 def measure(device: torch.device, plan: Plan) -> dict[str, Any]:
-    """Everything, in the order of what matters."""
+    """Run all parts, the most important first."""
     began = time.monotonic()
     on_gpu = device.type == "cuda"
     report: dict[str, Any] = {
@@ -246,7 +255,7 @@ def measure(device: torch.device, plan: Plan) -> dict[str, Any]:
             continue
         try:
             report[name] = part(plan, heads, device)
-        except RuntimeError as error:  # the others are worth as much without it
+        except RuntimeError as error:  # the other parts still count
             report[name] = f"failed: {error}"
             continue
         report[name]["part_seconds"] = time.monotonic() - started

@@ -3,8 +3,8 @@
     python -m benchmarks.hourly_memory [--updates N] [--json FILE]
 
 Writes a store with one made-up watershed, trains it as `model.train` does, from reading the
-watershed to its report, and asks the worker for the most memory that it ever held. Few updates do:
-every one of them takes what the first took.
+watershed to its report, and asks the worker for its peak memory. A few updates suffice: each of
+them takes as much memory as the first.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ GIB = 2**30
 
 
 def peak() -> int:
-    """The most bytes that this process has held (Linux)."""
+    """Return the peak resident bytes of this process (Linux)."""
     (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x)
     return int(line.split()[1]) * 1024
 
 
 def measure(updates: int) -> dict[str, Any]:
-    """Train one head on one worker: the worker's peak, before and after, and seconds."""
+    """Train one head on one worker: the worker's peak memory before and after, and seconds."""
     head = make_head(1, ROWS, COLUMNS, YEARS, step_hours=1)
     settings = Settings(updates=updates)
     with TemporaryDirectory() as temporary:

@@ -1,11 +1,11 @@
-"""Skill on made-up watersheds, scored beside the floors: on hourly records, and where it snows.
+"""Skill on made-up watersheds beside the floors: on hourly records, and with snow.
 
     python -m benchmarks.made_up hourly|snow [--heads N] [--updates N] [--json FILE]
 
 Writes a store of watersheds of 39 to 67 cells with six water years, four of them to train on, and
-runs `python -m model.train` on it. Of *snow* the steps are days, and what falls goes through a snow
-model of another kind than `model/inputs/snow.py`. What settings were chosen on were other
-watersheds.
+runs `python -m model.train` on it. With `snow` the steps are days, and precipitation goes through a
+snow model of another kind than `model/inputs/snow.py`. The settings of the model were chosen on
+other watersheds.
 """
 
 from __future__ import annotations
@@ -29,39 +29,39 @@ from benchmarks.synthetic_store import write_store
 
 World = Literal["hourly", "snow"]
 WORLDS: dict[World, dict[str, Any]] = {"hourly": {"step_hours": 1}, "snow": {"snowy": True}}
-FIRST: dict[World, int] = {"hourly": 1, "snow": 401}  # number of a watershed
+FIRST: dict[World, int] = {"hourly": 1, "snow": 401}  # number of the first watershed
 FLOORS = ("ridge", "climatology", "persistence")
 
 
 def measure(
     world: World, folder: Path, heads: int, years: int, updates: int | None
 ) -> dict[str, Any]:
-    """Train on a new store in `folder`: time, memory and every head's scores."""
+    """Train on a new store in `folder` and return time, memory and every head's scores."""
     store = folder / f"{world}.zarr"
-    sheds = [
+    watersheds = [
         make_head(FIRST[world] + i, 7 + i % 3, 8 + i % 5, years, **WORLDS[world])
         for i in range(heads)
     ]
-    write_store(sheds, store)
+    write_store(watersheds, store)
     run = folder / "run"
     command = [sys.executable, "-m", "model.train", str(store), "--run", str(run)]
     watched = run_and_watch([*command, *(["--updates", str(updates)] if updates else [])], folder)
     metrics = json.loads((run / "metrics.json").read_text())
     scores = {
         score["site_no"]: {
-            "cells": shed.share.size,
+            "cells": watershed.share.size,
             "melt": score["snow"] and score["snow"]["melt_factor"],
             **{name: score[name] for name in ("nse", "kge", "seconds", "updates")},
             **{floor: score[f"{floor}_nse"] for floor in FLOORS},
         }
-        for shed, score in zip(sheds, metrics["heads"], strict=True)
+        for watershed, score in zip(watersheds, metrics["heads"], strict=True)
     }
     about = {"world": world, "cores": os.cpu_count(), "split": metrics["split"]}
     return {**about, **watched, "heads": scores}
 
 
 def show(report: dict[str, Any]) -> None:
-    """A row a head, and their median."""
+    """Print a row per head, and their median."""
     title = f"{report['world']}; {report['split']}"
     table = Table(title=title, box=SIMPLE_HEAD, padding=0)
     names = ("cells", "nse", "kge", *FLOORS, "seconds")
@@ -78,8 +78,12 @@ def show(report: dict[str, Any]) -> None:
     for floor in FLOORS:
         lost = [site for site, score in report["heads"].items() if score["nse"] < score[floor]]
         print(f"heads below {floor}: {', '.join(lost) or 'none'}")
-    print("test NSE; persistence sees the discharge of the step before; melt: of snow, in mm per")
-    print(f"degree and day. {report['seconds']:.0f} s with data, scores and report, ", end="")
+    print(
+        "NSE of the test year; persistence uses the discharge of the step before; melt: of snow, in"
+    )
+    print(
+        f"mm per degree and day. {report['seconds']:.0f} s with data, scores and report, ", end=""
+    )
     print(f"on {report['cores']} cores")
 
 

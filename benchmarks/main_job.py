@@ -1,11 +1,11 @@
-"""The main job, `python -m model.train` without arguments, measured from outside.
+"""Time, memory and skill of the main job, `python -m model.train` without arguments.
 
     python -m benchmarks.main_job [--folder DIR] [--json FILE]
 
-Started in an empty folder, so that the sample world, its store and 23 heads are all made. Reported
-are the seconds by the clock, the largest resident memory of any process, the heads' test NSE beside
-that of the floors, and how the velocities that the contribution blocks learned rank against those
-with which the world was made.
+Starts it in an empty folder, so that the sample world, its store and 23 heads are all made. Reports
+wall time, the largest resident memory of any process, the heads' test NSE beside that of the
+floors, and the rank correlation of the velocities that the contribution blocks learned with those
+of the world.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FLOORS = ("ridge", "climatology", "persistence")
 
 
 def run_and_watch(command: list[str], folder: Path) -> dict[str, float]:
-    """Run a command in `folder`: seconds, and peak bytes of any process of its tree."""
+    """Run a command in `folder` and return its seconds and the peak bytes of its processes."""
     started = time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     with subprocess.Popen(command, cwd=folder, env=environment) as process:
@@ -50,11 +50,11 @@ def run_and_watch(command: list[str], folder: Path) -> dict[str, float]:
 
 
 def skill(folder: Path) -> dict[str, Any]:
-    """What the run says of its heads, beside what is known of the world."""
+    """Summarise the heads' scores, and rank their velocities against the world's true ones."""
     metrics = json.loads((folder / "build/runs/sample/metrics.json").read_text())
     truth = json.loads((folder / "build/sample/truth.json").read_text())
     heads = {head["site_no"]: head for head in metrics["heads"]}
-    true = {shed["site_no"]: shed["velocity_m_s"] for shed in truth["watersheds"]}
+    true = {one["site_no"]: one["velocity_m_s"] for one in truth["watersheds"]}
     assert true.keys() == heads.keys()
     return {
         "heads": len(heads),
@@ -75,7 +75,7 @@ def skill(folder: Path) -> dict[str, Any]:
 
 
 def show(report: dict[str, Any]) -> None:
-    """The report as a table."""
+    """Print the report as a table."""
     table = Table(title=f"main job, {report['cores']} cores; {report['split']}", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

@@ -1,11 +1,11 @@
-"""A real basin: Dom-ST beside NeuralHydrology's LSTM, on the same steps, years and seeds.
+"""Dom-ST and NeuralHydrology's LSTM on a real basin: the same steps, years and seeds.
 
     DOMST_DATA=... python -m benchmarks.neuralhydrology_peer [--seeds N] [--test-year Y] [--json F]
 
 NeuralHydrology has no maps: it gets the basin means of rain and temperature, and the discharge,
 that the store of catalogs/daddys_creek.yaml pairs with them. The methods take turns, each its own
 command on one CPU thread: `nh-run train` and `python -m model.train`. Both keep the weights of the
-best validation. Everything is trained anew; runs and logs stay under the folder.
+best validation. Every run is trained again; runs and logs stay under the folder.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ Trained = tuple[NDArray[np.floating], dict[str, float]]
 
 
 def run_command(log: Path, module: str, *arguments: str) -> float:
-    """Run `python -m module` on one thread, its output appended to `log`: seconds."""
+    """Run `python -m module` on one thread, append its output to `log`, and return the seconds."""
     command = [sys.executable, "-m", module, *arguments]
     started = time.perf_counter()
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -99,14 +99,15 @@ def run_command(log: Path, module: str, *arguments: str) -> float:
 
 
 def basin_means(store: Path) -> xr.Dataset:
-    """Inputs and discharge [m3 s-1] of each day (T,), by `date`: that of the middle of its step.
+    """Return daily basin means of the inputs and discharge [m3 s-1], (T,), by the steps' mid dates.
 
-    As for a Dom-ST head, the record is preceded by days of its own first year, whose discharge is
-    not known, so that the first days have a past.
+    As for a Dom-ST head, a copy of the first year precedes the record, without discharge, so that
+    the first days have a past.
     """
-    with open_watershed(str(store), SITE) as shed:
-        means = shed[INPUTS].weighted(shed["coverage"] * shed["cell_area"]).mean(("y", "x"))
-        days = means.assign(discharge=shed["discharge"]).load().reset_coords(drop=True)
+    with open_watershed(str(store), SITE) as watershed:
+        weights = watershed["coverage"] * watershed["cell_area"]
+        means = watershed[INPUTS].weighted(weights).mean(("y", "x"))
+        days = means.assign(discharge=watershed["discharge"]).load().reset_coords(drop=True)
     days = days.rename(time="date").assign_coords(date=survey_store(str(store)).dates)
     past = days.isel(date=slice(365 - SPINUP_DAYS, 365))
     past["date"] = past["date"] - np.timedelta64(365, "D")
@@ -114,8 +115,8 @@ def basin_means(store: Path) -> xr.Dataset:
     return xr.concat([past, days], "date").drop_attrs()
 
 
-def lay_out(folder: Path, days: xr.Dataset, years: tuple[int, int]) -> dict[str, str]:
-    """Write the data set as NeuralHydrology wants it: where it is and its periods."""
+def write_dataset(folder: Path, days: xr.Dataset, years: tuple[int, int]) -> dict[str, str]:
+    """Write the data set in NeuralHydrology's format and return the settings that describe it."""
     validation, test = years
     (folder / "time_series").mkdir(parents=True)
     days.to_netcdf(folder / f"time_series/{SITE}.nc")
@@ -152,8 +153,11 @@ def train_peer(folder: Path, dataset: dict[str, str], seed: int, days: xr.Datase
 
 
 def read_log(text: str) -> tuple[int, float, float]:
-    """Of NeuralHydrology's log: the epoch with the best validation NSE, that NSE, and the seconds
-    of all epochs, the first of which begins unlogged and is taken to be as long as the others."""
+    """Read the epoch with the best validation NSE, that NSE and seconds from NeuralHydrology's log.
+
+    The seconds are those of all epochs; the start of the first is not logged, and it is taken to be
+    as long as the others.
+    """
     lines = EPOCH.findall(text)
     epoch, score = max(((int(n), float(s)) for _, n, s in lines if s), key=lambda one: one[1])
     ends = pd.to_datetime([line[0] for line in lines], format="%Y-%m-%d %H:%M:%S,%f")
@@ -179,7 +183,7 @@ def train_ours(
 
 
 def measure(folder: Path, seeds: int, years: tuple[int, int]) -> dict[str, Any]:
-    """Scores of both methods and every seed on the test year."""
+    """Train both methods with every seed and return their scores on the test year."""
     validation, test = years
     store, runs = folder / "daddys_creek.zarr", folder.resolve() / f"neuralhydrology_peer/{test}"
     with make_client() as client:
@@ -188,7 +192,7 @@ def measure(folder: Path, seeds: int, years: tuple[int, int]) -> dict[str, Any]:
     split = Split.by_water_year(dates, [validation], [test])
     shutil.rmtree(runs, ignore_errors=True)
     days = basin_means(store)
-    dataset = lay_out(runs / "data", days, years)
+    dataset = write_dataset(runs / "data", days, years)
     observed = days["discharge"].values[SPINUP_DAYS:][split.test].astype(float)
     peers, ours = [], []
     for seed in range(seeds):
@@ -208,13 +212,13 @@ def measure(folder: Path, seeds: int, years: tuple[int, int]) -> dict[str, Any]:
 
 
 def ensemble(trained: list[Trained]) -> NDArray[np.floating]:
-    """Mean discharge of a method's seeds."""
+    """Return the mean discharge of a method's seeds."""
     mean: NDArray[np.floating] = np.mean([q for q, _ in trained], 0)
     return mean
 
 
 def scores(trained: list[Trained], observed: NDArray[np.floating]) -> dict[str, Any]:
-    """Scores of each head of a method, and the NSE of their mean discharge."""
+    """Score each head of a method, and their mean discharge."""
     heads = [
         {"nse": nse(q, observed), "kge": kge(q, observed).kge, **about} for q, about in trained
     ]
@@ -222,7 +226,7 @@ def scores(trained: list[Trained], observed: NDArray[np.floating]) -> dict[str, 
 
 
 def show(report: dict[str, Any]) -> None:
-    """A row a method: medians over the seeds."""
+    """Print a row per method: medians over the seeds."""
     title = f"Daddys Creek; {report['split']}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
@@ -246,7 +250,7 @@ def show(report: dict[str, Any]) -> None:
     low, high = report["ahead"]
     ahead = f"{ours - theirs:+.3f}, in the middle 90 % {low:+.3f} to {high:+.3f}"
     print(f"Dom-ST's ensemble is ahead by {ahead},")
-    print("when the test year's months are drawn anew (model/evaluation/bootstrap.py)")
+    print("when the test year's months are resampled (model/evaluation/bootstrap.py)")
     print("medians over the seeds; ensemble: NSE of the seeds' mean discharge; valid.: NSE of the")
     print("validation year; command: s of `nh-run train`, or `python -m model.train`, with test;")
     print(f"loop: s of training in it, with validation. Runs and logs: {report['runs']}")

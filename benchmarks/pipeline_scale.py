@@ -1,17 +1,17 @@
-"""The pipeline against the length of the record: hourly fields of 7000 x 3500 pixels.
+"""Cost of the pipeline by length of the record: hourly fields of 7000 x 3500 pixels.
 
     python -m benchmarks.pipeline_scale [--days N ...] [--workers N] [--json FILE]
 
-Fields of 0.01 degree from -130 to -60 E and 20 to 55 N, one tiled GeoTIFF an hour, are taken to
-stores of 1, 4 and 16 days: once over Iowa, which needs a window of each, and once whole. Workers
-are processes of one thread, new for every run, with everything imported before the clock starts.
-A day of fields is made, each the same field shifted; further days are links to its files, so that
-they take no room and come from the system's cache: no disk's or network's time is in the seconds.
+Fields of 0.01 degree from -130 to -60 E and 20 to 55 N, one tiled GeoTIFF per hour, become stores
+of 1, 4 and 16 days: once over Iowa, which needs a window of each field, and once the whole fields.
+Workers are processes of one thread, new for every run, with all imports done before the clock
+starts. One day of fields is written, each the same field shifted; further days are links to its
+files, so that they take no room and come from the system's cache: the seconds hold no time of a
+disk or a network.
 
-Measured are the seconds of the whole run and of its blocks, the workers' processor time, which
-other work on the machine disturbs less, the most memory that a worker ever had (VmHWM), the bytes
-that workers read (rchar, imports left out), and the tasks that the scheduler saw. Reads Linux's
-/proc.
+Measures the seconds of the whole run and of its blocks, the workers' processor time, which other
+work on the machine disturbs less, the peak memory of a worker (VmHWM), the bytes that workers read
+(rchar, without imports), and the tasks that the scheduler handled. Reads Linux's /proc.
 """
 
 from __future__ import annotations
@@ -69,15 +69,15 @@ CASES = {
 
 @dataclass(frozen=True)
 class Measured:
-    """A run.
+    """Cost of a run.
 
     Attributes:
         steps: hours.
         seconds: of the whole run; block_seconds: of its blocks alone.
         cpu_seconds: of all workers.
-        peak_bytes: the most that any worker had.
+        peak_bytes: the largest of any worker.
         read_bytes: by all workers; stored_bytes, stored_files: of the store.
-        tasks: that the scheduler saw.
+        tasks: number of tasks that the scheduler handled.
     """
 
     steps: int
@@ -92,7 +92,7 @@ class Measured:
 
 
 class SeenTasks(SchedulerPlugin):
-    """Keys of all tasks that a scheduler ever had."""
+    """Collect the keys of all tasks of a scheduler."""
 
     def __init__(self) -> None:
         self.keys: set[Any] = set()
@@ -102,7 +102,7 @@ class SeenTasks(SchedulerPlugin):
 
 
 def make_fields(folder: Path, days: int) -> None:
-    """Write the rasters of a day and link those of the other days to them."""
+    """Write the rasters of one day and link those of the other days to them."""
     rng = np.random.default_rng(0)
     clouds = zoom(rng.standard_normal((ROWS // 50, COLUMNS // 50)), 50, order=1)
     depth = np.maximum(clouds - np.quantile(clouds, DRY), 0)
@@ -136,7 +136,7 @@ def make_fields(folder: Path, days: int) -> None:
 
 
 def write_catalog(folder: Path, name: str, days: int) -> Path:
-    """The catalog of a case and a period, with its polygons and records."""
+    """Write the catalog of a case and a period, with its polygons and records."""
     west, south, east, north = CASES[name].bounds
     spacing = CASES[name].spacing
     corners = [
@@ -185,11 +185,11 @@ def write_catalog(folder: Path, name: str, days: int) -> Path:
 
 
 def import_all() -> None:
-    """What a block needs, kernels included; runs on a worker."""
+    """Import what a block needs, kernels included; runs on a worker."""
 
 
 def usage() -> tuple[int, int, float]:
-    """Most memory, bytes read and processor seconds so far of this process; runs on a worker."""
+    """Return peak memory, bytes read and processor seconds of this process; runs on a worker."""
     fields: dict[str, str] = {}
     for name in ("status", "io"):
         for line in Path(f"/proc/self/{name}").read_text().splitlines():
@@ -199,7 +199,7 @@ def usage() -> tuple[int, int, float]:
 
 
 def measure(catalog: Path, store: Path, workers: int) -> Measured:
-    """Run a catalog on new workers; the store is removed afterwards."""
+    """Run a catalog on new workers, measure it and remove the store."""
     described, seen = load_catalog(catalog), SeenTasks()
     with make_client(processes=True, workers=workers) as client:
         client.wait_for_workers(workers)
@@ -227,7 +227,7 @@ def measure(catalog: Path, store: Path, workers: int) -> Measured:
 
 
 def exponent(runs: list[Measured], of: str) -> float | None:
-    """Slope of log(cost) against log(steps): 1 where the cost is proportional; None for one run."""
+    """Return the slope of log(cost) against log(steps), 1 if proportional; None for one run."""
     steps = np.log([one.steps for one in runs])
     if len(set(steps)) < 2:
         return None
@@ -262,14 +262,14 @@ def show(report: dict[str, Any]) -> None:
                 f"steps^{case['exponent_cpu']:.2f} (processors); peak memory of the longest over "
                 f"that of the shortest: {grows:.2f}, {'flat' if grows <= FLAT else 'GROWS'}"
             )
-    print("CPU s, MB in and MB out: of the workers, a step; MiB: the most that a worker had")
+    print("CPU s, MB in and MB out: of the workers, per step; MiB: peak memory of a worker")
     print(f"a raster: {report['raster_bytes'] / 1e6:.1f} MB compressed, the files in the cache")
 
 
 def main(
     days: Annotated[list[int], typer.Option(min=1, help="lengths of the record")] = [1, 4, 16],  # noqa: B006
     workers: Annotated[int, typer.Option(min=1, help="processes of one thread")] = 2,
-    repeats: Annotated[int, typer.Option(min=1, help="the fastest of these counts")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, help="runs, of which the fastest counts")] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
 ) -> None:
     """Measure runs of growing length, over a window of the fields and over all of them."""

@@ -1,11 +1,11 @@
-"""The whole pipeline on the sample: rasters a second from the command's start to its end.
+"""Speed of the whole pipeline on the sample: rasters per second, from start to end.
 
     python -m benchmarks.pipeline_speed [--sample DIR] [--json FILE]
 
-`python -m pipeline run` is started some times, each time into a fresh store, and measured from
+Starts `python -m pipeline run` several times, each time into a new store, and measures it from
 outside: imports, the cluster with its dashboard, gauges, terrain and the store's template are all
-in it. Beside it stands what reading alone costs: rasterio opens and reads every band of the same
-files in one thread, after one pass that puts them into the system's cache.
+included. For comparison, rasterio opens and reads every band of the same files in one thread, after
+one pass that puts them into the system's cache.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ KIB = 1024  # ru_maxrss counts these
 
 
 def raster_files(catalog: Path) -> list[Path]:
-    """Every raster that a run reads."""
+    """List every raster that a run reads."""
     described = load_catalog(catalog)
     series = (open_series(described, names) for names in group_forcings(described))
     return [Path(path) for one in series for path in one.paths]
 
 
 def read_bare(files: list[Path]) -> float:
-    """Seconds that rasterio takes for all bands of all files, in this thread."""
+    """Measure the seconds that rasterio takes for all bands of all files, in this thread."""
     started = time.perf_counter()
     for path in files:
         with rasterio.open(path) as source:
@@ -51,18 +51,18 @@ def read_bare(files: list[Path]) -> float:
 
 
 def run_once(catalog: Path, store: Path) -> dict[str, float]:
-    """Run the command: seconds by the clock and of the processors, peak memory, its own rate."""
+    """Run the command and return wall and processor seconds, peak memory and its own rate."""
     command = [sys.executable, "-m", "pipeline", "run", str(catalog), "--store", str(store)]
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        said = process.stdout.read()
+        output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - started
-    found = BLOCKS_ALONE.search(said)
+    found = BLOCKS_ALONE.search(output)
     if process.returncode or not found:
-        raise SystemExit(f"{' '.join(command)}: exit {process.returncode}: {said}")
+        raise SystemExit(f"{' '.join(command)}: exit {process.returncode}: {output}")
     return {
         "seconds": seconds,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
@@ -72,7 +72,7 @@ def run_once(catalog: Path, store: Path) -> dict[str, float]:
 
 
 def measure(catalog: Path, folder: Path, repeats: int) -> dict[str, Any]:
-    """Medians of `repeats` runs into `folder`, and of as many bare readings, taken in turns."""
+    """Return medians of `repeats` runs into `folder` and of as many bare readings, in turns."""
     files = raster_files(catalog)
     read_bare(files)
     runs, bare = [], []
@@ -114,7 +114,7 @@ def main(
     sample: Annotated[
         Path | None, typer.Option(metavar="DIR", help="made there if missing  [default: temporary]")
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="the median of these counts")] = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="runs, of which the median counts")] = 3,
 ) -> None:
     """Time `python -m pipeline run` on the sample, from its start to its end."""
     with TemporaryDirectory() as temporary:

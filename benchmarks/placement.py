@@ -1,14 +1,14 @@
-"""Placement: how far heads on workers are from the best schedule, with measured costs.
+"""How close the placement of heads on workers is to the best schedule, with measured costs.
 
     python -m benchmarks.placement [--sample DIR] [--json FILE]
 
-Times an update of some of the sample's heads, fits the cost model to it, and takes from the fit
-how wrong the model is for a head. Then simulates 10,000 watersheds of log-normal sizes and records
-of 2 to 30 years on 1 to 1,024 workers. Heads are handed out as `model.train` does, the costliest
-first by the model, to whichever worker is free; what a head really takes is the model's cost times
-an error as large as measured. The makespan is divided by the lower bound: the larger of the mean
-load and the longest head. Beside it stands what an uncalibrated model would do, whose share of the
-pixels is 10 times too large or too small, whichever is worse.
+Times an update of some of the sample's heads, fits the cost model to these times, and takes the
+model's error for one head from the fit. Then simulates 10,000 watersheds of log-normal sizes and
+records of 2 to 30 years on 1 to 1,024 workers. Heads go to whichever worker is free, the costliest
+first by the model, as in `model.train`; the true cost of a head is the model's cost times an error
+as large as measured. The makespan is divided by its lower bound, the larger of the mean load and
+the longest head. The table also shows an uncalibrated model, whose cost per pixel is 10 times too
+large or too small, whichever is worse.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Costs = NDArray[np.float64]
 
 
 def probe(store: Path, every: int) -> dict[str, Any]:
-    """Seconds an update of every n-th head, and the cost model that fits them best."""
+    """Time an update of every n-th head and fit the cost model to the times."""
     torch.set_num_threads(1)
     settings = Settings()
     rows, seconds = [], []
@@ -76,7 +76,7 @@ def probe(store: Path, every: int) -> dict[str, Any]:
 
 
 def makespan(order: list[int], costs: Costs, workers: int) -> float:
-    """When the last worker ends, if each takes the next head as soon as it is free."""
+    """Return when the last worker ends, if each takes the next head as soon as it is free."""
     free = [0.0] * workers
     for head in order:
         heapq.heappush(free, heapq.heappop(free) + costs[head])
@@ -84,14 +84,14 @@ def makespan(order: list[int], costs: Costs, workers: int) -> float:
 
 
 def simulate(model: CostModel, log_error: float, seed: int = 0) -> list[dict[str, float]]:
-    """Makespan over lower bound for each number of workers."""
+    """Return makespan over lower bound for each number of workers."""
     rng = np.random.default_rng(seed)
     median, deviation = CELLS
     pixels = np.maximum(1, rng.lognormal(np.log(median), deviation, WATERSHEDS)).astype(int)
     steps = (rng.uniform(*RECORD_YEARS, WATERSHEDS) * STEPS_A_YEAR).astype(int)
 
     def expected(off: float) -> dict[str, float]:
-        """Costs by a model whose share of the pixels is so many times off."""
+        """Costs by a model whose cost per pixel is `off` times the fitted one."""
         by = CostModel(model.per_step, model.per_pixel * off)
         sizes = enumerate(zip(steps.tolist(), pixels.tolist(), strict=True))
         return {f"{i:05d}": by.update_seconds(s, p) for i, (s, p) in sizes}
@@ -119,7 +119,7 @@ def simulate(model: CostModel, log_error: float, seed: int = 0) -> list[dict[str
 
 
 def show(report: dict[str, Any]) -> None:
-    """The report as a table."""
+    """Print the report as a table."""
     table = Table(title=f"{WATERSHEDS:,} watersheds, costs within {report['log_error']:.0%}")
     for heading in ("workers", "heads a worker", "makespan / bound", "uncalibrated", "unsorted"):
         table.add_column(heading, justify="right")

@@ -1,8 +1,8 @@
 """Made-up watersheds straight from numpy, for measurements that need no raw data.
 
-Storms fall on cells, each of which has a soil that sheds the more of them the fuller it is; what it
-sheds travels to the outlet, what seeps through it comes later, from the ground. All of it at any
-length of step.
+Rain of storms falls on cells. The soil of each cell turns a larger share of it into runoff the
+fuller it is; this runoff travels to the outlet, and water that seeps through the soil follows later
+from the ground. Steps may have any length.
 
     T steps   N cells
 """
@@ -58,14 +58,14 @@ def make_head(
     filled: float = 0.7,
     snowy: bool = False,
 ) -> HeadData:
-    """A watershed, its weather and its runoff.
+    """Make a watershed, its weather and its runoff.
 
     Args:
         number: of the watershed: its site number and seed.
         rows, columns: of its window, of which the share `filled` lies inside.
         years: water years, the last two of them for validation and test.
-        step_hours: length of a step; the same weather at any.
-        snowy: whether it is colder and what falls in the cold lies until it melts.
+        step_hours: length of a step; the weather is the same for any.
+        snowy: whether it is colder and has snow.
     """
     rng = np.random.default_rng(number)
     step = pd.Timedelta(hours=step_hours)
@@ -77,16 +77,16 @@ def make_head(
     inside = away <= np.quantile(away, filled)
     cells = int(inside.sum())
     distance = (CELL_SIDE * (away[inside] + 0.5)).astype(np.float32)
-    hourly = storms(rng, len(times) * step_hours, cells)
+    hourly = draw_storms(rng, len(times) * step_hours, cells)
     rain = hourly.reshape(len(times), step_hours, cells).sum(1)
-    warm = temperature(rng, dates, step_hours)
+    warm = draw_temperature(rng, dates, step_hours)
     day = dates.day_of_year.to_numpy()
     water = rain
     if snowy:
         warm = warm - rng.uniform(*COLDER)
-        water = thawed(rng, rain, warm, day, step_days)
+        water = melt_snow(rng, rain, warm, day, step_days)
     demand = potential_evaporation(warm[:, None], np.array([LATITUDE]), day) * step_days
-    runoff = runoff_of(rng, water, demand[:, 0].astype(np.float32), distance, step_days)
+    runoff = simulate_runoff(rng, water, demand[:, 0].astype(np.float32), distance, step_days)
     split = Split.by_water_year(dates)
     depth, observed = rain[split.train].mean(1), runoff[split.train]
     usual, swing = float(warm[split.train].mean()), float(warm[split.train].std())
@@ -127,21 +127,21 @@ def make_head(
     )
 
 
-def runoff_of(
+def simulate_runoff(
     rng: np.random.Generator,
     rain: np.ndarray,
     demand: np.ndarray,
     distance: np.ndarray,
     step_days: float,
 ) -> np.ndarray:
-    """Runoff at the gauge [mm per step], (T,) float32, of a watershed whose nature is drawn.
+    """Simulate runoff at the gauge [mm per step], (T,) float32, with random parameters.
 
     Args:
         rain: (T, N), and demand: potential evaporation, (T,) [mm per step].
         distance: of the cells from the outlet [m], (N,).
         step_days: length of a step [days].
     """
-    quick, seeped = shed(
+    quick, seeped = simulate_soil(
         rain,
         demand,
         rng.uniform(*SOIL_DEPTH, len(distance)),
@@ -150,14 +150,14 @@ def runoff_of(
     )
     left = step_days / rng.uniform(*GROUND_DAYS)
     ground = lfilter([left], [1, left - 1], seeped)
-    arrived = travelled(quick, distance, rng.uniform(*VELOCITY), step_days * SECONDS_PER_DAY)
+    arrived = route(quick, distance, rng.uniform(*VELOCITY), step_days * SECONDS_PER_DAY)
     noisy = (arrived + ground) * np.exp(rng.normal(0, NOISE, len(rain)))
     return np.asarray(noisy, np.float32)
 
 
-def storms(rng: np.random.Generator, hours: int, cells: int) -> np.ndarray:
-    """Rain of every hour and cell [mm], (hours, N) float32: storms one after the other, each with
-    its own pattern in space and its own course."""
+def draw_storms(rng: np.random.Generator, hours: int, cells: int) -> np.ndarray:
+    """Draw rain of every hour and cell [mm], (hours, N) float32: storms one after the other, each
+    with its own pattern in space and its own course in time."""
     rain = np.zeros((hours, cells), np.float32)
     hour = 0
     while (hour := hour + round(rng.exponential(BETWEEN_STORMS))) < hours:
@@ -168,8 +168,10 @@ def storms(rng: np.random.Generator, hours: int, cells: int) -> np.ndarray:
     return rain
 
 
-def temperature(rng: np.random.Generator, dates: pd.DatetimeIndex, step_hours: int) -> np.ndarray:
-    """Air temperature of every step [degC], (T,): the year's course, the day's and weather."""
+def draw_temperature(
+    rng: np.random.Generator, dates: pd.DatetimeIndex, step_hours: int
+) -> np.ndarray:
+    """Draw the air temperature of every step [degC], (T,): annual and daily cycle, weather."""
     mean, year, day = WARMTH
     since = np.asarray((dates - dates[0]) / pd.Timedelta(days=1))
     warm = mean - year * np.cos(2 * np.pi * (since + dates[0].day_of_year - 20) / 365.25)
@@ -180,16 +182,17 @@ def temperature(rng: np.random.Generator, dates: pd.DatetimeIndex, step_hours: i
     return np.asarray(warm + lfilter([1], [1, -memory], weather))
 
 
-def thawed(
+def melt_snow(
     rng: np.random.Generator,
     rain: np.ndarray,
     warm: np.ndarray,
     day_of_year: np.ndarray,
     step_days: float,
 ) -> np.ndarray:
-    """Water that reaches the ground, (T, N) [mm per step], of a snow model of another kind than
-    `model/inputs/snow.py`: it knows altitude and season, and snow holds water that may freeze
-    again.
+    """Simulate the water that reaches the ground, (T, N) [mm per step], where it snows.
+
+    Unlike `model/inputs/snow.py`, the snow model depends on altitude and season, and its snow
+    holds water that may freeze again.
 
     Args:
         rain: what falls, (T, N) [mm per step].
@@ -214,15 +217,14 @@ def thawed(
 
 
 @numba.njit(cache=True)
-def shed(
+def simulate_soil(
     rain: np.ndarray,
     demand: np.ndarray,
     depth: np.ndarray,
     power: float,
     seeping: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What runs off each cell, (T, N) float32, and what seeps to the ground under a mean one, (T,),
-    both mm per step.
+    """Simulate quick runoff of each cell, (T, N) float32, and mean seepage, (T,) [mm per step].
 
     Args:
         rain: (T, N), and demand: potential evaporation, (T,) [mm per step].
@@ -248,11 +250,14 @@ def shed(
     return quick, seeped
 
 
-def travelled(
+def route(
     quick: np.ndarray, distance: np.ndarray, velocity: float, step_seconds: float
 ) -> np.ndarray:
-    """What the mean cell's runoff brings to the outlet, (T,) [mm per step]: first passages of
-    advection with `velocity` [m s-1] and dispersion over `distance` [m], (N,)."""
+    """Route runoff of the cells to the outlet, (T,) [mm per step].
+
+    Arrival times are first passages of advection with `velocity` [m s-1] and dispersion over
+    `distance` [m], (N,).
+    """
     mean = distance / velocity / step_seconds  # steps
     spread = DISPERSION_LENGTH / distance  # half the variance over the squared mean
     lags = int(np.ceil((mean * (1 + 6 * np.sqrt(2 * spread))).max())) + 2

@@ -1,4 +1,4 @@
-"""A store of made-up watersheds, with what `model` reads of one."""
+"""A store of made-up watersheds, with the parts that `model` reads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write_store(heads: Sequence[HeadData], path: Path) -> None:
 
 
 def _as_stored(head: HeadData) -> xr.Dataset:
-    """A watershed's group: fields on its window, in their own units."""
+    """Return a watershed's group: fields on its window, in physical units."""
 
     def on_map(values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
         """Values (..., N) of cells as fields (..., y, x)."""

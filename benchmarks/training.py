@@ -1,15 +1,15 @@
-"""The deck's table on the sample world: sequential single heads, multihead, and heads on workers.
+"""The deck's table on the sample world: sequential single heads, multihead, heads on workers.
 
     python -m benchmarks.training [--sample DIR] [--heads N] [--workers W] [--json FILE]
 
-Time is time to the same validation NSE: for a head, the best that every approach reaches on it.
+Time is the time to the same validation NSE: for each head, the best one that all approaches reach.
 
-All heads are trained as they are (encode-once, stretches, own windows), on one worker and on W. The
-usual single heads would take days, so N heads of different size stand for all. Their learning curve
-is measured with the record encoded once, which teaches the same
-(`tests/model/training/test_trainer.py`), and what an update costs with windows cut out and encoded
-one by one is measured by itself; seconds are the product. The split of the speedup goes from the
-usual form to ours one step at a time.
+All heads are trained with Dom-ST's settings (each step encoded once, loss on whole stretches, the
+watershed's own window) on one worker and on W. The baseline's single heads would take days, so N
+heads of different sizes stand for all. Their learning curve is measured with each step encoded
+once, which gives the same updates (`tests/model/training/test_trainer.py`), the cost of an update
+with windows cut out and encoded one by one is measured separately, and the seconds are the product.
+The second table goes from the baseline to Dom-ST one change at a time.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ TIMED = 2  # updates whose cost is measured
 CPU = torch.device("cpu")
 Curve = list[tuple[int, float]]  # updates, validation NSE
 
-# from the usual form to ours: what each step changes, and the settings it ends with
+# from the baseline to Dom-ST: each change, and the settings after it
 STEPS: dict[str, dict[str, Any]] = {
-    "usual, on the region's map": VARIANTS["singlehead+p"],
+    "baseline, on the region's map": VARIANTS["singlehead+p"],
     "on the watershed's own cells": {**VARIANTS["singlehead+p"], "region": False},
     "each step encoded once": {**VARIANTS["singlehead+p"], "region": False, "windows": False},
     "loss on whole stretches": {},
@@ -50,7 +50,7 @@ STEPS: dict[str, dict[str, Any]] = {
 
 
 def learn(head: HeadData, settings: Settings) -> Curve:
-    """The learning curve of a head, the record encoded once."""
+    """Train a head with each step encoded once and return its learning curve."""
     trainer = Trainer([head], settings.model_copy(update={"windows": False}), CPU)
     curve = []
     while trainer.update < settings.updates:
@@ -61,7 +61,7 @@ def learn(head: HeadData, settings: Settings) -> Curve:
 
 
 def cost(head: HeadData, settings: Settings) -> float:
-    """Seconds of an update, in the settings' own form."""
+    """Measure the seconds per update of a head."""
     trainer = Trainer([head], settings, CPU)
     trainer.step()
     started = time.perf_counter()
@@ -71,35 +71,35 @@ def cost(head: HeadData, settings: Settings) -> float:
 
 
 def updates_to(curve: Curve, target: float) -> int:
-    """Updates after which a curve first reaches a validation NSE."""
+    """Return the updates after which a curve first reaches a validation NSE."""
     return next(update for update, score in curve if score >= target)
 
 
-def everything(store: Path, folder: Path, workers: int) -> dict[str, Any]:
-    """Train all heads on `workers` processes: metrics of the run."""
+def train_all(store: Path, folder: Path, workers: int) -> dict[str, Any]:
+    """Train all heads on `workers` processes and return the run's metrics."""
     with make_client(processes=True, workers=workers) as client:
         return train(store, folder, client=client).metrics
 
 
 def curves_of(folder: Path) -> dict[str, Curve]:
-    """Learning curves of a run, by site."""
+    """Read the learning curves of a run, by site."""
     curves: dict[str, Curve] = defaultdict(list)
     for line in (folder / "metrics.jsonl").read_text().splitlines():
-        told = json.loads(line)
-        curves[told["site_no"]].append((told["update"], told["validation_nse"]))
+        event = json.loads(line)
+        curves[event["site_no"]].append((event["update"], event["validation_nse"]))
     return {site: sorted(curve) for site, curve in curves.items()}
 
 
 def compare(store: Path, site: str, ours: Curve) -> dict[str, Any]:
-    """Seconds to the same validation NSE of one head, each way."""
+    """Measure the seconds of each approach to the same validation NSE of one head."""
     window, region = (
         load_head(str(store), site, Settings(region=region)) for region in (False, True)
     )
     forms = {name: Settings(**changes) for name, changes in STEPS.items()}
     without = Settings(**VARIANTS["singlehead"])
-    usual, own, *_ = forms.values()
+    baseline, own, *_ = forms.values()
     curves = {
-        "singlehead+p": learn(region, usual),
+        "singlehead+p": learn(region, baseline),
         "singlehead": learn(region, without),
         "own cells": learn(window, own),
         "ours": ours,
@@ -124,14 +124,14 @@ def compare(store: Path, site: str, ours: Curve) -> dict[str, Any]:
 
 
 def measure(sample: Path, heads: int, workers: int) -> dict[str, Any]:
-    """Everything of the table."""
+    """Measure all that the tables show."""
     torch.set_num_threads(1)
     store = sample / "store.zarr"
     with make_client() as client:
         run_pipeline(load_catalog(make_sample(sample)), store, client)
     with TemporaryDirectory() as temporary:
-        one = everything(store, Path(temporary, "one"), 1)
-        many = everything(store, Path(temporary, "many"), workers)
+        one = train_all(store, Path(temporary, "one"), 1)
+        many = train_all(store, Path(temporary, "many"), workers)
         curves = curves_of(Path(temporary, "many"))
     by_size = sorted(many["heads"], key=lambda head: head["cells"])
     places = np.linspace(0, len(by_size) - 1, heads + 2)[1:-1].round().astype(int)
@@ -144,7 +144,7 @@ def measure(sample: Path, heads: int, workers: int) -> dict[str, Any]:
 
 
 def show(report: dict[str, Any]) -> None:
-    """The deck's table, then the split of the speedup."""
+    """Print the deck's table, then the speedup of each change."""
     compared, many = report["compared"], report["many"]
     ours = sum(c["seconds"]["loss on whole stretches"] for c in compared)
     parallel = report["one"]["seconds"]["total"] / many["seconds"]["total"]
@@ -152,10 +152,10 @@ def show(report: dict[str, Any]) -> None:
     table = Table(title=f"{len(many['heads'])} heads; time to the same validation NSE")
     for heading in ("approach", "T_seq, h", "T_IDP, h", "speedup", "valid. NSE"):
         table.add_column(heading, justify="right")
-    usual = sum(c["seconds"]["usual, on the region's map"] for c in compared)
+    baseline = sum(c["seconds"]["baseline, on the region's map"] for c in compared)
     rows = {
         "singlehead": (sum(c["singlehead_seconds"] for c in compared), None, "singlehead"),
-        "singlehead+p": (usual, None, "singlehead+p"),
+        "singlehead+p": (baseline, None, "singlehead+p"),
         "multihead": (ours, ours / parallel, "ours"),
     }
     for name, (alone, together, curve) in rows.items():
@@ -164,7 +164,7 @@ def show(report: dict[str, Any]) -> None:
             name,
             f"{hours * alone / ours:.3f}",
             f"{hours * together / ours:.3f}" if together else "",
-            f"{usual / (together or alone):.1f}",
+            f"{baseline / (together or alone):.1f}",
             f"{score:.3f}",
         )
     Console().print(table)
@@ -185,7 +185,7 @@ def show(report: dict[str, Any]) -> None:
     split.add_row(f"{report['workers']} workers", f"{parallel:.2f}")
     Console().print(split)
     print(
-        f"usual forms from {len(compared)} heads of {len(many['heads'])}: "
+        f"baselines from {len(compared)} heads of {len(many['heads'])}: "
         + ", ".join(f"{c['site_no']} ({c['cells']} cells)" for c in compared)
     )
 
@@ -194,7 +194,9 @@ def main(
     sample: Annotated[Path, typer.Option(help="where the sample is, or will be")] = Path(
         "build/sample"
     ),
-    heads: Annotated[int, typer.Option(min=1, help="that stand for all in the usual forms")] = 2,
+    heads: Annotated[
+        int, typer.Option(min=1, help="heads that stand for all in the baselines")
+    ] = 2,
     workers: Annotated[int, typer.Option(min=2, help="processes")] = 2,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
 ) -> None:

@@ -1,12 +1,12 @@
-"""Heads that start from a shared trunk beside heads of their own, on whole and on short records.
+"""Heads that start from a shared trunk compared with heads that start alone, by record length.
 
     python -m benchmarks.trunk [--sample DIR] [--folder DIR] [--json FILE]
 
 All 23 heads of the sample world, with `--trunk own` and with `--trunk shared`: on the whole record;
 on a copy of the store in which discharge before the last two training years is missing; and on the
 whole record as forecasts one day ahead (`--history`), beside a ridge that sees past discharge too.
-Split, inputs and floors are those of `python -m model.train`. What was trained before in the folder
-is kept.
+Split, inputs and floors are those of `python -m model.train`. Finished runs in the folder are not
+trained again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.altered import altered
+from benchmarks.change_store import change_store
 from model.inputs.split import Split
 from model.inputs.watershed import survey_store
 from model.jobs.train import train
@@ -37,30 +37,30 @@ from pipeline.sample.make import make_sample
 SHORT_YEARS = 2
 
 
-def shortened(store: Path, target: Path, years: int) -> Path:
-    """A copy of the store whose discharge begins `years` years before the validation year."""
+def shorten_record(store: Path, target: Path, years: int) -> Path:
+    """Copy the store, with discharge that begins `years` years before the validation year."""
     survey = survey_store(str(store))
     train_end = Split.by_water_year(survey.dates).train.stop
     a_year = pd.Timedelta(days=365.25) / (survey.times[1] - survey.times[0])
     first = train_end - round(years * a_year)
 
-    def forget(group: zarr.Group) -> None:
+    def remove_discharge(group: zarr.Group) -> None:
         for name in ("discharge", "runoff"):
             array = group[name]
             assert isinstance(array, zarr.Array)
             array[:first] = np.nan
 
-    return altered(store, target, forget)
+    return change_store(store, target, remove_discharge)
 
 
 def measure(sample: Path, folder: Path) -> dict[str, Any]:
-    """metrics.json of every run."""
+    """Return metrics.json of every run."""
     store = sample / "store.zarr"
     with make_client() as client:
         run_pipeline(load_catalog(make_sample(sample)), store, client)
     short = folder / "short.zarr"
     if not short.exists():
-        shortened(store, short, SHORT_YEARS)
+        shorten_record(store, short, SHORT_YEARS)
     report: dict[str, Any] = {}
     kinds: dict[str, tuple[Path, dict[str, Any]]] = {
         "whole record": (store, {}),
@@ -79,7 +79,7 @@ def measure(sample: Path, folder: Path) -> dict[str, Any]:
 
 
 def show(report: dict[str, Any]) -> None:
-    """A row a run, then the heads that lose to a floor or by the trunk."""
+    """Print a row per run, then the heads below a floor and those that are worse with the trunk."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("", "median NSE", "mean", "worst", "ridge", "below ridge", "fit s"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -117,7 +117,7 @@ def main(
     folder: Annotated[Path, typer.Option(help="for the runs")] = Path("build/bench/trunk"),
     json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
 ) -> None:
-    """Compare heads of their own with heads on a shared trunk."""
+    """Compare heads that start alone with heads on a shared trunk."""
     with exit_codes():
         report = measure(sample, folder)
         show(report)

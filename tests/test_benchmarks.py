@@ -1,4 +1,4 @@
-"""Benchmarks that run where the suite does not: that they run at all."""
+"""Benchmarks run: on a machine without a GPU, and with parts of the model replaced."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks.synthetic import make_head, shed, thawed, travelled
+from benchmarks import encoder
+from benchmarks.synthetic import make_head, melt_snow, route, simulate_soil
+from model.training.trainer import Trainer
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-# a bare machine with PyTorch has none of them
-ABSENT = ("dask", "distributed", "geopandas", "rasterio", "rioxarray", "shapely", "xarray", "zarr")
+# packages that the benchmark of a GPU does without
+ABSENT = ("dask", "distributed", "geopandas", "rasterio", "rioxarray", "shapely", "zarr")
 BARE = f"""
 import sys
 sys.modules.update(dict.fromkeys({ABSENT}))
@@ -27,7 +29,7 @@ typer.run(main)
 
 
 def gpu(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python -m benchmarks.gpu` on a bare machine."""
+    """Run `python -m benchmarks.gpu` without those packages."""
     return subprocess.run(
         [sys.executable, "-c", BARE, *arguments],
         capture_output=True,
@@ -38,7 +40,7 @@ def gpu(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_gpu_benchmark_runs_dry() -> None:
+def test_gpu_benchmark_runs_on_a_cpu() -> None:
     done = gpu("--device", "cpu", "--quick")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -53,7 +55,7 @@ def test_gpu_benchmark_runs_dry() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_gpu_benchmark_says_that_there_is_no_gpu() -> None:
+def test_gpu_benchmark_without_a_gpu_is_one_line() -> None:
     done = gpu()
     assert done.returncode == 2
     assert "finds no GPU" in done.stderr
@@ -61,21 +63,21 @@ def test_gpu_benchmark_says_that_there_is_no_gpu() -> None:
     assert not done.stdout
 
 
-def test_made_up_soils_hold_what_does_not_leave_them() -> None:
+def test_made_up_soils_keep_the_water_balance() -> None:
     rng = np.random.default_rng(0)
     rain = rng.gamma(0.2, 30, (3000, 5)).astype(np.float32)
     depth = rng.uniform(150, 450, 5)
-    quick, seeped = shed(rain, np.zeros(3000, np.float32), depth, 2.0, 2.0)
+    quick, seeped = simulate_soil(rain, np.zeros(3000, np.float32), depth, 2.0, 2.0)
     held = 0.6 * depth.mean() + (rain - quick).mean(1).cumsum(dtype=np.float64) - seeped.cumsum()
     assert (held > 0).all()
     assert (held < depth.mean() + 0.1).all()
     assert quick.min() >= 0
 
 
-def test_made_up_runoff_arrives_when_it_has_travelled() -> None:
+def test_made_up_runoff_arrives_after_its_travel_time() -> None:
     quick = np.zeros((400, 2), np.float32)
     quick[0] = 1.0
-    arrived = travelled(quick, np.array([20e3, 60e3]), velocity=0.5, step_seconds=3600.0)
+    arrived = route(quick, np.array([20e3, 60e3]), velocity=0.5, step_seconds=3600.0)
     assert arrived.sum() == pytest.approx(1.0, abs=1e-4)
     hours = np.arange(400) + 0.5
     assert hours @ arrived == pytest.approx(40e3 / 0.5 / 3600, abs=0.6)
@@ -88,13 +90,13 @@ def test_a_made_up_watershed_has_the_same_rain_at_any_step() -> None:
 
 
 @pytest.mark.parametrize("hours", [24, 1])
-def test_made_up_snow_makes_no_water_and_melts_in_spring(hours: int) -> None:
+def test_made_up_snow_conserves_water_and_melts_in_spring(hours: int) -> None:
     steps = pd.date_range("2001-10-01", "2005-10-01", freq=pd.Timedelta(hours=hours))
     season = steps.day_of_year.to_numpy()
     rng = np.random.default_rng(0)
     rain = rng.gamma(0.2, 30 * hours / 24, (len(steps), 5)).astype(np.float32)
     warm = 4 - 14 * np.cos(2 * np.pi * (season - 20) / 365.25) + rng.normal(0, 4, len(steps))
-    water = thawed(rng, rain, warm, season, hours / 24)
+    water = melt_snow(rng, rain, warm, season, hours / 24)
     assert water.min() >= 0
     lies = (rain - water.astype(np.float64)).cumsum(0)
     assert lies.min() > -1e-2
@@ -102,3 +104,23 @@ def test_made_up_snow_makes_no_water_and_melts_in_spring(hours: int) -> None:
     monthly = pd.Series(water.mean(1) / rain.mean()).groupby(steps.month).mean()
     assert monthly[1] < 0.2
     assert monthly[4] > 1.5
+
+
+@pytest.mark.parametrize("name", encoder.ENCODERS)
+def test_every_encoder_of_the_benchmark_takes_its_place_in_the_network(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, settings = encoder.ENCODERS[name]
+    made: list[object] = []
+
+    class Recorded(Trainer):
+        def step(self) -> torch.Tensor:
+            made.extend(type(part) for part in self.network.modules())
+            return super().step()
+
+    monkeypatch.setattr(encoder, "Trainer", Recorded)
+    short = settings.model_copy(update={"updates": 2, "evaluate_every": 2, "stretch": 60})
+    found = encoder.train_head(make_head(1, 4, 5, 3), kind, short)
+    assert (kind in made) == settings.cnn
+    assert found["ms"] > 0
+    assert np.isfinite(found["nse"])

@@ -17,7 +17,6 @@ PUBLIC = [(package, name) for package in (pipeline, model) for name in package._
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
-
 @pytest.mark.parametrize(
     ("package", "name"), PUBLIC, ids=[f"{package.__name__}.{name}" for package, name in PUBLIC]
 )
@@ -34,7 +33,7 @@ def test_examples_print_what_they_say(
     if inspect.isfunction(public):
         assert tests, f"{name}: a public function without an example"
     source = "".join(example.source for test in tests for example in test.examples)
-    names = {"folder": tmp_path / "folder"}
+    names: dict[str, object] = {"folder": tmp_path / "folder"}
     if "store" in source or "run" in source:
         store: Path = request.getfixturevalue("tiny_store")
         names |= {"store": store, "site_no": list_sites(store)[0]}

@@ -1,4 +1,4 @@
-"""Copies of a store in which something of every watershed is changed, for ablations."""
+"""Copy a store and change every watershed in the copy, for ablations."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import zarr
 Change = Callable[[zarr.Group], None]
 
 
-def altered(store: Path, target: Path, change: Change) -> Path:
-    """A copy of `store` at `target`, made anew, with `change` done to each watershed's group."""
+def change_store(store: Path, target: Path, change: Change) -> Path:
+    """Copy `store` to `target`, which is replaced, and apply `change` to each watershed's group."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(store, target)
     for _, group in zarr.open_group(target / "watersheds", mode="r+").groups():
