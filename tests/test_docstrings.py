@@ -27,13 +27,15 @@ def test_examples_print_what_they_say(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Examples may use a finished store and run, a site of both and a folder that is not there."""
+    """Examples may use a catalog, its store, a run, one of their sites and a folder to be made."""
     public = getattr(package, name)
     tests = [one for one in doctest.DocTestFinder().find(public, name) if one.examples]
     if inspect.isfunction(public):
         assert tests, f"{name}: a public function without an example"
     source = "".join(example.source for test in tests for example in test.examples)
     names: dict[str, object] = {"folder": tmp_path / "folder"}
+    if "catalog" in source:
+        names["catalog"] = request.getfixturevalue("tiny_sample") / "catalog.yaml"
     if "store" in source or "run" in source:
         store: Path = request.getfixturevalue("tiny_store")
         names |= {"store": store, "site_no": list_sites(store)[0]}

@@ -332,6 +332,11 @@ def load_catalog(path: str | os.PathLike[str]) -> Catalog:
 
     Raises:
         InputError: not readable, not YAML, an unknown key or a bad value; one line per problem.
+
+    Example:
+        >>> described = load_catalog(catalog)
+        >>> described.period.step, list(described.forcings)
+        ('day', ['precipitation', 'temperature'])
     """
     path = Path(path)
     try:
