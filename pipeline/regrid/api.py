@@ -311,16 +311,19 @@ def _assemble(
                 )
             found[key] = xr.Variable(dims, values, attributes, encoding=spatial)
     coordinates: dict[Hashable, Any] = {
-        name: xr.Variable(name, values, attributes, encoding={"_FillValue": None})
+        name: xr.Variable(name, values, attributes)
         for name, (values, attributes) in cf_grid.axis_coordinates(grid).items()
     }
     coordinates[cf_grid.GRID_MAPPING] = ((), np.array(0), cf_grid.grid_mapping_attributes(grid))
     attributes = {
         key: value
         for key, value in dataset.attrs.items()
-        if not str(key).startswith(("geospatial_", "_"))  # of the source's extent and file
+        if not str(key).startswith(("geospatial_", "_")) and key not in cf_grid.OF_THE_SOURCE
     }
-    return xr.Dataset(found, {**kept.coords, **coordinates}, {**attributes, **_about(grid)})
+    result = xr.Dataset(found, {**kept.coords, **coordinates}, {**attributes, **_about(grid)})
+    for coordinate in result.coords.values():  # CF allows no missing coordinates
+        coordinate.encoding = {"_FillValue": None, **coordinate.encoding}
+    return result
 
 
 def _window(variable: xr.Variable, weights: Weights) -> xr.Variable:

@@ -9,6 +9,7 @@ from typing import Any
 
 import dask
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from pyproj import CRS
@@ -149,14 +150,17 @@ def test_results_survive_netcdf_and_say_where_they_lie(kind: str, tmp_path: Path
     grid = None
     if kind != "plain":
         grid = Grid.covering((-97, 42, -94.5, 43), cells_per_degree=4)
-    found = regrid(MAKE[kind]().chunk(), grid)
+    data = MAKE[kind]().chunk().assign_coords(time=pd.date_range("2020", periods=20))
+    found = regrid(data, grid)
+    assert not data.time.encoding
     found.to_netcdf(tmp_path / "out.nc")
     with xr.open_dataset(tmp_path / "out.nc", decode_coords="all") as again:
         require_equal(again, found.compute())
         assert again.rain.rio.crs.to_epsg() == 4326
         transform = again.rain.rio.transform(recalc=True)
         np.testing.assert_allclose(again.rain.rio.transform(), transform, atol=1e-9)
-        assert "_FillValue" not in again.x.encoding
+        for name in ("x", "y", "time"):
+            assert "_FillValue" not in again[name].encoding
         twice = regrid(again[["rain"]], min_valid=0)
         np.testing.assert_array_equal(np.isnan(twice.rain), twice.rain_valid_fraction == 0)
 
