@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pyproj import CRS
-
 from pipeline.gauges.flags import FLAGS
 
 CONVENTIONS = "CF-1.11"
@@ -37,7 +35,6 @@ OVER_TIME = {  # how a value stands for its step: whether it is a sum
     True: "time: sum area: mean",
     False: "time: mean area: mean",
 }
-WGS84 = CRS.from_epsg(4326).to_cf()
 AREA = {"standard_name": "cell_area", "long_name": "area on the WGS84 ellipsoid", "units": "m2"}
 COVERAGE = {"long_name": "share of the cell's area inside the watershed", "units": "1"}
 DISTANCE = {

@@ -22,7 +22,8 @@ from zarr.storage import MemoryStore
 from pipeline.catalog.time import Period
 from pipeline.gauges.read import read_gauges
 from pipeline.gauges.to_steps import MAX_GAP, MIN_VALID, on_steps, shift_seconds
-from pipeline.regrid.grid import CELLS_PER_DEGREE, Grid
+from pipeline.regrid import cf_grid
+from pipeline.regrid.grid import Grid
 from pipeline.storage import Location, file_system
 from pipeline.store import cf
 from pipeline.store.metadata import MAX_WATERSHEDS, METADATA, consolidate
@@ -139,7 +140,7 @@ def _region(group: zarr.Group, spec: StoreSpec) -> None:
             spec,
             fraction,
             spec.grid,
-            {"long_name": f"share of the cell with valid {name}", "units": "1"},
+            cf_grid.valid_fraction_attributes(name),
         )
 
 
@@ -287,9 +288,7 @@ def _time(group: zarr.Group, period: Period) -> None:
 
 def _space(group: zarr.Group, grid: Grid) -> None:
     """Cell centres and the reference system."""
-    _array(group, "y", grid.y, ("y",), {**cf.LATITUDE, "axis": "Y"})
-    _array(group, "x", grid.x, ("x",), {**cf.LONGITUDE, "axis": "X"})
-    west, _, _, north = grid.bounds
-    width = 1 / CELLS_PER_DEGREE
-    transform = {"GeoTransform": f"{west!r} {width!r} 0.0 {north!r} 0.0 {-width!r}"}
-    _array(group, "spatial_ref", np.array(0), (), {**cf.WGS84, **transform})
+    for name, (values, attributes) in cf_grid.axis_coordinates(grid).items():
+        _array(group, name, values, (name,), attributes)
+    name, attributes = cf_grid.GRID_MAPPING, cf_grid.grid_mapping_attributes(grid)
+    _array(group, name, np.array(0), (), attributes)

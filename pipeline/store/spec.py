@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pipeline.catalog.models import Catalog
+from pipeline.regrid.cf_grid import valid_fraction_name as valid_fraction_name
 from pipeline.regrid.grid import Grid
 from pipeline.watersheds.coverage import Site
 
@@ -81,8 +82,3 @@ class StoreSpec:
         """Bytes of a step before compression: values and valid fractions, and the watersheds'."""
         clipped = sum(site.coverage.size for site in self.sites)
         return len(self.forcings) * 4 * (2 * self.grid.nx * self.grid.ny + clipped)
-
-
-def valid_fraction_name(forcing: str) -> str:
-    """Name of a forcing's valid fraction in /region."""
-    return "valid_fraction" if forcing == "precipitation" else f"{forcing}_valid_fraction"

@@ -267,7 +267,7 @@ def test_every_real_dtype_is_taken_as_float32(dtype: str):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-@pytest.mark.parametrize("shape", [(40, 50), (200, 40, 50), (3, 5, 40, 50), (70, 2, 40, 50)])
+@pytest.mark.parametrize("shape", [(40, 50), (200, 40, 50), (70, 2, 40, 50), (2, 3, 20, 40, 50)])
 def test_threads_and_blocks_are_only_ways_of_working(threads: int, shape: tuple[int, ...]):
     grid = Grid.covering((-95.0, 41.0, -94.0, 42.0))
     weights = Axes(np.linspace(-95, -93.5, 51), np.linspace(42, 40.8, 41), None).weights(grid)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from compliance_checker.runner import CheckSuite
 from pyproj import CRS
 from xarray.backends import BackendArray
 from xarray.core import indexing
@@ -163,6 +164,22 @@ def test_results_survive_netcdf_and_say_where_they_lie(kind: str, tmp_path: Path
             assert "_FillValue" not in again[name].encoding
         twice = regrid(again[["rain"]], min_valid=0)
         np.testing.assert_array_equal(np.isnan(twice.rain), twice.rain_valid_fraction == 0)
+
+
+def test_results_follow_cf(tmp_path: Path):
+    """By the IOOS compliance checker."""
+    data = plain(3).assign_coords(time=pd.date_range("2020", periods=3))
+    dataset = xr.Dataset({"rain": data}, attrs={"title": "Rain", "history": "made up"})
+    dataset.rain.attrs["long_name"] = "rain"
+    dataset.time.attrs |= {"standard_name": "time", "units_metadata": "leap_seconds: none"}
+    regrid(dataset).to_netcdf(tmp_path / "out.nc")
+    CheckSuite.load_all_available_checkers()
+    suite = CheckSuite()
+    opened = suite.load_dataset(str(tmp_path / "out.nc"))
+    results, exceptions = suite.run_all(opened, ["cf:1.11"])["cf:1.11"]
+    assert not exceptions
+    assert len(results) > 30
+    assert [m for result in results if result.value[0] < result.value[1] for m in result.msgs] == []
 
 
 def test_the_docstring_examples_hold():
