@@ -16,7 +16,7 @@ import typer
 
 from pipeline.catalog.models import load_catalog
 from pipeline.errors import InputError, RunError, exit_codes
-from pipeline.storage import located
+from pipeline.storage import parse_location
 
 app = typer.Typer(
     add_completion=False,
@@ -106,7 +106,7 @@ def plan(
         from pipeline.run.summary import describe_plan
         from pipeline.store.root import stored_block_steps
 
-        place = None if store is None else located(store)
+        place = None if store is None else parse_location(store)
         bound = Bound(_bytes(memory), workers or cores())
         plan = make_plan(described, None if place is None else stored_block_steps(place), bound)
         print(describe_plan(plan, place))
@@ -133,7 +133,7 @@ def check(store: Annotated[str, typer.Argument(metavar="STORE")]) -> None:
     with exit_codes():
         from pipeline.check.checks import check_store, print_checks
 
-        place = located(store)
+        place = parse_location(store)
         checks = check_store(place)
         print_checks(place, checks)
         failed = [check.name for check in checks if check.status == "FAIL"]

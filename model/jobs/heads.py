@@ -17,7 +17,7 @@ from model.network.domst import DomST
 from model.output.run_directory import Run
 from model.training import checkpoint
 from pipeline.errors import InputError
-from pipeline.storage import located
+from pipeline.storage import parse_location
 from pipeline.units import discharge_of
 
 
@@ -90,7 +90,7 @@ def load_head(
     path = checkpoint.head_path(trained.checkpoints, site_no)
     if not path.exists():
         raise InputError(f"{path}: not found: expected the head of watershed {site_no}")
-    where = str(located(store)) if store is not None else about.store
+    where = str(parse_location(store)) if store is not None else about.store
     data = load_watershed(where, site_no, about.settings)
     network, pack = checkpoint.load_head(path, data, torch.device(device))
     return TrainedHead(data, network, pack)

@@ -26,7 +26,7 @@ from model.output.run_directory import Run
 from model.settings import Settings
 from pipeline.errors import InputError, RunError
 from pipeline.run.cluster import make_client
-from pipeline.storage import located
+from pipeline.storage import parse_location
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ def local_client(heads: int, settings: Settings, **options: Any) -> AbstractCont
 
 def absolute(store: str | os.PathLike[str]) -> str:
     """A store as workers see it, whose working directory may be another one."""
-    place = located(store)
+    place = parse_location(store)
     return str(place.resolve() if isinstance(place, Path) else place)
 
 

@@ -28,7 +28,7 @@ from pydantic import (
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.catalog.time import STEP, Duration, Period, Strict, TimeLabel
 from pipeline.errors import InputError
-from pipeline.storage import Location, located
+from pipeline.storage import Location, parse_location
 from pipeline.units import AREA_M2, DISCHARGE_M3_S, require_unit
 
 PRECIPITATION = "precipitation"
@@ -291,9 +291,9 @@ class Catalog(Strict):
                 f"{self.path}: root: {self.root!r}: expected the environment variable to be set"
             )
         if "://" in path:
-            return located(path)
+            return parse_location(path)
         if "://" in root and not path.startswith("/"):
-            return located(f"{root.rstrip('/')}/{path}")
+            return parse_location(f"{root.rstrip('/')}/{path}")
         try:
             return (self.path.parent / root / path).resolve()
         except (ValueError, RuntimeError) as error:  # a NUL character; links in a circle

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipeline.catalog.raster_source import TIME_FIELD
 from pipeline.catalog.time import Period
 from pipeline.errors import InputError
-from pipeline.storage import Location, below, find_files, list_files, lists
+from pipeline.storage import Location, can_list, find_objects, join, list_files
 
 # Directives of a time field and the digits that they stand for: each has a fixed width, so that a
 # label has one spelling and a path can be made from its time.
@@ -86,11 +86,11 @@ class Template:
     @property
     def where(self) -> Location:
         """For messages."""
-        return below(self.folder, self.pattern)
+        return join(self.folder, self.pattern)
 
     def path(self, label: datetime) -> Location:
         """The file of a time label; there is no * in the pattern."""
-        return below(self.folder, label.strftime(self.pattern))
+        return join(self.folder, label.strftime(self.pattern))
 
     def names(self, labels: pd.DatetimeIndex) -> dict[str, dict[str, int]]:
         """Files that exist, by path below `folder`, and the numbers of their directives.
@@ -100,7 +100,7 @@ class Template:
 
         Raises:
             InputError: a * where the folder cannot be listed.
-            InputError, RunError: as `pipeline.storage.reaching`.
+            InputError, RunError: as `pipeline.storage.reporting_access`.
         """
         shape = wild = ""
         groups = []
@@ -118,7 +118,7 @@ class Template:
         names: Iterable[str]
         if isinstance(self.folder, Path):
             names = glob.iglob(wild, root_dir=self.folder)
-        elif lists(self.folder) and not self.zarr:
+        elif can_list(self.folder) and not self.zarr:
             names = list_files(self.folder)
         elif "*" in self.pattern:
             kind = "Zarr stores" if self.zarr else "a web server's files"
@@ -126,9 +126,9 @@ class Template:
         elif self.zarr:  # listing it would list all chunks
             stores = dict.fromkeys(labels.strftime(self.pattern))
             wanted = [f"{store}/{name}" for store in stores for name in ZARR_ROOT_FILES]
-            names = {name.rpartition("/")[0] for name in find_files(self.folder, wanted)}
+            names = {name.rpartition("/")[0] for name in find_objects(self.folder, wanted)}
         else:
-            names = find_files(self.folder, dict.fromkeys(labels.strftime(self.pattern)))
+            names = find_objects(self.folder, dict.fromkeys(labels.strftime(self.pattern)))
         for name in sorted(names):
             if match := re.fullmatch(shape, name):
                 found[name] = dict(zip(groups, map(int, match.groups()), strict=True))
@@ -148,12 +148,12 @@ class Template:
             label = datetime(number["Y"], number.get("m", 1), number.get("d", 1), *clock)
         except ValueError as error:
             raise InputError(
-                f"{below(self.folder, name)}: {error}: expected a date in its name"
+                f"{join(self.folder, name)}: {error}: expected a date in its name"
             ) from error
         if "j" in number and "d" not in number:
             label += timedelta(days=number["j"] - 1)
         if "*" not in self.pattern and label.strftime(self.pattern) != name:
-            where = below(self.folder, name)
+            where = join(self.folder, name)
             raise InputError(f"{where}: expected {self.path(label)} for {label}")
         return label
 
@@ -240,7 +240,7 @@ class Intervals:
                 f"{key}: {template.pattern!r} holds no whole date: expected one made of {KNOWN}"
             )
         labels = template.labels(self.times - self.shift)
-        paths = [below(template.folder, name) for name in labels]
+        paths = [join(template.folder, name) for name in labels]
         if not paths:
             raise InputError(
                 f"{key}: no file matches {template.where}: expected one every {in_words(self.step)}"

@@ -31,7 +31,7 @@ from pipeline.errors import InputError
 from pipeline.rasters.accumulation import begins
 from pipeline.rasters.files import Files, Intervals, Named, Template, in_words
 from pipeline.rasters.pixels import Layout
-from pipeline.storage import Location, below
+from pipeline.storage import Location, join
 from pipeline.units import FORCING_UNITS, recognise_unit
 
 __all__ = ["RasterSeries", "group_forcings", "open_series"]
@@ -217,7 +217,7 @@ def _files(
             raise InputError(f"{key}: no file matches {template.where}: expected one")
         years = range(catalog.period.start.year - 1, catalog.period.end.year + 2)
         paths = [
-            below(template.folder, name)
+            join(template.folder, name)
             for name, at in names.items()
             if at.get("Y", years[1]) in years
         ]

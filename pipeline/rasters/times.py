@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.catalog.raster_source import RasterSource
-from pipeline.errors import InputError, refusals
+from pipeline.errors import InputError, client_errors
 from pipeline.rasters.coordinates import UNREADABLE, reason_of
 from pipeline.regrid.coordinates import SINCE, Roles
 from pipeline.storage import Location
@@ -38,7 +38,7 @@ def labels_of(
         raise InputError(f"{path}: {name} in {units!r}: expected UTC, or an offset from it")
     try:
         values = np.atleast_1d(xr.decode_cf(xr.Dataset({name: variable}))[name].values)
-    except refusals(*UNREADABLE) as error:
+    except client_errors(*UNREADABLE) as error:
         raise InputError(
             f"{path}: {name} is not understood ({reason_of(error)}): expected times after CF"
         ) from error
@@ -62,7 +62,7 @@ def bounds_of(
         values = xr.decode_cf(both, decode_coords=False)[bounds].values
         lengths = pd.to_timedelta(np.ravel(values[:, 1] - values[:, 0])).round("min")
         begins = pd.DatetimeIndex(values[:, 0]).round("s")
-    except refusals(*UNREADABLE):
+    except client_errors(*UNREADABLE):
         return (), ()
     if begins.hasnans or not (lengths > timedelta(0)).any():
         return (), ()

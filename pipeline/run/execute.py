@@ -30,7 +30,7 @@ from pipeline.run.aggregate import StepMeans, Tally
 from pipeline.run.cluster import make_client
 from pipeline.run.memory import Bound
 from pipeline.run.plan import Plan, RasterBlock, Source, make_plan
-from pipeline.storage import Location, located
+from pipeline.storage import Location, parse_location
 from pipeline.store.extend import extend, extended_from
 from pipeline.store.layout import write_template
 from pipeline.store.provenance import root_attributes
@@ -134,7 +134,7 @@ def run(
     """
     if not isinstance(catalog, Catalog):
         catalog = load_catalog(Path(catalog))
-    place = located(store)
+    place = parse_location(store)
     if isinstance(place, Path):
         place = Path(os.path.abspath(place))  # workers may have another working directory
     with nullcontext(client) if client is not None else make_client() as workers:

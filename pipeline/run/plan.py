@@ -19,7 +19,7 @@ import numpy as np
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 from pipeline.rasters.files import ONLY
-from pipeline.rasters.fingerprints import versions_of
+from pipeline.rasters.fingerprints import take_fingerprints
 from pipeline.rasters.series import RasterSeries, group_forcings, open_series
 from pipeline.regrid.placement import Weights
 from pipeline.run.memory import Bound, Memory, cost_of, shared_by_threads
@@ -222,7 +222,7 @@ def _describe_files(series: RasterSeries, by_content: bool) -> FileList:
     rasters = np.flatnonzero(series.present).tolist()
     places = [series.files.place(interval) for interval in rasters]
     held = Counter(path for path, _ in places)
-    versions = versions_of(list(held), series.sources[0].driver == "zarr", by_content)
+    versions = take_fingerprints(list(held), series.sources[0].driver == "zarr", by_content)
     lines, sizes = [""] * series.present.size, np.zeros(series.present.size)
     for interval, (path, position) in zip(rasters, places, strict=True):
         size, version = versions[path]

@@ -54,7 +54,7 @@ def extend(spec: StoreSpec, attributes: Mapping[str, Any], path: Location, steps
 
     Raises:
         InputError: as reading gauges and terrain; the store is as it was then.
-        RunError: the disk is full or read-only; or as `reaching`.
+        RunError: the disk is full or read-only; or as `reporting_access`.
     """
     root = open_root(path, mode="r+")
     provenance = attributes_of(root)["provenance"]

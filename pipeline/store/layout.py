@@ -42,8 +42,9 @@ def write_template(spec: StoreSpec, attributes: Mapping[str, Any], path: Locatio
     """Lay a store out at `path`, where there is none yet.
 
     Raises:
-        InputError: as reading gauges and terrain; something else is in the way; as `reaching`.
-        RunError: the disk is full or read-only; as `reaching`.
+        InputError: as reading gauges and terrain; something else is in the way; as
+            `reporting_access`.
+        RunError: the disk is full or read-only; as `reporting_access`.
     """
     keys = build_template(spec, attributes)
     if isinstance(path, Path):

@@ -16,7 +16,7 @@ import numpy as np
 import zarr
 
 from pipeline.errors import InputError
-from pipeline.storage import Location, located
+from pipeline.storage import Location, parse_location
 from pipeline.store.root import (
     EXTENDING,
     array_of,
@@ -85,7 +85,7 @@ def open_watershed(path: Path, site_no: str, *, chunks: Chunks = None) -> xr.Dat
         >>> round(float(area.sum()) / watershed.drainage_area_m2, 6)
         1.0
     """
-    path = located(path)
+    path = parse_location(path)
     root = _finished(path)
     sites = _site_numbers(root)
     if site_no not in sites:
@@ -121,7 +121,7 @@ def open_region(path: Path, *, chunks: Chunks = None) -> xr.Dataset:
         >>> region.precipitation.units
         'mm'
     """
-    path = located(path)
+    path = parse_location(path)
     return _open(path, _finished(path), "region", chunks)
 
 
@@ -149,7 +149,7 @@ def open_gauges(path: Path, *, chunks: Chunks = None) -> xr.Dataset:
         >>> gauges.discharge.units
         'm3 s-1'
     """
-    path = located(path)
+    path = parse_location(path)
     return _open(path, _finished(path), "gauges", chunks)
 
 
@@ -179,7 +179,7 @@ def open_store(path: Path, *, chunks: Chunks = None) -> xr.DataTree:
     """
     import xarray as xr
 
-    path = located(path)
+    path = parse_location(path)
     root = _finished(path)
     groups = ["region", "gauges", *(f"watersheds/{site}" for site in _site_numbers(root))]
     top = _open(path, root, "", chunks)

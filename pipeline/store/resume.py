@@ -14,7 +14,7 @@ import yaml
 import zarr
 
 from pipeline.errors import InputError
-from pipeline.storage import Location, file_system, list_files, reaching, read_files
+from pipeline.storage import Location, file_system, list_files, read_files, reporting_access
 from pipeline.store.metadata import METADATA, encode_metadata
 from pipeline.store.root import (
     EXTENDING,
@@ -89,11 +89,11 @@ def sweep(path: Location) -> None:
     store at a URL, where an object is there whole or not at all, is laid out beside a mark.
 
     Raises:
-        InputError, RunError: as `reaching`.
+        InputError, RunError: as `reporting_access`.
     """
     if not isinstance(path, Path):
         system, root = file_system(path)
-        with reaching(path):
+        with reporting_access(path):
             if system.exists(f"{root}/{UNFINISHED}"):
                 system.rm_file(f"{root}/{UNFINISHED}")
         return

@@ -11,7 +11,7 @@ import zarr
 from zarr.errors import GroupNotFoundError
 
 from pipeline.errors import InputError
-from pipeline.storage import Location, file_system, located, reaching
+from pipeline.storage import Location, file_system, parse_location, reporting_access
 from pipeline.store.metadata import METADATA
 
 LAYOUT = 3  # version of the layout; a store of another one is refused
@@ -27,10 +27,10 @@ def open_root(path: str | os.PathLike[str], mode: str = "r") -> zarr.Group:
 
     Raises:
         InputError: there is no store at `path`, or one of another layout.
-        InputError, RunError: as `reaching`.
+        InputError, RunError: as `reporting_access`.
     """
-    path = located(path)
-    with reaching(path):
+    path = parse_location(path)
+    with reporting_access(path):
         try:
             if isinstance(path, Path) and not path.is_dir():  # Zarr would make one
                 raise FileNotFoundError(path)
@@ -79,11 +79,11 @@ def is_absent(path: Location) -> bool:
     that was never laid out to its end.
 
     Raises:
-        InputError, RunError: as `reaching`.
+        InputError, RunError: as `reporting_access`.
     """
     if not isinstance(path, Path):
         system, root = file_system(path)
-        with reaching(path):
+        with reporting_access(path):
             if system.exists(f"{root}/{METADATA}"):
                 return False
             return system.exists(f"{root}/{UNFINISHED}") or not system.find(root)

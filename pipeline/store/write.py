@@ -14,7 +14,7 @@ import zarr
 from zarr.core.sync import sync
 
 from pipeline.errors import RunError
-from pipeline.storage import Location, reaching, write_objects
+from pipeline.storage import Location, reporting_access, write_objects
 from pipeline.store.root import PROGRESS, array_of, open_root
 from pipeline.store.spec import Block, valid_fraction_name
 
@@ -91,11 +91,11 @@ def writing(path: Location) -> Iterator[None]:
     """Turn the operating system's refusal to write into one line.
 
     Raises:
-        InputError: as `reaching`.
-        RunError: the disk is full or read-only, or something is in the way; or as `reaching`.
+        InputError: as `reporting_access`.
+        RunError: the disk is full or read-only, or something is in the way; or as `reporting_access`.
     """
     try:
-        with reaching(path):
+        with reporting_access(path):
             yield
     except OSError as error:
         raise RunError(
@@ -112,7 +112,7 @@ def replace_files(path: Location, files: Mapping[str, bytes]) -> None:
         files: content by path below the store.
 
     Raises:
-        OSError, InputError, RunError: as file systems and `reaching`; see `writing`.
+        OSError, InputError, RunError: as file systems and `reporting_access`; see `writing`.
     """
     if not isinstance(path, Path):
         write_objects(path, files)

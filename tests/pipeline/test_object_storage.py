@@ -251,7 +251,7 @@ def test_cut_off_anywhere_and_resumed_it_is_the_same_store(
         cut.left = 1000
         s3.rm(STORE, recursive=True)
         cut.left = after
-        with pytest.raises(RunError, match=r"not reached .* the same command goes on"):
+        with pytest.raises(RunError, match=r"not reached .* the same command continues"):
             run(catalog, STORE, client)
         cut.left = 1000
         if s3.exists(f"{STORE}/zarr.json"):
@@ -294,7 +294,7 @@ def test_a_store_on_s3_grows(
         s3.rm(STORE, recursive=True)
         s3.pipe({f"{STORE}/{key}": content for key, content in short.items()})
         cut.left = after
-        with pytest.raises(RunError, match="the same command goes on"):
+        with pytest.raises(RunError, match="the same command continues"):
             run(load_catalog(remote.catalog), STORE, client)
         cut.left = 1000
         with pytest.raises(InputError, match=r"was interrupted|are not done"):

@@ -16,7 +16,7 @@ from rasterio.io import DatasetReader
 from rasterio.session import DummySession
 
 from pipeline.catalog.raster_source import RasterSource
-from pipeline.errors import InputError, refusals
+from pipeline.errors import InputError, client_errors
 from pipeline.storage import Location, file_system
 
 # A GeoTIFF's folder is neither listed nor searched for sidecar files: both cost more than the read.
@@ -88,7 +88,7 @@ def _archive(path: Location) -> Iterator[zipfile.ZipFile]:
     try:
         with _binary(path) as file, zipfile.ZipFile(file) as archive:
             yield archive
-    except refusals(zipfile.BadZipFile) as error:
+    except client_errors(zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not readable ({error}): expected a zip file") from error
 
 

@@ -18,7 +18,7 @@ import zarr
 from numpy.typing import NDArray
 
 from pipeline.catalog.raster_source import RasterSource
-from pipeline.errors import InputError, refusals
+from pipeline.errors import InputError, client_errors
 from pipeline.rasters.coordinates import (
     UNREADABLE,
     common_roles,
@@ -88,7 +88,7 @@ def _dataset(path: Location, source: RasterSource) -> xr.Dataset:
         system, name = file_system(path)
         file = system.open(name, "rb", **BY_RANGE)
         return xr.open_dataset(file, engine="h5netcdf", phony_dims="access", cache=False, **plain)
-    except refusals(*UNREADABLE) as error:
+    except client_errors(*UNREADABLE) as error:
         group = f" with group {source.group!r}" if source.group else ""
         kind = source.driver if isinstance(path, Path) else EXPECTED[source.driver]
         raise InputError(
@@ -278,7 +278,7 @@ def _read_file(
                 raw = _raw(path, variable, roles_of(path, dataset, source), positions, window)
                 raw, about = as_unsigned(raw, variable.attrs)
                 scale, offset, codes = packing(raw, about, source)
-            except refusals(*UNREADABLE) as error:
+            except client_errors(*UNREADABLE) as error:
                 raise InputError(
                     f"{path}: not readable ({reason_of(error)}): expected {source.variable}"
                 ) from error
