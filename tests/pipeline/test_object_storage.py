@@ -493,7 +493,7 @@ def test_grib_on_s3(tmp_path: Path, s3: s3fs.S3FileSystem):
 REFUSED: dict[str, tuple[Callable[[World], None], tuple[str, ...]]] = {
     "no such bucket": (
         lambda world: describe(world, files=RASTERS.replace(BUCKET, "absent")),
-        ("s3://absent/raw", "expected a bucket"),
+        ("s3://absent/raw", "expected an existing bucket"),
     ),
     "no object matches": (
         lambda world: describe(world, files=RASTERS.replace("rain_", "snow_")),
@@ -549,7 +549,7 @@ def test_what_is_refused_is_one_line(remote: World, s3: s3fs.S3FileSystem, what:
 def test_a_store_in_no_bucket(remote: World):
     store = "s3://absent/store.zarr"
     require_one_line(
-        remote.command("run", remote.catalog, "--store", store), 2, store, "expected a bucket"
+        remote.command("run", remote.catalog, "--store", store), 2, store, "expected an existing bucket"
     )
     require_one_line(remote.command("check", store), 2, store, "expected")
 
