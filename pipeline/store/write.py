@@ -92,7 +92,8 @@ def writing(path: Location) -> Iterator[None]:
 
     Raises:
         InputError: as `reporting_access`.
-        RunError: the disk is full or read-only, or something is in the way; or as `reporting_access`.
+        RunError: the disk is full or read-only, or something is in the way; or as
+            `reporting_access`.
     """
     try:
         with reporting_access(path):

@@ -549,7 +549,10 @@ def test_what_is_refused_is_one_line(remote: World, s3: s3fs.S3FileSystem, what:
 def test_a_store_in_no_bucket(remote: World):
     store = "s3://absent/store.zarr"
     require_one_line(
-        remote.command("run", remote.catalog, "--store", store), 2, store, "expected an existing bucket"
+        remote.command("run", remote.catalog, "--store", store),
+        2,
+        store,
+        "expected an existing bucket",
     )
     require_one_line(remote.command("check", store), 2, store, "expected")
 
