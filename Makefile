@@ -28,6 +28,7 @@ lint: $(TESTED) ## ruff, mypy and the rules of import
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
+	$(VENV)/bin/lint-imports --cache-dir build/cache/imports
 
 format: $(TESTED) ## let ruff mend what it can
 	$(PY) -m ruff check --fix
