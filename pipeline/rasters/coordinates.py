@@ -11,11 +11,10 @@ from contextlib import contextmanager
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from pyproj import CRS
-from pyproj.exceptions import CRSError
 
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError
+from pipeline.rasters.pixels import catalog_crs
 from pipeline.regrid.coordinates import (
     AxisNames,
     Roles,
@@ -135,20 +134,6 @@ def _naming(path: Location) -> Iterator[None]:
         raise InputError(f"{path}: {error}, or {KEYS[error.setting]} in the catalog") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-
-
-def catalog_crs(source: RasterSource) -> CRS | None:
-    """The CRS that the catalog gives; None if it gives none.
-
-    Raises:
-        InputError: it is not a CRS.
-    """
-    if source.crs is None:
-        return None
-    try:
-        return CRS.from_user_input(source.crs)
-    except CRSError as error:
-        raise InputError(f"crs {source.crs!r}: expected an EPSG code, WKT or PROJ text") from error
 
 
 def corners_of(dataset: xr.Dataset, roles: Roles) -> dict[str, NDArray[np.float64]]:

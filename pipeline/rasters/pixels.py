@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pyproj import CRS
+from pyproj.exceptions import CRSError
 
+from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError
 from pipeline.regrid.grid import Grid
 from pipeline.regrid.placement import Axes, Curvilinear, Weights
@@ -50,6 +53,20 @@ class Layout:
             return self.placement.weights(grid)
         except InputError as error:
             raise InputError(f"{self.path}: {error}") from error
+
+
+def catalog_crs(source: RasterSource) -> CRS | None:
+    """The CRS that the catalog gives; None if it gives none.
+
+    Raises:
+        InputError: it is not a CRS.
+    """
+    if source.crs is None:
+        return None
+    try:
+        return CRS.from_user_input(source.crs)
+    except CRSError as error:
+        raise InputError(f"crs {source.crs!r}: expected an EPSG code, WKT or PROJ text") from error
 
 
 def decode(

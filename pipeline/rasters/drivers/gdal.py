@@ -21,11 +21,10 @@ from rasterio.windows import Window
 
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError
-from pipeline.rasters.coordinates import catalog_crs
 from pipeline.rasters.drivers.gdal_open import environment, opened, read_head
 from pipeline.rasters.drivers.grib_grid import HEAD, grib_grid
 from pipeline.rasters.files import Place
-from pipeline.rasters.pixels import Layout, decode
+from pipeline.rasters.pixels import Layout, catalog_crs, decode
 from pipeline.regrid.placement import Axes
 from pipeline.regrid.separable import column_parts
 from pipeline.storage import Location

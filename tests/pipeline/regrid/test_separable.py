@@ -286,6 +286,17 @@ def test_a_fresh_process_compiles_nothing():
     assert misses.stdout.strip() == "0"
 
 
+def test_a_run_on_geotiffs_starts_without_xarray():
+    """Its import takes longer than a small run."""
+    code = (
+        "import sys; import pipeline.run.execute, pipeline.rasters.drivers.gdal; "
+        "print('xarray' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "False"
+
+
 @pytest.mark.parametrize(
     ("x_edges", "y_edges", "said"),
     [
