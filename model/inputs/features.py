@@ -26,7 +26,7 @@ def antecedent_wetness(
     """Average past rain with exponential memories: (T, W, ...) float32.
 
     The result is the deviation from the mean rain in units of it, 0 where it never rains. An LSTM
-    could integrate rain itself, but a few years of data hardly teach it to, and not cell by cell.
+    could integrate rain itself, but hardly learns it from a few years of data, and not per cell.
 
     Args:
         rain: (T, ...) [mm per step].

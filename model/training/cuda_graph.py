@@ -43,7 +43,7 @@ class CapturedFunction:
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Replay the graph on pinned `inputs`; gradients are left in the parameters.
 
-        The host does not wait, so it can prepare the next inputs meanwhile.
+        The host does not wait, so it can prepare the next inputs at the same time.
         """
         for own, new in zip(self.inputs, inputs, strict=True):
             own.copy_(new, non_blocking=True)

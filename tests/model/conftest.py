@@ -14,7 +14,7 @@ from model.inputs.watershed import HeadData
 
 
 def build_head(site_no: str = "01", rows: int = 6, columns: int = 5, years: int = 4) -> HeadData:
-    """A watershed with random rain and the runoff of a linear reservoir behind it."""
+    """Make a watershed with random rain and runoff from a linear reservoir."""
     rng = np.random.default_rng(int(site_no))
     times = pd.date_range("2010-10-01", periods=365 * years + 1, freq="D", unit="ns")
     coverage = rng.uniform(0, 1, (rows, columns)) * (rng.uniform(size=(rows, columns)) < 0.7)
@@ -63,7 +63,7 @@ def build_head(site_no: str = "01", rows: int = 6, columns: int = 5, years: int 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """As on a worker: networks this small only lose by threads."""
+    """Use one thread, as on a worker; more only slow such small networks down."""
     torch.set_num_threads(1)
 
 

@@ -1,4 +1,4 @@
-"""What only a GPU can show: recorded updates are the eager ones, and its numbers those of a CPU."""
+"""On a GPU: recorded updates equal eager ones, and its results those of a CPU."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_gpu_computes_what_a_cpu_does(heads: list[HeadData]) -> None:
 
 
 def test_recorded_updates_are_the_eager_ones(heads: list[HeadData]) -> None:
-    """The pack shrinks on the way, which records anew."""
+    """Also after the pack shrinks, which records a new graph."""
     eager = EXACT.model_copy(update={"capture": False})
     trainers = [Trainer(heads, settings, GPU) for settings in (EXACT, eager)]
     for update in range(12):

@@ -11,7 +11,7 @@ from model.inputs.features import antecedent_wetness, attributes_of, season_of
 from model.settings import Settings
 
 
-def test_season_goes_round_once_a_year() -> None:
+def test_season_has_a_period_of_one_year() -> None:
     season = season_of(np.array([0.0, 365.25 / 4, 365.25]))
     np.testing.assert_allclose(season, [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]], atol=1e-6)
 
@@ -21,28 +21,28 @@ def test_wetness_depends_on_no_later_rain() -> None:
     rain = rng.gamma(0.3, 10, (50, 2, 3))
     later = rain.copy()
     later[30:] *= 3
-    usual = rain.mean(0)
-    one, two = (antecedent_wetness(r, usual, (5.0, 40.0), 1.0) for r in (rain, later))
+    mean = rain.mean(0)
+    one, two = (antecedent_wetness(r, mean, (5.0, 40.0), 1.0) for r in (rain, later))
     np.testing.assert_array_equal(one[:30], two[:30])
     assert (one[30:] != two[30:]).any()
 
 
 def test_wetness_is_the_weighted_mean_of_past_rain() -> None:
-    """Against the sum written out, with the usual rain before the first step."""
+    """Against the sum written out, with the mean rain before the first step."""
     rain = np.random.default_rng(1).gamma(0.3, 10, (40, 1, 1))
-    usual = np.array([[3.0]])
-    found = antecedent_wetness(rain, usual, (5.0,), 24.0)[:, 0, 0, 0]
-    keep = np.exp(-1 / (5 * 24))
+    mean = np.array([[3.0]])
+    found = antecedent_wetness(rain, mean, (5.0,), 24.0)[:, 0, 0, 0]
+    decay = np.exp(-1 / (5 * 24))
     for t in (0, 7, 39):
-        weights = (1 - keep) * keep ** np.arange(t + 1)
-        expected = (weights * rain[t::-1, 0, 0]).sum() + keep ** (t + 1) * 3.0
+        weights = (1 - decay) * decay ** np.arange(t + 1)
+        expected = (weights * rain[t::-1, 0, 0]).sum() + decay ** (t + 1) * 3.0
         assert found[t] == pytest.approx(expected / 3.0 - 1, rel=1e-5)
 
 
-def test_attributes_are_near_zero_for_usual_watersheds() -> None:
+def test_attributes_are_zero_for_a_typical_watershed() -> None:
     climate: dict[str, Any] = {"rain": 3.0, "dryness": 1.0, "settings": Settings()}
-    usual = attributes_of(area=1e9, distance=5e4, slope=3e-3, **climate)
-    np.testing.assert_allclose(usual, 0, atol=1e-6)
+    typical = attributes_of(area=1e9, distance=5e4, slope=3e-3, **climate)
+    np.testing.assert_allclose(typical, 0, atol=1e-6)
     unknown = attributes_of(
         area=1e10, distance=5e4, slope=None, rain=3.0, dryness=1.0, settings=Settings()
     )

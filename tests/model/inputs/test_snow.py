@@ -1,4 +1,4 @@
-"""Snow: mass, hand-made winters, and whether discharge tells that there was any."""
+"""Snow: conservation of water, winters computed by hand, and the choice of a melt model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def column(*values: float) -> np.ndarray:
 
 
 def test_a_winter_by_hand():
-    """With so much of it in a usual year that the ground is hardly covered."""
+    """With so much snow in a mean year that these days hardly cover the ground."""
     rain = column(10, 10, 10, 0, 0, 0)
     warmth = column(5, -5, 1, 1, -3, 8)  # at 1 degree half of it is snow
     water = melt_snow(rain, warmth, PLAIN, 1.0, 0, slice(0, 6))
@@ -61,13 +61,13 @@ def test_a_winter_by_hand():
     np.testing.assert_allclose(water[:, 0], expected, rtol=1e-6)
 
 
-def test_covered_ground_melts_by_the_degree_and_cold_snow_later():
-    """After as much snow as a usual year has, were all its days like those of the winter."""
+def test_covered_ground_melts_in_proportion_to_warmth_and_cold_snow_later():
+    """After a winter with more snow than covers a cell; cold snow first has to warm up."""
     rain, warmth = np.full((211, 1), 5.0, np.float32), np.full((211, 1), -10.0, np.float32)
     rain[200:], warmth[200:] = 0.0, 4.0
-    usual = slice(0, 200)
+    winter = slice(0, 200)
     none, memory = (
-        melt_snow(rain, warmth, Snow(5.0, m), 1.0, 0, usual)[200:, 0] for m in (0.0, 0.7)
+        melt_snow(rain, warmth, Snow(5.0, m), 1.0, 0, winter)[200:, 0] for m in (0.0, 0.7)
     )
     covered = MIN_COVER + (1 - MIN_COVER) * 1000 / (FULL_COVER * 365.2425 * 5)
     assert none[0] == pytest.approx(20 * covered, rel=1e-5)
@@ -86,7 +86,7 @@ def test_covered_ground_melts_by_the_degree_and_cold_snow_later():
     step_days=st.sampled_from([1.0, 1 / 24]),
     snow=st.sampled_from(SNOWS),
 )
-def test_no_water_is_made(rain, warmth, step_days, snow):
+def test_water_is_conserved(rain, warmth, step_days, snow):
     water = melt_snow(rain, warmth, snow, step_days, 0, slice(0, 30))
     assert (water >= 0).all()
     lies = np.cumsum(rain, axis=0, dtype=float) - np.cumsum(water, axis=0, dtype=float)
@@ -96,8 +96,8 @@ def test_no_water_is_made(rain, warmth, step_days, snow):
     assert (water <= rain - frozen + most + 1e-3).all()
 
 
-def test_what_lies_at_the_start_is_from_a_year_before():
-    """A glacier that no summer melts goes on growing; its melt is there from the first step."""
+def test_the_spinup_leaves_snow_for_the_start():
+    """The snow of the spin-up is there to melt in the first step."""
     rain, warmth = np.full((400, 1), 5.0, np.float32), np.full((400, 1), -8.0, np.float32)
     warmth[0] = 3.0
     old, new = (melt_snow(rain, warmth, PLAIN, 1.0, year, slice(0, 400))[0, 0] for year in (365, 0))
@@ -105,7 +105,7 @@ def test_what_lies_at_the_start_is_from_a_year_before():
     assert new == pytest.approx(5)
 
 
-def test_a_record_that_grows_melts_as_it_did():
+def test_a_longer_record_does_not_change_earlier_melt():
     rng = np.random.default_rng(4)
     rain, warmth = rng.gamma(0.3, 12.0, (900, 3)), rng.normal(0, 6, (900, 3))
     whole, part = (
@@ -124,8 +124,8 @@ def response(water: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("warmest", [8.0, 40.0])
 @pytest.mark.parametrize("truth", [None, *SNOWS[::5]])
-def test_discharge_tells_how_snow_melts(truth: Snow | None, warmest: float):
-    """And whether there is any: warm places have none, whatever their discharge."""
+def test_the_melt_model_behind_a_discharge_is_found(truth: Snow | None, warmest: float):
+    """Also with gaps and four steps a day; warm places have no snow whatever their discharge."""
     rng = np.random.default_rng(2)
     rain = (rng.gamma(0.3, 12.0, DAYS.size) * (rng.random(DAYS.size) < 0.4)).astype(np.float32)
     season = -np.cos(2 * np.pi * (DAYS - DAYS[0]).astype(int) / 365.25 + 4.4)

@@ -14,23 +14,23 @@ SETTINGS = Settings()
 
 
 def production_store(rain: float, demand: float, level: float, full: float) -> tuple[float, float]:
-    """One day of GR4J's production store as Perrin et al. (2003) print it, eq. 1 to 8: excess and
-    level after it [mm]."""
-    shed = 0.0
+    """One day of GR4J's production store, Perrin et al. (2003), eq. 1 to 8: excess and new level,
+    in mm."""
+    rejected = 0.0
     if rain >= demand:
         net = rain - demand
         share = level / full
         taken = full * (1 - share**2) * math.tanh(net / full) / (1 + share * math.tanh(net / full))
         level += taken
-        shed = net - taken
+        rejected = net - taken
     else:
         pull, share = math.tanh((demand - rain) / full), level / full
         level -= level * (2 - share) * pull / (1 + (1 - share) * pull)
     percolated = level * (1 - (1 + (4 / 9 * level / full) ** 4) ** -0.25)
-    return shed + percolated, level - percolated
+    return rejected + percolated, level - percolated
 
 
-def test_a_day_is_that_of_gr4j() -> None:
+def test_a_day_follows_gr4j() -> None:
     rng = np.random.default_rng(0)
     rain, demand = rng.gamma(0.3, 12, (400, 2)), rng.uniform(0, 6, (400, 2))
     excess, filling = soil_stores(rain, demand, 1.0, 0, SETTINGS)
@@ -38,12 +38,12 @@ def test_a_day_is_that_of_gr4j() -> None:
         level = full / 2
         for t in range(400):
             assert filling[t, k, 1] == pytest.approx(level / full, rel=1e-5)
-            shed, level = production_store(rain[t, 1], demand[t, 1], level, full)
-            assert excess[t, k, 1] == pytest.approx(shed, rel=1e-4, abs=1e-6)
+            expected, level = production_store(rain[t, 1], demand[t, 1], level, full)
+            assert excess[t, k, 1] == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-def test_no_water_is_made() -> None:
-    """Without evaporation what falls runs off or is held."""
+def test_water_is_conserved() -> None:
+    """Without evaporation, rain becomes excess or is stored."""
     rain = np.random.default_rng(1).gamma(0.3, 12, (300, 3))
     excess, filling = soil_stores(rain, np.zeros_like(rain), 1.0, 0, SETTINGS)
     for k, full in enumerate(SETTINGS.soil_capacities):
@@ -59,7 +59,7 @@ def test_hours_add_up_to_their_day() -> None:
     np.testing.assert_allclose(hourly.reshape(20, 24, -1).sum(1), daily[..., 0], rtol=0.03)
 
 
-def test_the_first_year_runs_before_the_record() -> None:
+def test_the_spinup_runs_before_the_record() -> None:
     rng = np.random.default_rng(2)
     rain, demand = rng.gamma(0.3, 12, (730, 1)), np.full((730, 1), 2.0)
     _, filling = soil_stores(rain, demand, 1.0, 365, SETTINGS)
@@ -69,7 +69,7 @@ def test_the_first_year_runs_before_the_record() -> None:
     np.testing.assert_array_equal(filling, twice[365:])
 
 
-def test_demand_is_the_stores_own_or_of_the_temperature_or_of_the_balance() -> None:
+def test_demand_comes_from_the_store_or_temperature_or_water_balance() -> None:
     rng = np.random.default_rng(3)
     days, latitude = np.arange(1, 366), np.full(2, 42.0)
     rest = slice(0, 365), SETTINGS

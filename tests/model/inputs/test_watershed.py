@@ -35,20 +35,20 @@ def test_forcings_are_those_of_the_step_in_which_discharge_was_last_measured(
     assert shifted.split.test.sum() == level.split.test.sum() - 1, "the last step has no next one"
 
 
-def test_a_watershed_of_the_store_becomes_a_head(tiny_store: Path) -> None:
+def test_arrays_of_a_head_are_those_of_the_store(tiny_store: Path) -> None:
     survey = survey_store(str(tiny_store))
     site = next(iter(survey.pixels))
     head = load_head(str(tiny_store), site, Settings())
-    shed = xr.open_zarr(tiny_store, group=f"watersheds/{site}", consolidated=False).load()
+    data = xr.open_zarr(tiny_store, group=f"watersheds/{site}", consolidated=False).load()
     assert survey.pixels[site] == head.inside.size
-    assert head.share.size == head.inside.sum() == (shed["coverage"] > 0).sum()
+    assert head.share.size == head.inside.sum() == (data["coverage"] > 0).sum()
     assert head.channels[0] == "precipitation"
     assert head.share.sum() == pytest.approx(1, abs=1e-6)
     assert np.isfinite(head.forcing).all()
     # where nothing is missing, the basin mean is the area-weighted mean of the store's cells
-    weights = shed["coverage"] * shed["cell_area"]
-    full = (shed["precipitation"].notnull() | (weights == 0)).all(("y", "x")).values
-    expected = shed["precipitation"].weighted(weights).mean(("y", "x")).values
+    weights = data["coverage"] * data["cell_area"]
+    full = (data["precipitation"].notnull() | (weights == 0)).all(("y", "x")).values
+    expected = data["precipitation"].weighted(weights).mean(("y", "x")).values
     np.testing.assert_allclose(head.rain[full], expected[full], rtol=1e-4, atol=1e-5)
     # holes are filled with the mean of the cells that are there
     np.testing.assert_allclose(head.rain, expected, rtol=1e-3, atol=1e-4)

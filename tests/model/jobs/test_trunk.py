@@ -37,7 +37,7 @@ GROUPS = [["01", "03"], ["02"]]
 
 
 def silent(line: dict[str, Any]) -> None:
-    """Nobody listens."""
+    """Ignore progress."""
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ Grow = Callable[..., Path]
 
 @pytest.fixture
 def grow(client: Client, heads: list[HeadData]) -> Grow:
-    """Trains a trunk of the heads."""
+    """Train a trunk of the heads."""
     by_site = {head.site_no: head for head in heads}
 
     def train(folder: Path, on_progress: OnProgress = silent, settings: Settings = QUICK) -> Path:
@@ -114,7 +114,7 @@ def test_watersheds_differ_in_their_own_parts_alone(grow: Grow, tmp_path: Path) 
     assert not torch.equal(one["contribution.log_velocity"], two["contribution.log_velocity"])
 
 
-def test_a_trunk_that_was_stopped_goes_on_as_if_it_was_not(grow: Grow, tmp_path: Path) -> None:
+def test_an_interrupted_trunk_resumes_bit_by_bit(grow: Grow, tmp_path: Path) -> None:
     whole = grow(tmp_path / "whole")
 
     def stop(line: dict[str, Any]) -> None:
@@ -146,7 +146,7 @@ def test_heads_are_trained_from_it(heads: list[HeadData], grow: Grow, tmp_path: 
     assert end.checkpoint.exists()
 
 
-def test_branches_share_the_watersheds_out_evenly() -> None:
+def test_watersheds_are_divided_evenly_among_branches() -> None:
     costs = {f"{i:08d}": 1.0 + i % 7 for i in range(23)}
     groups = trunk_branches(costs, Settings())
     assert sorted(site for group in groups for site in group) == sorted(costs)
@@ -156,7 +156,7 @@ def test_branches_share_the_watersheds_out_evenly() -> None:
     assert trunk_branches({"1": 1.0, "2": 1.0}, Settings()) == [["1"], ["2"]]
 
 
-def test_of_many_watersheds_some_teach_the_trunk() -> None:
+def test_some_of_many_watersheds_are_drawn_for_the_trunk() -> None:
     costs = {f"{i:08d}": 1.0 for i in range(1000)}
 
     def some(seed: int) -> set[str]:

@@ -1,4 +1,4 @@
-"""Dom-ST: packs, encode-once, causality, and what a head may not see."""
+"""Dom-ST: packs, encoding once, causality, and its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -137,16 +137,16 @@ def test_a_forecast_without_observations_is_the_simulation(make_head: Make) -> N
 
 
 def test_a_greater_flood_follows_from_its_rain(make_head: Make) -> None:
-    """Whatever the LSTM remembers, the answer grows with the routed rain, and without bound."""
+    """With the same LSTM state, runoff grows with routed rain without bound."""
     network, (*forcings, _) = build([make_head("01")], Settings(hidden=16, warmup=60))
     inputs, routed = network.encode(*forcings)
     unknown = torch.full_like(routed, torch.nan)[:, None]
-    usual, more, most = (
+    normal, more, most = (
         network.decode(inputs[:, None], times * routed[:, None], unknown)[:, -1]
         for times in (1.0, 10.0, 100.0)
     )
     flood = routed[:, None] > routed.quantile(0.98)
-    torch.testing.assert_close((most - more)[flood], 10 * (more - usual)[flood], rtol=0.05, atol=0)
+    torch.testing.assert_close((most - more)[flood], 10 * (more - normal)[flood], rtol=0.05, atol=0)
 
 
 @pytest.mark.parametrize("history", [False, True])

@@ -1,11 +1,10 @@
-"""An update on a device that has no numbers, as a CUDA graph sees it: only what is launched.
+"""Count the kernels of an update on a fake device, which refuses what a CUDA graph cannot record.
 
     python -m tests.model.training.hollow_device '[{"heads": 5, "stretch": 60}, ...]'
 
-PyTorch's fake tensors, on a device of their own, refuse an operation on tensors of two devices and
-any look at a number, which are what cannot be recorded. Prints how many operations, views aside,
-an update's losses and gradients are, with each of some settings. In a process of its own, as a
-device is made for all of it.
+PyTorch's fake tensors, on a device of their own, refuse operations on tensors of two devices and
+any read of a value. Prints the number of operations, views aside, of an update's losses and
+gradients for each case. Needs a process of its own, as registering a device cannot be undone.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ NAME = "hollow"
 
 
 class Module(backend_registration._DummyBackendModule):
-    """What PyTorch asks of a device besides its kernels."""
+    """The device's module, as PyTorch requires one."""
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16]
 
 
 class Launches(TorchDispatchMode):
-    """Counts the operations that are kernels of a device."""
+    """Count the operations that a device would launch as kernels."""
 
     count = 0
 
@@ -52,7 +51,7 @@ def there(x: torch.Tensor) -> torch.Tensor:
 
 
 def moved(record: Any) -> Any:
-    """A dataclass with its tensors on the device."""
+    """Copy a dataclass, with its tensors on the device."""
     tensors = {
         field.name: there(value)
         for field in dataclasses.fields(record)
@@ -62,7 +61,7 @@ def moved(record: Any) -> Any:
 
 
 def launches(trainer: Trainer) -> int:
-    """Operations of an update's losses and gradients on the device.
+    """Count the operations of an update's losses and gradients on the device.
 
     Raises:
         Exception: an operation that cannot be recorded.

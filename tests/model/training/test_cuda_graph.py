@@ -1,4 +1,4 @@
-"""What a CUDA graph asks of an update, where no GPU is: one device, and no look at a number."""
+"""Updates can be recorded as a CUDA graph: one device, no value read back; needs no GPU."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import pytest
 
 from model.settings import VARIANTS
 
-PLANT = """
+PROGRAM = """
 import json, torch
 from model.training import trainer
 from tests.model.training.hollow_device import main
 loss = trainer.runoff_loss
-def planted(*arguments):
+def changed(*arguments):
     losses = loss(*arguments)
     {line}
     return losses
-trainer.runoff_loss = planted
+trainer.runoff_loss = changed
 main([{{"heads": 5, "stretch": 60}}])
 """
 
 
 def launches(*cases: dict[str, Any]) -> list[int]:
-    """Kernels of an update, see `hollow_device`."""
+    """Number of kernels of an update in each case, see `hollow_device`."""
     command = [sys.executable, "-m", "tests.model.training.hollow_device", json.dumps(cases)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -59,7 +59,7 @@ def test_an_update_can_be_recorded() -> None:
     ],
 )
 def test_what_cannot_be_recorded_is_seen(line: str, error: str) -> None:
-    planted = PLANT.format(line=line)
-    done = subprocess.run([sys.executable, "-c", planted], capture_output=True, text=True)
+    program = PROGRAM.format(line=line)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode != 0
     assert error in done.stderr

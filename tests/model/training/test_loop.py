@@ -81,7 +81,7 @@ def test_a_resumed_training_is_the_uninterrupted_one(
     assert sorted(p.name for p in (tmp_path / "cut").iterdir()) == ["01.safetensors"]
 
 
-def test_a_refit_learns_from_the_validation_years_and_from_no_test_year(
+def test_a_refit_learns_from_validation_years_and_not_from_test_years(
     make_head: Make, tmp_path: Path
 ) -> None:
     head = make_head("01")
@@ -98,14 +98,14 @@ def test_a_refit_learns_from_the_validation_years_and_from_no_test_year(
     plain, before = weights("plain", head, QUICK)
     longer, after = weights("refit", head, refit)
     assert (plain.kept_update, longer.kept_update, longer.updates) == (30, 50, 50)
-    assert longer.validation_nse == plain.validation_nse, "judged before these years taught"
+    assert longer.validation_nse == plain.validation_nse, "scored before the refit"
     assert after != before
     test, validation = head.split.test, head.split.validation
     assert weights("test", with_more(test), refit)[1] == after
-    patient = {"tolerance": 1e9}  # whatever the altered year says of them, weights are kept
+    patient = {"tolerance": 1e9}  # weights are kept whatever their score in the altered year
     once, twice = (one.model_copy(update=patient) for one in (QUICK, refit))
     assert weights("other", with_more(validation), once)[1] == before
-    assert weights("taught", with_more(validation), twice)[1] != after
+    assert weights("refitted", with_more(validation), twice)[1] != after
 
 
 def test_a_head_trained_alone_is_the_same_head_trained_in_a_pack(
@@ -201,7 +201,7 @@ def test_a_head_restarts_from_its_last_checkpoint_at_a_lower_rate(
     assert np.isfinite(first.validation_nse)
     monkeypatch.setattr(Trainer, "step", step)
     _, alone = train(heads, settings, tmp_path / "sound")
-    assert second.checkpoint.read_bytes() == alone.checkpoint.read_bytes(), "the other one noticed"
+    assert second.checkpoint.read_bytes() == alone.checkpoint.read_bytes(), "other head"
 
 
 def test_a_head_stops_when_patience_ends_and_the_pack_shrinks(

@@ -30,13 +30,13 @@ def test_a_draw_depends_on_seed_gauge_and_update_alone(make_head: Make) -> None:
 
 
 @pytest.mark.parametrize("stretch", [1, 120])
-def test_windows_cut_out_teach_what_windows_of_one_encoding_teach(
+def test_windows_cut_out_give_the_steps_of_windows_of_one_encoding(
     make_head: Make, stretch: int
 ) -> None:
-    """The usual form of the training and encode-once: the same steps, so costs compare."""
+    """Windows cut out and windows gathered from one encoding take the same steps."""
     once = QUICK.model_copy(update={"stretch": stretch, "averaging": 0.0})
-    usual = once.model_copy(update={"windows": True})
-    trainers = [Trainer([make_head("01")], settings, CPU) for settings in (once, usual)]
+    windowed = once.model_copy(update={"windows": True})
+    trainers = [Trainer([make_head("01")], settings, CPU) for settings in (once, windowed)]
     for _ in range(3):
         losses = [trainer.step() for trainer in trainers]
         torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=1e-5)
@@ -46,7 +46,7 @@ def test_windows_cut_out_teach_what_windows_of_one_encoding_teach(
 
 
 @pytest.mark.parametrize("together", [2**20, 1])
-def test_stretches_encoded_alone_teach_what_the_encoded_record_teaches(
+def test_stretches_encoded_alone_give_the_gradients_of_the_encoded_record(
     make_head: Make, monkeypatch: pytest.MonkeyPatch, together: int
 ) -> None:
     """At both ends of the record and across each other, in a pack of unequal heads."""

@@ -55,7 +55,7 @@ def test_a_branch_takes_the_gradient_of_the_watershed_that_it_drew(heads: list[H
     assert drawn == {"01", "02"}, "each has its turn"
 
 
-def test_branches_become_one_in_what_they_share_alone(heads: list[HeadData]) -> None:
+def test_averaging_branches_changes_only_what_they_share(heads: list[HeadData]) -> None:
     branches = [Branch(heads[:1], QUICK, CPU), Branch(heads[1:], QUICK, CPU)]
     for branch in branches:
         branch.step()
@@ -83,4 +83,4 @@ def test_a_head_starts_as_the_trunk_left_it(heads: list[HeadData]) -> None:
         alone = trainer.simulate(weights_of(head.site_no, branch.average))[0]
         np.testing.assert_allclose(together[row], alone, rtol=1e-3, atol=1e-4)
     assert pack.kept_update.tolist() == [0, 0, 0]
-    assert torch.isfinite(pack.kept_nse).all(), "the trunk's own weights may be the ones to keep"
+    assert torch.isfinite(pack.kept_nse).all(), "the trunk's own weights may be kept"
