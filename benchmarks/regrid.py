@@ -4,16 +4,20 @@
 
 Inputs: hourly fields of about 0.01 degree (800 x 500 pixels, 720 steps) and ten years of daily
 ones on PRISM's 1/24 degree, generated, over the 84 x 48 cells of Iowa; complete, and with missing
-values that change from step to step. Peers: xarray-regrid, xESMF's step of applying weights, GDAL's
-average through rioxarray and odc-geo, exactextract and gdptools over the cells as polygons, and
-CDO; `benchmarks.regrid_peers` says of each what it is given. All get the same arrays and, where
-they can use them, the same number of threads. CDO, a program of its own, reads and writes files in
-memory, and the time in which it reads the fields and writes one pixel is taken off; it knows only
-the sphere and is given authalic latitudes, which makes its areas those of the ellipsoid. Slow
-methods get fewer steps, and one round: compare millions of pixels a second. The exact result comes
-from areas on PROJ's equal-area cylinder of the ellipsoid, in float64.
+values that change from step to step. All methods get the same arrays and, where they can use them,
+the same number of threads; slow ones get fewer steps and one round, so compare millions of pixels a
+second.
 
-A peer that is not installed is left out; CDO is Debian's `cdo`, the others are the extra `bench`.
+- Dom-ST: the pipeline's kernel with its weights at hand
+- Dom-ST, regrid(): the public function, from xarray to xarray, in memory and on Dask; each call
+  finds its weights anew, on Dask it also copies the fields into chunks
+- xarray-regrid; xESMF's step of applying weights; GDAL's average through rioxarray and odc-geo;
+  exactextract and gdptools over the cells as polygons: see `benchmarks.regrid_peers`
+- CDO: reads and writes files in memory; the time of reading the fields and writing one pixel is
+  subtracted. It assumes a sphere and is given authalic latitudes, so its areas are the ellipsoid's
+
+The exact result comes from areas on PROJ's equal-area cylinder of the ellipsoid, in float64.
+Peers that are not installed are left out; CDO is Debian's `cdo`, the others are the extra `bench`.
 """
 
 from __future__ import annotations

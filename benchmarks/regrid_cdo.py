@@ -42,7 +42,7 @@ class Cdo:
         return np.stack((a[1:, :-1], a[1:, 1:], a[:-1, 1:], a[:-1, :-1]), axis=-1)
 
     def write(self, raw: Field) -> Path:
-        """The fields as a file."""
+        """Write the fields to a file."""
         longitude, latitude = self.corners
         units = {"lon": "degrees_east", "lat": "degrees_north"}
         variables: dict[str, Any] = {
@@ -67,12 +67,12 @@ class Cdo:
         return time.perf_counter() - start
 
     def generate(self) -> float:
-        """Make the weights; returns seconds."""
+        """Compute the weights and return the seconds that it took."""
         path = self.write(np.zeros((1, *self.raster.shape), np.float32))
         return self(f"gencon,{self.target}", path, self.weights)
 
     def remap(self, raw: Field, repeats: int = 1) -> tuple[Field, float]:
-        """The fields regridded, and seconds (best of `repeats`) without those of reading."""
+        """Regrid the fields; return them and the seconds (best of `repeats`) without reading."""
         path, out, pixel = self.write(raw), self.folder / "out.nc", self.folder / "pixel.nc"
         operator = f"remap,{self.target},{self.weights}"
         spent = min(self(operator, path, out) for _ in range(repeats))
@@ -86,5 +86,5 @@ def listed(values: Edges) -> str:
 
 
 def authalic(latitude: Edges) -> Edges:
-    """Latitudes of the sphere on which zones have the same share of the area [degrees]."""
+    """Convert to authalic latitudes: those of a sphere on which zones have the same area share."""
     return np.degrees(np.arcsin(zone_area(latitude) / zone_area(np.asarray(90.0))))

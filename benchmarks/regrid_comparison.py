@@ -1,8 +1,8 @@
-"""Measuring and showing what `benchmarks.regrid` and `benchmarks.regrid_projected` compare.
+"""Measurements and tables of `benchmarks.regrid` and `benchmarks.regrid_projected`.
 
-Methods are timed in turns, on complete fields and on fields with NaN, so that both ratios, to a
-peer and of NaN to none, come from the same minutes of one run. A turn lasts some tenths of a
-second, or one call, and the best call of all turns counts.
+Methods are timed in turns, on complete fields and on fields with NaN, so that ratios between them
+come from the same minutes of one run. A turn lasts some tenths of a second, or one call, and the
+best call of all turns counts.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from benchmarks.regrid_rasters import (
 )
 
 MEMORY = Path("/dev/shm")  # where files lie in memory
-EXACT_STEPS = 6  # that are compared with the exact result
-TURN_SECONDS = 0.3  # of a turn: calls that take less are made again
+EXACT_STEPS = 6  # steps that are compared with the exact result
+TURN_SECONDS = 0.3  # shortest turn: faster calls are repeated
 KINDS = ("complete", "NaN vary")
 
 JsonFile = Annotated[Path | None, typer.Option("--json", help="also write it here")]
@@ -48,7 +48,7 @@ CORES = os.cpu_count() or 1
 
 
 def seconds_of(work: Callable[[], Any]) -> float:
-    """How long something takes."""
+    """Time one call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
@@ -57,7 +57,7 @@ def seconds_of(work: Callable[[], Any]) -> float:
 def measure(
     found: dict[str, Method], inputs: dict[str, Field], truths: dict[str, Exact], repeats: int
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Speed and accuracy by kind of input and method."""
+    """Measure speed and accuracy, by kind of input and method."""
     report: dict[str, dict[str, dict[str, float]]] = {kind: {} for kind in inputs}
     for turn in range(repeats):
         for name, method in found.items():
@@ -84,7 +84,7 @@ def measure(
 def measure_cdo(
     cdo: Cdo, inputs: dict[str, Field], truths: dict[str, Exact], repeats: int
 ) -> dict[str, dict[str, float]]:
-    """The same of CDO, which gets few steps where NaN vary, as it makes new weights for each."""
+    """Measure CDO, with few steps where NaN vary, because it makes new weights for each step."""
     report = {}
     for kind, raw in inputs.items():
         part, rounds = (raw, repeats) if kind == "complete" else (raw[: 2 * EXACT_STEPS], 1)
@@ -99,7 +99,7 @@ def measure_cdo(
 
 
 def compare_one(raster: Raster, repeats: int, threads: int, folder: Path) -> dict[str, Any]:
-    """Weights and both inputs of one raster, by all methods that are installed."""
+    """Measure all installed methods on one raster: weights, and both kinds of input."""
     cdo = Cdo(raster, threads, folder) if shutil.which("cdo") else None
     generation: dict[str, float] = {}
 
@@ -163,7 +163,7 @@ def show(report: dict[str, Any]) -> None:
 def compare(
     rasters: Sequence[Raster], share: float, repeats: int, threads: int, json_file: Path | None
 ) -> None:
-    """Measure, print, and write the report if it is wanted."""
+    """Measure, print, and write the report if a file is given."""
     warnings.filterwarnings("ignore", "invalid value encountered", RuntimeWarning)  # xarray-regrid
     report: dict[str, Any] = {
         "threads": threads,

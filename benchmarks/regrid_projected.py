@@ -1,12 +1,12 @@
-"""Conservative regridding of projected rasters in memory: our weights and kernel beside others.
+"""Conservative regridding of projected rasters in memory: our kernel beside other programs.
 
     python -m benchmarks.regrid_projected [--json FILE]
 
 Inputs: daily fields on the 1-km Lambert grid of Daymet and hourly ones on the polar stereographic
 grid of Stage IV, generated, over the 84 x 48 cells of Iowa; complete, and with missing values that
 change from step to step. Methods and conditions are those of `benchmarks.regrid`, without the
-programs that want longitude and latitude. The exact result comes from shapely: polygons of pixels
-and cells in an equal-area projection, sides with many points.
+programs that need longitude and latitude. The exact result comes from shapely: polygons of pixels
+and cells in an equal-area projection, with many points on each side.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The rasters that regridding is measured on, made-up rain on them, and the exact result.
+"""Rasters that regridding is measured on, made-up rain on them, and the exact result.
 
-The target is always the 84 x 48 cells of Iowa. What Iowa needs of a raster is cut out of it.
+The target is always the 84 x 48 cells of Iowa, and rasters are cropped to what these cells need.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Raster:
 
     @property
     def axes(self) -> Axes:
-        """Where the pixels lie, as the pipeline has it."""
+        """Where the pixels lie, as the pipeline describes it."""
         return Axes(self.x_edges, self.y_edges, None if self.is_lonlat else self.crs)
 
     @property
@@ -56,18 +56,18 @@ class Raster:
 
     @cached_property
     def matrix(self) -> OverlapWeights:
-        """Our weights as a sparse matrix, whatever the CRS: for peers that take one."""
+        """Our weights as a sparse matrix, for peers that take one."""
         return projected_weights(self.x_edges, self.y_edges, self.crs, GRID)
 
     def to_degrees(self, x: Edges, y: Edges) -> tuple[Edges, Edges]:
-        """Longitudes and latitudes of points in the CRS."""
+        """Convert points in the CRS to longitudes and latitudes."""
         plane = self.crs.geodetic_crs
         assert plane is not None
         longitude, latitude = Transformer.from_crs(self.crs, plane, always_xy=True).transform(x, y)
         return longitude, latitude
 
     def over_iowa(self, share: float = 1.0) -> Raster:
-        """What Iowa needs of it, and `share` of its steps."""
+        """Crop the raster to what Iowa needs, and to a share of the steps."""
         rows, columns = self.axes.weights(GRID).window
         x = self.x_edges[columns.start : columns.stop + 1]
         y = self.y_edges[rows.start : rows.stop + 1]
@@ -104,7 +104,7 @@ STAGE_IV = Raster(
 
 
 def fields(raster: Raster) -> Field:
-    """Rain [mm], float32 (steps, rows, columns): skewed, dry in places, complete."""
+    """Make rain [mm], float32 (steps, rows, columns): skewed, dry in places, complete."""
     rng = np.random.default_rng(0)
     raw = rng.standard_exponential((raster.steps, *raster.shape), dtype=np.float32)
     raw -= 0.5
@@ -112,7 +112,7 @@ def fields(raster: Raster) -> Field:
 
 
 def with_holes(raw: Field) -> Field:
-    """A copy in which a disc that moves and 2 % of single pixels, others in each step, are NaN."""
+    """Copy fields and set a moving disc, and 2 % of single pixels in each step, to NaN."""
     raw = raw.copy()
     rng = np.random.default_rng(1)
     _, height, width = raw.shape
@@ -125,7 +125,7 @@ def with_holes(raw: Field) -> Field:
 
 
 def exact_areas(raster: Raster) -> csr_array:
-    """Overlaps [m2] of cells and pixels, shape (cells, pixels), made without the pipeline."""
+    """Compute overlaps [m2], shape (cells, pixels), without the pipeline's code."""
     return _lonlat_areas(raster) if raster.is_lonlat else _drawn_areas(raster)
 
 
@@ -167,7 +167,7 @@ def _drawn_areas(raster: Raster) -> csr_array:
 
 
 def _outlines(x: Edges, y: Edges) -> tuple[Edges, Edges]:
-    """Points around each rectangle between edges, shape (rectangles, points)."""
+    """Return points around each rectangle between edges, shape (rectangles, points)."""
     t = np.arange(SIDE_POINTS) / SIDE_POINTS
     one, zero = np.ones_like(t), np.zeros_like(t)
     sides = np.broadcast_arrays(x[None, :-1], y[:-1, None], x[None, 1:], y[1:, None])
@@ -177,7 +177,7 @@ def _outlines(x: Edges, y: Edges) -> tuple[Edges, Edges]:
 
 
 def exact(raw: Field, areas: csr_array) -> Exact:
-    """Mean over the valid part of each cell and that part's area [m2], in float64."""
+    """Compute the mean over the valid part of each cell, and that part's area [m2], in float64."""
     flat = raw.reshape(len(raw), -1).astype(np.float64)
     area = (areas @ np.isfinite(flat).astype(np.float64).T).T
     area[area < 1.0] = 0.0  # m2: rounding
@@ -187,7 +187,8 @@ def exact(raw: Field, areas: csr_array) -> Exact:
 
 
 def accuracy(value: Field, truth: Exact) -> dict[str, float]:
-    """Worst cell [mm], relative error of the total, and cells missing or present wrongly."""
+    """Compare with the exact result: worst cell [mm], relative error of the total, and number of
+    cells that are wrongly missing or wrongly present."""
     mean, area = truth
     value = value.astype(np.float64)
     volume = (np.nan_to_num(value) * area).sum() / (np.nan_to_num(mean) * area).sum()

@@ -7,7 +7,7 @@ Inputs: the fields of `benchmarks.regrid` (0.01 degree, hourly) and of `benchmar
 step. Everything runs on one Dask client with its threads in this process, as `pipeline run` has it
 by default, in turns; the best of some repeats counts:
 
-- reading alone: the raw values of each block, read by zarr-python and thrown away
+- reading alone: the raw values of each block, read by zarr-python and discarded
 - Dom-ST: `pipeline.run.execute.execute`, that is read, check, regrid, clip, write, mark as done
 - Dom-ST, regrid(): open_zarr, the public `regrid`, to_zarr
 - xarray-regrid: open_zarr, conservative with skipna, to_zarr; on lat/lon only
@@ -77,7 +77,7 @@ Lazy = Callable[[xr.DataArray], xr.DataArray]
 
 
 def write_raw(raster: Raster, raw: Field, path: Path) -> None:
-    """The raw store of a raster, as an agency may publish it."""
+    """Write the raw store of a raster as an agency might publish it."""
     plain = {"y": "latitude", "x": "longitude"}
     units = {"y": "degrees_north", "x": "degrees_east"}
     if not raster.is_lonlat:
@@ -96,7 +96,7 @@ def write_raw(raster: Raster, raw: Field, path: Path) -> None:
 
 
 def plan_of(raster: Raster, steps: int, path: Path) -> Plan:
-    """What `pipeline run` does with a raw store, from a catalog that describes it."""
+    """Plan what `pipeline run` does with a raw store, from a catalog that describes it."""
     stem = path.with_suffix("")
     feature = {
         "type": "Feature",
@@ -128,7 +128,7 @@ def plan_of(raster: Raster, steps: int, path: Path) -> Plan:
 
 
 def reading(plan: Plan, path: Path, client: Client) -> Run:
-    """The raw values of each block, read and thrown away."""
+    """Read the raw values of each block and discard them."""
     rows, columns = plan.sources[0].weights.window
     blocks = [(block.start, block.stop) for block in plan.blocks]
     array = zarr.open_array(path / "rain", mode="r")
@@ -153,7 +153,7 @@ def ours(plan: Plan, store: Path, client: Client) -> Run:
 
 
 def peer(lazy: Lazy, path: Path, store: Path) -> Run:
-    """A peer's computation from the raw store to one of its own, on the current client."""
+    """Run a peer from the raw store to a store of its own, on the current client."""
     chunks = {"time": CHUNK, "y": -1, "x": -1}
     raw = xr.open_zarr(path, chunks=chunks, consolidated=False)["rain"]
     result = lazy(raw).to_dataset(name="rain").drop_encoding()
@@ -205,7 +205,7 @@ def peers(raster: Raster) -> dict[str, Lazy]:
 def measure(
     raster: Raster, steps: int, path: Path, folder: Path, client: Client, repeats: int
 ) -> dict[str, dict[str, float]]:
-    """Seconds of each way, and how far the peers' values are from ours."""
+    """Measure the seconds of each method, and how far the peers' values are from ours."""
     plan = plan_of(raster, steps, path)
     others = peers(raster)
     stores = {name: folder / f"{number}.zarr" for number, name in enumerate(("Dom-ST", *others))}
