@@ -119,12 +119,13 @@ def test_a_dataset_keeps_what_does_not_lie_on_the_pixels():
             "lat_bnds": (("lat", "nv"), np.zeros((40, 2))),
             "crs": ((), 0, CRS(4326).to_cf()),
             "time_bnds": (("time", "nv"), np.zeros((4, 2))),
+            "other": ("y", np.arange(3.0)),  # another y than the grid's
             "temperature": data.assign_attrs(
                 units="K", standard_name="air_temperature", cell_methods="time: mean",
                 grid_mapping="crs", valid_max=400.0,
             ),
         },
-        attrs={"title": "Rain", "geospatial_lat_min": 40.0},
+        attrs={"title": "Rain", "geospatial_lat_min": 40.0, "_NCProperties": "version=2"},
     )  # fmt: skip
     dataset.precipitation.attrs["grid_mapping"] = "crs"
     found = regrid(dataset)
@@ -142,7 +143,7 @@ def test_a_dataset_keeps_what_does_not_lie_on_the_pixels():
     }
     assert found.attrs["title"] == "Rain"
     assert "12 cells per degree" in found.attrs["grid"]
-    assert "geospatial_lat_min" not in found.attrs
+    assert set(found.attrs) == {"title", "grid", "Conventions"}
     np.testing.assert_array_equal(found.temperature, regrid(data).rain)
 
 
