@@ -1,4 +1,4 @@
-"""The order of events: terrain, watersheds, then weather, soil, rivers and files year by year."""
+"""Build the sample: terrain, watersheds, then weather, soil, rivers and files year by year."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Rivers:
-    """The watersheds with all that turns their rain into discharge, each list one a gauge."""
+    """Watersheds and what turns their rain into discharge; lists have one element per gauge."""
 
     basins: list[terrain.Basin]
     travels: list[routing.Travel]
@@ -52,7 +52,7 @@ class Rivers:
 
 
 def generators(seed: int) -> dict[str, np.random.Generator]:
-    """Independent random streams, one for each part of the world."""
+    """Make independent random generators, one for each part of the world."""
     children = np.random.SeedSequence(seed).spawn(len(STREAMS))
     return {
         name: np.random.Generator(np.random.PCG64(child))
@@ -83,13 +83,13 @@ def make_rivers(world: World, elevation: np.ndarray, rng: dict[str, np.random.Ge
 
 @dataclass
 class History:
-    """What has happened in the world so far, per gauge or per simulated pixel.
+    """State and totals of the simulation so far, per gauge or per simulated pixel.
 
     Attributes:
         discharge: per gauge, float64 quarter-days of all simulated years and the steps that the
             last runoff still travels [m3/s].
         temperature: of the written days, float32 (days, pixels) [degC].
-        stores: water held now.
+        stores: water in soil and ground.
         rain, evaporation, runoff, storage: sums over the written period, float64 (pixels,) [mm];
             storage is the change of the stores.
     """
@@ -104,7 +104,7 @@ class History:
 
     @classmethod
     def before(cls, world: World, rivers: Rivers) -> History:
-        """Nothing has happened yet."""
+        """Return the state before the first year."""
         steps = (world.year_starts[-1] - world.year_starts[0]).days * STEPS_PER_DAY
         pixels = rivers.pixels.size
         return cls(
@@ -126,7 +126,7 @@ class History:
         temperature: np.ndarray,
         pool: Executor,
     ) -> None:
-        """Live through a water year of `rain` (quarter-days, rows, columns) from `start` on."""
+        """Simulate a water year of `rain` (quarter-days, rows, columns) that begins at `start`."""
         fall = rain.reshape(rain.shape[0], -1)[:, rivers.pixels]
         warm = temperature.reshape(temperature.shape[0], -1)[:, rivers.pixels]
         latitude = np.repeat(world.pixel_centres[1], world.shape[1])[rivers.pixels]
@@ -158,13 +158,13 @@ def write_world(world: World, folder: Path, pool: Executor) -> None:
     files.write_watersheds(
         folder / "watersheds.gpkg", world, rivers.basins, rivers.sites, rivers.names
     )
-    history = live(world, elevation, rivers, folder / "rasters", rng, pool)
+    history = simulate_years(world, elevation, rivers, folder / "rasters", rng, pool)
     write_gauges(folder / "gauges", world, rivers, history)
     title = f"Synthetic sample: {len(rivers.sites)} made-up watersheds"
-    files.write_texts(folder, world, title, truth(world, rivers, history))
+    files.write_texts(folder, world, title, describe_truth(world, rivers, history))
 
 
-def live(
+def simulate_years(
     world: World,
     elevation: np.ndarray,
     rivers: Rivers,
@@ -216,8 +216,8 @@ def write_gauges(folder: Path, world: World, rivers: Rivers, history: History) -
         records.write_rdb(folder / f"{site}.rdb", world, site, name.upper(), record)
 
 
-def truth(world: World, rivers: Rivers, history: History) -> dict[str, Any]:
-    """What the gauges do not tell, by site number."""
+def describe_truth(world: World, rivers: Rivers, history: History) -> dict[str, Any]:
+    """Return the true parameters and water balance of each watershed, by site number."""
     order = np.argsort(rivers.sites)
     return {
         "synthetic": True,
@@ -231,7 +231,7 @@ def truth(world: World, rivers: Rivers, history: History) -> dict[str, Any]:
             "travel_time": "inverse Gaussian, mean d / v, variance 2 D d / v^3",
             "step_hours": STEP_HOURS,
             "length_class_m": routing.LENGTH_CLASS,
-            "least_length_m": routing.LEAST_LENGTH,
+            "least_length_m": routing.MIN_LENGTH,
         },
         "watersheds": [_truth_of(world, rivers, history, int(index)) for index in order],
     }

@@ -1,4 +1,4 @@
-"""The raw files of the sample: rasters, terrain, polygons, catalog, truth. All say synthetic."""
+"""Write the raw files of the sample, each marked as synthetic."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ Outage = tuple[int, int, float, float, float]  # first day, end day, longitude, 
 
 
 def draw_outages(world: World, rng: np.random.Generator) -> list[Outage]:
-    """Discs of 15 to 60 km without rain data, for one to three days each."""
+    """Draw discs of 15 to 60 km without rain data, for one to three days each."""
     west, south, east, north = world.grid.bounds
     return [
         (
@@ -102,7 +102,7 @@ def draw_outages(world: World, rng: np.random.Generator) -> list[Outage]:
 def missing_pixels(
     world: World, outages: Sequence[Outage], day: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Where the raster of `day` has no rain data, bool (rows, columns)."""
+    """Mark the pixels of the raster of `day` without rain data, bool (rows, columns)."""
     missing = rng.random(world.shape) < BAD_PIXELS
     lon, lat = world.pixel_centres
     for first, end, x, y, radius in outages:
@@ -173,7 +173,7 @@ def write_dem(path: Path, world: World, elevation: np.ndarray) -> None:
 
 
 def polygon_of(world: World, basin: Basin) -> MultiPolygon:
-    """The outline of a watershed along its terrain pixels' edges, EPSG:4326."""
+    """Outline a watershed along its terrain pixels' edges, EPSG:4326."""
     mask = basin.mask.astype(np.uint8)
     parts = [
         shape(outline)

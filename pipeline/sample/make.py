@@ -1,8 +1,8 @@
 """The embedded sample: a deterministic synthetic world, written as raw files.
 
-Terrain, storms, soils and rivers are generated; gauges, rasters and polygons are written as an
-agency would publish them, and the pipeline reads them as it would real data. What no agency could
-publish, the true velocity in each watershed, lies beside them in truth.json.
+Terrain, storms, soils and rivers are generated; gauges, rasters and polygons are written in the
+formats of agencies, and the pipeline reads them as it reads real data. The true velocity of each
+watershed, which no agency knows, is written to truth.json.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def make_sample(directory: Path, *, tiny: bool = False, seed: int = SEED) -> Pat
     """Write the synthetic world into `directory` and return the path of its catalog.
 
     A complete sample of the same version, size and seed is left as it is; another or a damaged
-    sample is replaced. The same arguments give the same bytes. Nothing is seen in `directory`
-    before all of it is written.
+    sample is replaced. The same arguments give the same bytes. `directory` appears only when all
+    files are written.
 
     Args:
-        directory: made if missing.
-        tiny: a shrunken world for tests: 4 watersheds, 3 water years.
+        directory: where to write; made if missing.
+        tiny: write a small world for tests: 4 watersheds, 3 water years.
         seed: of everything random.
 
     Raises:
@@ -69,7 +69,7 @@ def make_sample(directory: Path, *, tiny: bool = False, seed: int = SEED) -> Pat
 
 
 def _recorded(directory: Path) -> Any:
-    """What the sample in `directory` says of itself, None if there is none."""
+    """Read the description of the sample in `directory`, None if there is none."""
     try:
         truth = json.loads((directory / TRUTH).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What the gauges of the world report: daily records with errors, gaps, ice and flags, as RDB."""
+"""Published records of the gauges: daily discharge with errors, gaps, ice and flags, as RDB."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def observe(
     iced: bool,
     rng: np.random.Generator,
 ) -> Record:
-    """The record of a gauge that measures true daily means `discharge` (days,) [m3/s].
+    """Return the record of a gauge that measures true daily means `discharge` (days,) [m3/s].
 
     Errors are multiplicative: a rating that drifts by 3 % and 1.5 % from day to day; 8 % where
     the value is estimated. `temperature` (days,) [degC] decides when an `iced` gauge freezes.
@@ -90,7 +90,7 @@ def observe(
     approved = ["A"] * (days - PROVISIONAL_DAYS) + ["P"] * PROVISIONAL_DAYS
     record = Record([], [], [])
     for day in np.flatnonzero(gap != 1).tolist():
-        value, code = published(observed[day]), approved[day]
+        value, code = round_as_published(observed[day]), approved[day]
         if gap[day]:
             value, code = ("", "") if gap[day] == 2 else (MISSING_CODE, code)
         elif frozen[day]:
@@ -103,8 +103,8 @@ def observe(
     return record
 
 
-def published(discharge: float) -> str:
-    """A discharge [ft3/s] as the service rounds it: three figures, hundredths at the finest."""
+def round_as_published(discharge: float) -> str:
+    """Round a discharge [ft3/s] as the service does: three figures, hundredths at the finest."""
     digits = 2 if discharge < 1 else 2 - math.floor(math.log10(discharge))
     return f"{round(discharge, digits):.{min(max(digits, 0), 2)}f}"
 
@@ -120,7 +120,7 @@ def write_rdb(path: Path, world: World, site: str, name: str, record: Record) ->
 
 
 def iced_gauges(latitudes: list[float]) -> list[bool]:
-    """Which gauges freeze over in cold spells: the northernmost share."""
+    """Tell which gauges freeze in cold spells: the northernmost share."""
     order = np.argsort(latitudes)[::-1]
     frozen = set(order[: math.ceil(ICED_SHARE * len(latitudes))].tolist())
     return [index in frozen for index in range(len(latitudes))]

@@ -22,26 +22,26 @@ from pipeline.units import MM_PER_M
 VELOCITIES = (0.15, 1.2)  # [m/s] range over the watersheds
 DISPERSION_LENGTH = 3000.0  # [m] median of D / v
 LENGTH_CLASS = 100.0  # [m] flow distances are rounded to this
-LEAST_LENGTH = 400.0  # [m] half a terrain pixel: runoff of the outlet's own pixel travels too
+MIN_LENGTH = 400.0  # [m] half a terrain pixel: runoff of the outlet's own pixel travels too
 TRIES = 100_000
 
 
 @dataclass(frozen=True)
 class Travel:
-    """Truth of a watershed: velocity [m/s] and dispersion [m2/s]."""
+    """True velocity [m/s] and dispersion [m2/s] of a watershed."""
 
     velocity: float
     dispersion: float
 
 
 def draw_travel(basins: list[Basin], rng: np.random.Generator) -> list[Travel]:
-    """Velocities spread evenly over the logarithm of `VELOCITIES`, dealt out at random.
+    """Assign velocities, spread evenly over the logarithm of `VELOCITIES`, at random.
 
-    A deal is accepted if velocity has nothing to do with size, and no flood wave from a nested
-    watershed passes its own gauge later than the one further down the river.
+    An assignment is accepted if velocity does not correlate with size, and every flood wave from a
+    nested watershed passes its own gauge before the one further down the river.
 
     Raises:
-        RunError: no such deal was found.
+        RunError: no such assignment was found.
     """
     n = len(basins)
     low, high = VELOCITIES
@@ -54,7 +54,9 @@ def draw_travel(basins: list[Basin], rng: np.random.Generator) -> list[Travel]:
         if all(_in_order(basins, velocity, index) for index in range(n)):
             length = DISPERSION_LENGTH * np.exp(0.3 * rng.standard_normal(n))
             return [Travel(float(v), float(v * x)) for v, x in zip(velocity, length, strict=True)]
-    raise RunError(f"sample: no deal of {n} velocities fits the nesting in {TRIES} tries")
+    raise RunError(
+        f"sample: no assignment of {n} velocities fits the nested watersheds in {TRIES} tries"
+    )
 
 
 def _in_order(basins: list[Basin], velocity: np.ndarray, index: int) -> bool:
@@ -66,8 +68,8 @@ def _in_order(basins: list[Basin], velocity: np.ndarray, index: int) -> bool:
     return bool(longest / velocity[index] <= (longest + beyond) / velocity[parent])
 
 
-def arrived(time: np.ndarray, distance: np.ndarray, travel: Travel) -> np.ndarray:
-    """Integral from 0 to `time` [s] of the share of a pulse that has arrived, in seconds.
+def integrate_arrivals(time: np.ndarray, distance: np.ndarray, travel: Travel) -> np.ndarray:
+    """Integrate the share of a pulse that has arrived from 0 to `time` [s], in seconds.
 
     The distribution F of the inverse Gaussian with mean m = d / v and shape l = d^2 / (2 D) has
     the closed integral  t F(t) - m (Phi(a) - exp(2 l / m) Phi(b)),  with
@@ -83,10 +85,10 @@ def arrived(time: np.ndarray, distance: np.ndarray, travel: Travel) -> np.ndarra
 
 
 def travel_kernel(distance: np.ndarray, travel: Travel) -> np.ndarray:
-    """Shares of a step's runoff that arrive in that step and the following ones.
+    """Return the shares of a step's runoff that arrive in that step and the following ones.
 
     Runoff is even within its step of `STEP_SECONDS`, and a share is the mean over the step in
-    which it arrives: exact, not sampled. What is left beyond the last step is put into it.
+    which it arrives, exactly. The remainder after the last step is added to it.
 
     Args:
         distance: float64 (n,), metres, above 0.
@@ -99,7 +101,7 @@ def travel_kernel(distance: np.ndarray, travel: Travel) -> np.ndarray:
     spread = math.sqrt(2 * travel.dispersion * longest / travel.velocity**3)
     steps = math.ceil((mean + 8 * spread) / STEP_SECONDS) + 2
     edges = np.arange(-1, steps + 1) * STEP_SECONDS
-    total = arrived(edges[None, :], distance[:, None], travel) / STEP_SECONDS
+    total = integrate_arrivals(edges[None, :], distance[:, None], travel) / STEP_SECONDS
     kernel = np.diff(total, n=2, axis=1)
     kernel = np.maximum(kernel, 0.0)
     kernel[:, -1] += 1.0 - kernel.sum(axis=1)
@@ -143,7 +145,7 @@ def pixel_areas(world: World, basin: Basin) -> np.ndarray:
 def make_route(world: World, basin: Basin, travel: Travel, simulated: np.ndarray) -> Route:
     """The route from `simulated` pixels (flat indices, ascending) to the gauge of `basin`."""
     row, column = np.nonzero(basin.mask)
-    length = np.maximum(basin.distance[basin.mask], LEAST_LENGTH)
+    length = np.maximum(basin.distance[basin.mask], MIN_LENGTH)
     lengths, length_class = np.unique(np.round(length / LENGTH_CLASS), return_inverse=True)
     pixel = row // DEM_PER_PIXEL * world.shape[1] + column // DEM_PER_PIXEL
     pixels, place = np.unique(pixel, return_inverse=True)

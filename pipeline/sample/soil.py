@@ -1,8 +1,8 @@
-"""The bucket model that turns rain into runoff, pixel by pixel.
+"""A bucket model that turns rain into runoff, pixel by pixel.
 
-A soil store of variable infiltration capacity (Zhao 1992; Wood et al. 1992) sheds what falls on
-its saturated share, evaporates, and percolates into a linear groundwater reservoir. All depths
-are millimetres; no water is made or lost: rain = evaporation + runoff + change of both stores.
+A soil store of variable infiltration capacity (Zhao 1992; Wood et al. 1992) turns rain on its
+saturated share into runoff, evaporates, and percolates into a linear groundwater reservoir. Depths
+are millimetres. Water is conserved: rain = evaporation + runoff + change of both stores.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STRIPS = 4  # strips of pixels simulated side by side
 
 @dataclass(frozen=True)
 class Soil:
-    """Parameters, each float64 (pixels,)."""
+    """Parameters of the soil, each float64 (pixels,)."""
 
     capacity: np.ndarray  # of the soil store [mm]
     shape: np.ndarray  # exponent of the distribution of infiltration capacities
@@ -32,14 +32,14 @@ class Soil:
 
 @dataclass
 class Stores:
-    """Water held now, each float64 (pixels,) [mm]; a simulation moves it on."""
+    """Water in the stores, each float64 (pixels,) [mm]; a simulation updates it."""
 
     soil: np.ndarray
     ground: np.ndarray
 
     @classmethod
     def before(cls, soil: Soil) -> Stores:
-        """A start half full, from which a year of warm-up leads to the climate's own state."""
+        """Return partly filled stores, which a year of warm-up brings into balance."""
         return cls(0.5 * soil.capacity, 0.4 * soil.residence)
 
 
@@ -55,7 +55,7 @@ PARAMETERS = {
 def draw_soil(
     world: World, basins: list[Basin], pixels: np.ndarray, rng: np.random.Generator
 ) -> Soil:
-    """Soil of `pixels` (flat indices of rain pixels).
+    """Draw the soil of `pixels` (flat indices of rain pixels).
 
     Each innermost watershed has its own soil, with mild variation in space; so a nested watershed
     has the same soil in its own record as in that of the river that it feeds.
@@ -82,8 +82,8 @@ def _bucket(
     shape: np.ndarray,
     percolation: np.ndarray,  # [mm/step]
     recession: np.ndarray,  # share of the groundwater that leaves in a step
-    soil: np.ndarray,  # moved on
-    ground: np.ndarray,  # moved on
+    soil: np.ndarray,  # updated
+    ground: np.ndarray,  # updated
     runoff: np.ndarray,  # float32 (steps, pixels) [mm], written
     evaporated: np.ndarray,  # float64 (pixels,) [mm], added to
 ) -> None:
@@ -116,7 +116,7 @@ def _bucket(
 def simulate(
     rain: np.ndarray, demand: np.ndarray, soil: Soil, stores: Stores, pool: Executor
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Run the bucket over some days and move `stores` on.
+    """Run the bucket model over some days and update `stores`.
 
     Args:
         rain: float32 (steps, pixels) [mm a step], four steps a day.

@@ -24,8 +24,8 @@ AREA_EXPONENT = 0.45  # m of the stream power law
 ERODIBILITY = 0.25  # K times the time step, relative to the pixel's width
 UPLIFT = 2.0  # [m] a step
 LEVELS = ((8, 60), (4, 25), (2, 10), (1, 6))  # (coarsening, steps)
-LOWEST = 120.0  # [m] above sea level
-LEAST_DROP = 0.02  # [m] from a pixel to the next downstream: no pits, no flats
+MIN_ELEVATION = 120.0  # [m] above sea level
+MIN_DROP = 0.02  # [m] from a pixel to the next downstream: no pits, no flats
 RESOLUTION = 0.01  # [m] of the written elevations
 BORDER = 8  # terrain pixels next to the raster's edge that no watershed may touch
 
@@ -53,7 +53,7 @@ class Basin:
 
 
 def spectral_noise(shape: tuple[int, int], exponent: float, rng: np.random.Generator) -> np.ndarray:
-    """Periodic Gaussian noise with power ~ wavenumber^-exponent, mean 0, variance 1."""
+    """Make periodic Gaussian noise with power ~ wavenumber^-exponent, mean 0, variance 1."""
     wavenumber = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :])
     wavenumber[0, 0] = np.inf
     spectrum = np.fft.rfft2(rng.standard_normal(shape)) * wavenumber ** (-exponent / 2)
@@ -62,7 +62,7 @@ def spectral_noise(shape: tuple[int, int], exponent: float, rng: np.random.Gener
 
 
 def resample(field: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Bilinear interpolation of `field` to `shape` over the same extent."""
+    """Interpolate `field` bilinearly to `shape` over the same extent."""
     zoom = (shape[0] / field.shape[0], shape[1] / field.shape[1])
     return ndimage.zoom(field, zoom, order=1, mode="nearest", grid_mode=True)
 
@@ -101,7 +101,7 @@ def _flow(elevation: np.ndarray) -> tuple[np.ndarray, pyflwdir.FlwdirRaster]:
 
 
 def make_elevation(world: World, rng: np.random.Generator) -> np.ndarray:
-    """Elevations float32 (rows, columns) [m], without pits: every pixel drains to the edge."""
+    """Make elevations float32 (rows, columns) [m] without pits: every pixel drains to the edge."""
     uplift = spectral_noise((128, 128), 3.0, rng)
     erodibility = spectral_noise((256, 256), 2.0, rng)
     elevation: np.ndarray | None = None
@@ -128,13 +128,13 @@ def make_elevation(world: World, rng: np.random.Generator) -> np.ndarray:
             )
     assert elevation is not None
     elevation, flow = _flow(elevation)
-    _drain(elevation.reshape(-1), flow.idxs_ds, flow.idxs_seq, LEAST_DROP)
-    elevation += LOWEST - elevation.min()
+    _drain(elevation.reshape(-1), flow.idxs_ds, flow.idxs_seq, MIN_DROP)
+    elevation += MIN_ELEVATION - elevation.min()
     return (np.round(elevation / RESOLUTION) * RESOLUTION).astype(np.float32)
 
 
 def path_lengths(flow: pyflwdir.FlwdirRaster, world: World) -> np.ndarray:
-    """Metres along the D8 path from each pixel's centre to the raster's edge, shape (pixels,)."""
+    """Return metres along the D8 path from each pixel's centre to the raster's edge, (pixels,)."""
     lon, lat = world.dem_centres
     downstream = flow.idxs_ds.astype(np.int64)
     here, there = (np.unravel_index(i, flow.shape) for i in (np.arange(flow.size), downstream))
@@ -146,7 +146,7 @@ def path_lengths(flow: pyflwdir.FlwdirRaster, world: World) -> np.ndarray:
 
 
 def delineate(world: World, elevation: np.ndarray, rng: np.random.Generator) -> list[Basin]:
-    """Place the world's gauges on the rivers of the terrain and trace what drains to them.
+    """Place the world's gauges on the rivers of the terrain and trace their watersheds.
 
     Raises:
         RunError: the terrain has no river left for one of the gauges.
@@ -185,7 +185,7 @@ def delineate(world: World, elevation: np.ndarray, rng: np.random.Generator) -> 
 
 
 def _below(flow: pyflwdir.FlwdirRaster, basin: Basin) -> np.ndarray:
-    """Pixels that the outflow of `basin` passes: their watersheds would contain it."""
+    """Return the pixels that the outflow of `basin` passes: their watersheds would contain it."""
     below = np.zeros(flow.size, dtype=bool)
     pixel = basin.pixel
     while not below[pixel]:

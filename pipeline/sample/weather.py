@@ -1,8 +1,8 @@
-"""Rain and temperature: storms that move over the region, and a season with weather in it.
+"""Rain of storms that move over the region, and temperature with a season and weather.
 
 Rain is a sum of moving storms of four kinds. Each is an elliptical Gaussian that grows, travels
-and decays, modulated by a lognormal texture that drifts along; so fields are intermittent,
-their intensities skewed, and where in a watershed it rains differs from day to day.
+and decays, modulated by a lognormal texture that drifts with it. Fields are therefore intermittent,
+intensities are skewed, and the place of the rain in a watershed differs from day to day.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PIXEL_KM = 4.0  # a round pixel's width, for the textures
 DRIFT = 0.5  # the texture travels at this share of the storm's velocity: cells are born ahead
 DRY_SHARE = 0.35  # of a storm's area lies in its gaps
 TRACE = 0.2  # [mm in a quarter of a day] less than this is no rain
-CEILING = 100.0  # [mm in a quarter of a day] air holds no more
+CEILING = 100.0  # [mm in a quarter of a day] the most that can fall
 NODES = (3, 4)  # rows and columns of points that have weather of their own
 BANDS = 4  # strips of rows painted side by side
 
@@ -92,7 +92,7 @@ def plane_km(world: World) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_storms(world: World, rng: np.random.Generator) -> np.ndarray:
-    """All storms of the simulated years: a table (storms, columns), by start in hours.
+    """Draw all storms of the simulated years: a table (storms, columns), sorted by start in hours.
 
     Storms come as a Poisson process whose rate follows the season, wet and dry spells of some
     weeks, and wet and dry years.
@@ -160,7 +160,7 @@ def _draw(
 
 
 def make_textures(rng: np.random.Generator) -> np.ndarray:
-    """Periodic lognormal fields of mean 1, float32 (kinds, side, side), one a kind of storm."""
+    """Make periodic lognormal fields of mean 1, float32 (kinds, side, side), one per kind."""
     fields = []
     for kind in KINDS:
         noise = spectral_noise((TEXTURE_SIDE, TEXTURE_SIDE), 2.8, rng)
@@ -223,7 +223,7 @@ def _paint(
 
 
 def climate_factor(world: World, elevation: np.ndarray) -> np.ndarray:
-    """Ratio of the mean rain of a pixel to the region's: wetter to the south-east and higher."""
+    """Return a pixel's mean rain over the region's: larger in the south-east and high up."""
     lon, lat = world.pixel_centres
     height = resample(elevation, world.shape)
     return (
@@ -243,7 +243,7 @@ def paint_rain(
     end: datetime,
     pool: Executor,
 ) -> np.ndarray:
-    """Rain [mm in a quarter of a day] from `start` to `end`, float32 (steps, rows, columns)."""
+    """Paint rain [mm per quarter day] from `start` to `end`, float32 (steps, rows, columns)."""
     origin = world.year_starts[0]
     first_hour = (start - origin).total_seconds() / 3600
     steps = (end - start).days * STEPS_PER_DAY
@@ -268,7 +268,7 @@ def paint_rain(
 
 
 def make_temperature(world: World, elevation: np.ndarray, rng: np.random.Generator) -> Temperature:
-    """The daily weather of all simulated years, and the fixed pattern of the terrain."""
+    """Draw the daily weather of all simulated years on the fixed pattern of the terrain."""
     days = (world.year_starts[-1] - world.year_starts[0]).days
     common = _autoregression(rng, days, memory_days=3.5)
     local = np.stack(

@@ -1,7 +1,7 @@
-"""What the synthetic world is: its place, its period, its gauges. Every number is fixed here.
+"""The synthetic world: its place, period and gauges. Every number is fixed here.
 
-The world is made up, but in ranges that a hydrologist finds in the American Midwest. There is no
-snow in it: winters are mild and all precipitation is rain.
+Its parameters lie in ranges that are common in the American Midwest. It has no snow: winters are
+mild and all precipitation is rain.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STEP_SECONDS = STEP_HOURS * 3600.0
 
 @dataclass(frozen=True)
 class Gauge:
-    """A gauge to be placed: the size of its watershed [5-arc-minute cells] and where it nests."""
+    """A gauge to be placed: size of its watershed [5-arc-minute cells] and the enclosing one."""
 
     cells: float
     inside: int | None = None  # index of the enclosing watershed in `World.gauges`

@@ -22,7 +22,7 @@ from pipeline.catalog.models import load_catalog
 from pipeline.errors import InputError
 from pipeline.sample.build import Rivers, generators, make_rivers
 from pipeline.sample.make import GENERATOR_VERSION, SEED, make_sample
-from pipeline.sample.records import published
+from pipeline.sample.records import round_as_published
 from pipeline.sample.routing import VELOCITIES, Travel, travel_kernel
 from pipeline.sample.soil import Stores, simulate
 from pipeline.sample.terrain import make_elevation
@@ -303,7 +303,7 @@ def test_records_agree_with_the_true_water_balance(records: dict[str, pd.DataFra
     (12345.0, "12300"),
 ])  # fmt: skip
 def test_discharge_is_rounded_as_the_service_does(discharge: float, text: str):
-    assert published(discharge) == text
+    assert round_as_published(discharge) == text
 
 
 def test_the_full_world_is_as_large_as_it_says():

@@ -439,6 +439,20 @@ def test_daddys_creek(daddys_creek: Catalog, caplog: pytest.LogCaptureFixture) -
     assert 83.7 * steps.mean() < mean < 83.8 * np.sqrt(2) * steps.mean()
 
 
+def test_the_sinuosity_without_terrain_is_that_of_the_real_basin(daddys_creek: Catalog) -> None:
+    (watershed,) = read_watersheds(daddys_creek)
+    grid = watershed_grid(watershed.polygon)
+    share = coverage(watershed.polygon, grid)
+    path = flow_paths(daddys_creek, watershed, grid, share)
+    west, south, east, north = watershed.polygon.bounds
+    lon, lat = np.meshgrid(np.linspace(west, east, 200), np.linspace(south, north, 200))
+    inside = shapely.contains_xy(watershed.polygon, lon, lat)
+    x, y = (np.full(inside.sum(), degrees) for degrees in path.outlet)
+    straight = GEOD.inv(lon[inside], lat[inside], x, y)[2]
+    traced = np.nansum(path.distance * share * grid.cell_area) / watershed.area
+    assert traced / straight.mean() == pytest.approx(SINUOSITY, rel=0.05)
+
+
 def test_nested_basins_agree_where_they_overlap(
     domst_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
