@@ -66,7 +66,7 @@ from pipeline.run.cluster import make_client
 from pipeline.run.execute import execute, prepare
 from pipeline.run.plan import Plan, make_plan
 from pipeline.store.read import open_region
-from pipeline.store.resume import remaining
+from pipeline.store.resume import remaining_blocks
 
 START = datetime(2020, 6, 1)
 RAW_CHUNK = (24, 256, 256)  # steps, rows and columns that are compressed together
@@ -144,7 +144,7 @@ def reading(plan: Plan, path: Path, client: Client) -> Run:
 
 def ours(plan: Plan, store: Path, client: Client) -> Run:
     """The blocks of `pipeline run`."""
-    todo = remaining(plan.blocks, prepare(plan, store))
+    todo = remaining_blocks(plan.blocks, prepare(plan, store))
 
     def run() -> None:
         execute(plan, store, todo, client, lambda done, total: None)

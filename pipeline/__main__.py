@@ -100,15 +100,15 @@ def plan(
     """Say what a run would read, compute and write, without doing it."""
     with exit_codes():
         described = load_catalog(catalog)
-        from pipeline.run.cluster import cores
-        from pipeline.run.memory import Bound
+        from pipeline.run.cluster import available_cores
+        from pipeline.run.memory import MemoryLimit
         from pipeline.run.plan import make_plan
         from pipeline.run.summary import describe_plan
         from pipeline.store.root import stored_block_steps
 
         place = None if store is None else parse_location(store)
-        bound = Bound(_bytes(memory), workers or cores())
-        plan = make_plan(described, None if place is None else stored_block_steps(place), bound)
+        limit = MemoryLimit(_bytes(memory), workers or available_cores())
+        plan = make_plan(described, None if place is None else stored_block_steps(place), limit)
         print(describe_plan(plan, place))
 
 

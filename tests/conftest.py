@@ -26,9 +26,9 @@ BuildOnce = Callable[[str, Callable[[Path], object]], Path]
 
 def pytest_xdist_auto_num_workers() -> int:
     """Return what `-n auto` means: the cores of this process, not those of the whole machine."""
-    from pipeline.run.cluster import cores
+    from pipeline.run.cluster import available_cores
 
-    return cores()
+    return available_cores()
 
 
 @pytest.fixture(autouse=True)

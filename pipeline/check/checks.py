@@ -1,4 +1,4 @@
-"""Is a store whole and plausible: each check is a line with a verdict and the numbers behind it.
+"""Verify a store: each check is a line with a status and the numbers behind it.
 
 FAIL means that the store contradicts itself, its raw files or the laws of nature; WARN that
 something deserves a look. Blocks are read one at a time, so memory does not grow with the record.
@@ -24,7 +24,7 @@ from pipeline.store.root import attributes_of, open_root
 
 
 def check_store(path: Location) -> list[Check]:
-    """Verify a store; later checks are left out where an earlier one makes them meaningless.
+    """Verify a store; checks that an earlier failure makes meaningless are left out.
 
     Raises:
         InputError: there is no store at `path`, or its catalog is not valid any more.
@@ -54,7 +54,7 @@ def check_store(path: Location) -> list[Check]:
 
 
 def print_checks(path: Location, checks: list[Check], console: Console | None = None) -> None:
-    """Show the checks as a table."""
+    """Print the checks as a table."""
     colour = {"PASS": "green", "WARN": "yellow", "FAIL": "bold red"}
     synthetic = " (synthetic data)" if attributes_of(open_root(path)).get("synthetic") else ""
     table = Table(title=f"{path}{synthetic}", title_justify="left")
@@ -67,7 +67,7 @@ def print_checks(path: Location, checks: list[Check], console: Console | None = 
 
 
 def _raw(store: Contents) -> Check:
-    """A few steps regridded again from the raw files, in another way."""
+    """Check a few steps against a second implementation, from the raw files."""
     name = "conservation"
     catalog = attributes_of(store.root)["provenance"]["catalog"]
     path = Path(catalog["path"])
@@ -80,5 +80,5 @@ def _raw(store: Contents) -> Check:
         f"cells within {w.cell:.1e} {w.units}"
         for w in worst
     ]
-    fails = [detail for w, detail in zip(worst, details, strict=True) if not w.good]
+    fails = [detail for w, detail in zip(worst, details, strict=True) if not w.within_tolerance]
     return verdict(name, fails, [], "; ".join(details))

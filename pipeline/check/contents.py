@@ -21,7 +21,7 @@ Status = Literal["PASS", "WARN", "FAIL"]
 
 @dataclass(frozen=True)
 class Check:
-    """A verdict: what was checked, how it came out, and the numbers."""
+    """Outcome of a check: its name, status, and the numbers behind it."""
 
     name: str
     status: Status
@@ -29,7 +29,7 @@ class Check:
 
 
 def verdict(name: str, fails: list[str], warns: list[str], passes: str) -> Check:
-    """The worst of what was found; the first few of each kind are told."""
+    """Make a check from its findings: FAIL or WARN with the first few, else PASS."""
     found = fails or warns
     if not found:
         return Check(name, "PASS", passes)

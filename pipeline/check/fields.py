@@ -1,4 +1,4 @@
-"""Are a store's fields plausible: coverage, flow distance and forcings."""
+"""Checks of a store's fields: coverage, flow distance and forcings."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pipeline.check.contents import Check, Contents, verdict
 from pipeline.store.root import array_of
 from pipeline.store.spec import valid_fraction_name
 
-AREA_TOLERANCE = 1e-6  # relative, of the covered area from the polygon's
-MISSING_REPORT = 0.1  # share of missing values that deserves a look
-# World records, rounded away: rain of an hour (Shangdi, 1975) and of a day (Foc-Foc, 1966) [mm],
-# and the lowest and highest temperature at the ground (Vostok, 1983; Furnace Creek, 1913).
+AREA_TOLERANCE = 1e-6  # of the covered area from the polygon's, relative
+MISSING_WARN = 0.1  # share of missing values
+# World records, rounded outwards: rain of an hour (Shangdi, 1975) and a day (Foc-Foc, 1966) [mm],
+# lowest and highest temperature near the ground (Vostok, 1983; Furnace Creek, 1913).
 RAIN_RECORD = {"hour": 401.0, "day": 1825.0}
 RANGES = {"degC": (-90.0, 60.0)}
 
 
 def check_coverage(store: Contents) -> Check:
-    """Between 0 and 1, and as large as the polygon."""
+    """Check that coverage is between 0 and 1, and the covered area the polygon's."""
     fails, worst = [], 0.0
     for site in store.sites:
         coverage, area = store.site(site, "coverage"), store.site(site, "cell_area")
@@ -33,7 +33,7 @@ def check_coverage(store: Contents) -> Check:
 
 
 def check_flow_distance(store: Contents) -> Check:
-    """Positive in every covered cell, absent elsewhere."""
+    """Check that flow distance is positive in every covered cell, and NaN elsewhere."""
     fails, longest, guessed = [], 0.0, []
     for site in store.sites:
         distance, covered = store.site(site, "flow_distance"), store.site(site, "coverage") > 0
@@ -49,10 +49,10 @@ def check_flow_distance(store: Contents) -> Check:
 
 
 def check_forcing(store: Contents, name: str) -> tuple[Check, dict[str, np.ndarray]]:
-    """Values and valid fractions agree, and the clips are the region's.
+    """Check that values and valid fractions agree, and that watersheds hold the region's values.
 
     Returns:
-        The check, and the forcing's basin mean (time,) of each watershed.
+        The check, and the forcing's mean (time,) over each watershed.
     """
     source = store.catalog.forcings[name]
     region = array_of(store.root, f"region/{name}")
@@ -86,7 +86,7 @@ def check_forcing(store: Contents, name: str) -> tuple[Check, dict[str, np.ndarr
         )
     missing = {site: 1 - float(share.mean()) for site, share in covered.items()}
     fails += [f"{s}: no value at all" for s, share in missing.items() if share > 1 - 1e-9]
-    warns = [f"{s}: {share:.1%} missing" for s, share in missing.items() if share > MISSING_REPORT]
+    warns = [f"{s}: {share:.1%} missing" for s, share in missing.items() if share > MISSING_WARN]
     passes = (
         f"{low:.4g}..{high:.4g} {source.store_units}, {max(missing.values()):.1%} missing at most"
     )
@@ -94,15 +94,19 @@ def check_forcing(store: Contents, name: str) -> tuple[Check, dict[str, np.ndarr
 
 
 def _possible(store: Contents, name: str) -> tuple[float, float]:
-    """What a forcing may be in a step, in the store's units."""
+    """Lowest and highest possible value of a forcing, in the store's units."""
     if name == PRECIPITATION:
         return 0.0, RAIN_RECORD[store.catalog.period.step]
     return RANGES.get(store.catalog.forcings[name].store_units, (-np.inf, np.inf))
 
 
 def _basin_mean(clip: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (time,) over the part of a watershed that has values, NaN where none has, and the share
-    of the watershed that has; `clip` (time, y, x), `weight` (y, x) in m2."""
+    """Mean (time,) over the part of a watershed with values, and that part's share of the area.
+
+    Args:
+        clip: values (time, y, x), missing as NaN.
+        weight: covered area of each cell [m2], (y, x).
+    """
     present = np.where(np.isfinite(clip), weight, 0.0).sum(axis=(1, 2))
     amount = (np.nan_to_num(clip) * weight).sum(axis=(1, 2))
     mean = np.where(present > 0, amount / np.where(present > 0, present, 1.0), np.nan)
@@ -110,7 +114,7 @@ def _basin_mean(clip: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _window(store: Contents, site: str) -> tuple[slice, slice]:
-    """Where a watershed's window lies in the region, by the coordinates."""
+    """Slices (rows, columns) of the region at which a watershed lies, from the coordinates."""
     slices = []
     for axis in ("y", "x"):
         own, whole = store.site(site, axis), np.asarray(array_of(store.root, f"region/{axis}")[...])

@@ -1,6 +1,6 @@
-"""Pixels of any shape drawn as polygons, and their overlaps with a cell by shapely.
+"""Pixels of any raster as polygons, and their overlaps with a cell, by shapely.
 
-Slow and plain: what `pipeline.regrid.projected` is compared with when a store is checked.
+Slow and plain: `check` compares `pipeline.regrid.projected` with it.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from pyproj import Transformer
 from pipeline.regrid.placement import Axes, Curvilinear, degrees_of
 
 EQUAL_AREA = Transformer.from_crs("EPSG:4326", "+proj=cea +ellps=WGS84", always_xy=True)
-PIECES = 16  # of a pixel's side
-ROUND = 360.0  # degrees of longitude
+POINTS_PER_SIDE = 16  # of a pixel; a side that is straight in the raster's plane is curved here
+FULL_CIRCLE = 360.0  # degrees of longitude
 
 ToDegrees = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
-class Drawing:
-    """The pixels' corners.
+class PixelCorners:
+    """Corners of a raster's pixels.
 
     Attributes:
         x, y: in the plane in which sides are straight, (rows + 1, columns + 1).
-        longitude, latitude: of the same [degrees].
-        to_degrees: from that plane.
+        longitude, latitude: of the same corners [degrees].
+        to_degrees: function from that plane to longitude and latitude.
     """
 
     x: np.ndarray
@@ -40,19 +40,19 @@ class Drawing:
     def shares(
         self, east: float, north: float, size: float
     ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-        """The pixels (rows, columns) below a cell, and the shares of its area in them.
+        """Find the pixels (rows, columns) that overlap a cell, and the share of its area in each.
 
         Args:
             east, north: centre of the cell [degrees].
             size: length of its sides [degrees].
         """
-        longitude = self.longitude - ROUND * np.round((self.longitude - east) / ROUND)
-        near = _spans(longitude, east, size) & _spans(self.latitude, north, size)
+        longitude = self.longitude - FULL_CIRCLE * np.round((self.longitude - east) / FULL_CIRCLE)
+        near = _reaches(longitude, east, size) & _reaches(self.latitude, north, size)
         row, column = np.nonzero(near)
         ring = np.array([(0, 0), (0, 1), (1, 1), (1, 0), (0, 0)])
         at = row[:, None] + ring[:, 0], column[:, None] + ring[:, 1]
-        lon, lat = self.to_degrees(*(_sides(corner[at]) for corner in (self.x, self.y)))
-        lon = lon - ROUND * np.round((lon - east) / ROUND)
+        lon, lat = self.to_degrees(*(_densify(corner[at]) for corner in (self.x, self.y)))
+        lon = lon - FULL_CIRCLE * np.round((lon - east) / FULL_CIRCLE)
         pixels = shapely.polygons(np.stack(EQUAL_AREA.transform(lon, lat), axis=-1))
         (west, right), (south, top) = EQUAL_AREA.transform(
             [east - size / 2, east + size / 2], [north - size / 2, north + size / 2]
@@ -63,38 +63,38 @@ class Drawing:
         return (row[some], column[some]), share[some]
 
 
-def _spans(corners: np.ndarray, centre: float, size: float) -> np.ndarray:
-    """Whether a pixel's corners reach into a cell, or almost, along one axis: (rows, columns)."""
+def _reaches(corners: np.ndarray, centre: float, size: float) -> np.ndarray:
+    """Test whether pixels reach into a cell along one axis, with some slack: (rows, columns)."""
     four = np.stack((corners[1:, 1:], corners[1:, :-1], corners[:-1, 1:], corners[:-1, :-1]))
     low, high = four.min(axis=0), four.max(axis=0)
     slack = size / 2 + 0.1 * (high - low)  # sides may bulge
-    return (low < centre + slack) & (high > centre - slack) & (high - low < ROUND / 2)
+    return (low < centre + slack) & (high > centre - slack) & (high - low < FULL_CIRCLE / 2)
 
 
-def _sides(corners: np.ndarray) -> np.ndarray:
-    """Points along straight sides between the corners (pixels, 5)."""
-    share = np.arange(PIECES) / PIECES
+def _densify(corners: np.ndarray) -> np.ndarray:
+    """Put points along the straight sides between corners (pixels, 5)."""
+    share = np.arange(POINTS_PER_SIDE) / POINTS_PER_SIDE
     points = corners[:, :-1, None] + np.diff(corners, axis=1)[:, :, None] * share
     return points.reshape(len(corners), -1)
 
 
-def draw(placement: Axes | Curvilinear) -> Drawing:
-    """The pixels of a raster that is projected, or of which only the centres are known."""
+def pixel_corners(placement: Axes | Curvilinear) -> PixelCorners:
+    """Corners of the pixels of a projected raster, or of one with known centres alone."""
     if isinstance(placement, Axes):
         crs = placement.crs
         assert crs is not None
         to_degrees: ToDegrees = Transformer.from_crs(crs, degrees_of(crs), always_xy=True).transform
         x, y = np.meshgrid(placement.x_edges, placement.y_edges)
         longitude, latitude = to_degrees(x, y)
-        return Drawing(x, y, longitude, latitude, to_degrees)
+        return PixelCorners(x, y, longitude, latitude, to_degrees)
     turned = placement.longitude
     for axis in (0, 1):
-        turned = np.unwrap(turned, period=ROUND, axis=axis)
-    x, y = (_between(centres) for centres in (turned, placement.latitude))
-    return Drawing(x, y, x, y, lambda x, y: (x, y))
+        turned = np.unwrap(turned, period=FULL_CIRCLE, axis=axis)
+    x, y = (_corners_between(centres) for centres in (turned, placement.latitude))
+    return PixelCorners(x, y, x, y, lambda x, y: (x, y))
 
 
-def _between(centres: np.ndarray) -> np.ndarray:
-    """Corners as means of the four centres around them, beyond the rim by continuation."""
+def _corners_between(centres: np.ndarray) -> np.ndarray:
+    """Corners as means of the four centres around them, extrapolated at the raster's edge."""
     padded = np.pad(centres, 1, "reflect", reflect_type="odd")
     return (padded[1:, 1:] + padded[1:, :-1] + padded[:-1, 1:] + padded[:-1, :-1]) / 4

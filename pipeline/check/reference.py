@@ -1,10 +1,10 @@
-"""A few steps of a store computed again from its raw files, plainly and in float64.
+"""Recompute a few steps of a store from its raw files, in plain float64, and compare.
 
-Nothing is shared with `pipeline.regrid.separable`, `pipeline.regrid.projected` or
-`pipeline.run.aggregate` but the formula: rasters are read one at a time and in full, overlaps are a
-dense matrix of every cell and pixel and sums are matrix products; pixels that do not follow
-parallels are drawn as polygons, and a sample of the cells is compared. GeoTIFFs are read without
-`pipeline.rasters.series`, too.
+This is a second implementation. It shares only the formula with `pipeline.regrid.separable`,
+`pipeline.regrid.projected` and `pipeline.run.aggregate`: rasters are read one at a time and in
+full, overlaps are a dense matrix of every cell and pixel, and sums are matrix products; pixels that
+do not follow parallels become polygons, and a sample of the cells is compared. GeoTIFFs are read
+without `pipeline.rasters.series`, too.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from rasterio.errors import RasterioError
 
 from pipeline.catalog.models import PRECIPITATION, Catalog, load_catalog
 from pipeline.catalog.raster_source import RasterSource
-from pipeline.check.pixel_polygons import draw
+from pipeline.check.pixel_polygons import pixel_corners
 from pipeline.errors import InputError
 from pipeline.rasters.drivers.gdal_open import environment, gdal_name
 from pipeline.rasters.series import RasterSeries, open_series
 from pipeline.regrid.grid import CELLS_PER_DEGREE, zone_area
 from pipeline.regrid.placement import Axes, Curvilinear
-from pipeline.run.aggregate import NOISE
+from pipeline.run.aggregate import NEGATIVE_NOISE
 from pipeline.storage import Location
 from pipeline.store.root import array_of
 from pipeline.store.spec import valid_fraction_name
 
-STEPS = 5  # compared for each forcing
-CELLS = 40  # compared, where pixels are drawn
-TOTAL_TOLERANCE = 1e-6  # relative
+COMPARED_STEPS = 5  # of each forcing
+COMPARED_CELLS = 40  # of a raster whose pixels become polygons
+TOTAL_TOLERANCE = 1e-6  # relative, of a step's total over the region
 CELL_TOLERANCE = 1e-5  # of the largest raw value
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Store against raw files, the worst of the steps.
+    """Largest differences between a store and its raw files.
 
     Attributes:
         forcing, units: what is compared.
         steps: how many.
         total: |sum of value x valid fraction x area - the raw files' sum| over the latter's scale.
         cell: largest difference of a cell.
-        good: whether both are within tolerance.
+        within_tolerance: whether both are.
     """
 
     forcing: str
@@ -55,11 +55,11 @@ class Difference:
     steps: int
     total: float
     cell: float
-    good: bool
+    within_tolerance: bool
 
 
 def compare_with_raw(root: zarr.Group, catalog_path: Path, digest: str) -> list[Difference]:
-    """Compare `STEPS` steps of each forcing, the same ones every time.
+    """Compare `COMPARED_STEPS` steps of each forcing, chosen at random but always the same.
 
     Raises:
         InputError: the catalog or a raw file is not there any more, or has changed.
@@ -84,7 +84,7 @@ def _compare(root: zarr.Group, catalog: Catalog, name: str, chosen: np.ndarray) 
     total = cell = 0.0
     good, compared = True, 0
     for step in chosen.tolist():
-        if compared == STEPS:
+        if compared == COMPARED_STEPS:
             break
         raw = [
             _raw(catalog, series, name, interval)
@@ -121,7 +121,7 @@ def _compare(root: zarr.Group, catalog: Catalog, name: str, chosen: np.ndarray) 
 
 
 def _raw(catalog: Catalog, series: RasterSeries, name: str, interval: int) -> np.ndarray:
-    """A whole raster as float64 with NaN, in the source's units, (rows, columns)."""
+    """Read a whole raster as float64 (rows, columns) in the source's units, missing as NaN."""
     source = catalog.forcings[name]
     raw = _as_published(source, series, name, interval)
     if source.totals:
@@ -132,7 +132,7 @@ def _raw(catalog: Catalog, series: RasterSeries, name: str, interval: int) -> np
     if name == PRECIPITATION:
         step = series.intervals.step
         factor = source.conversion(source.units, step, step)[0]
-        raw = np.where(raw < 0, np.where(raw * factor >= -NOISE, 0.0, np.nan), raw)
+        raw = np.where(raw < 0, np.where(raw * factor >= -NEGATIVE_NOISE, 0.0, np.nan), raw)
     return np.where(np.isfinite(raw), raw, np.nan)
 
 
@@ -147,7 +147,7 @@ def _as_published(
 
 
 def _read(path: Location, source: RasterSource) -> np.ndarray:
-    """A band as float64 with NaN."""
+    """Read a band as float64, missing as NaN."""
     try:
         with environment(source), rasterio.open(gdal_name(path, source)) as file:
             masked = file.read(source.band, masked=True).astype(np.float64)
@@ -165,12 +165,12 @@ Regridder = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def _regridder(placement: Axes | Curvilinear, x: np.ndarray, y: np.ndarray) -> Regridder:
-    """What turns a raster into sums over valid pixels of (share of the cell's area) x value, and of
-    the shares: (y, x), NaN in cells that are left out."""
+    """Return a function that regrids a raster: `_regrid`, or the like with NaN in cells that are
+    not compared."""
     if isinstance(placement, Axes) and placement.crs is None:
         return partial(_regrid, x_edges=placement.x_edges, y_edges=placement.y_edges, x=x, y=y)
-    drawn = draw(placement)
-    chosen = np.random.default_rng(x.size).permutation(x.size * y.size)[:CELLS]
+    drawn = pixel_corners(placement)
+    chosen = np.random.default_rng(x.size).permutation(x.size * y.size)[:COMPARED_CELLS]
     at = list(zip(*np.unravel_index(chosen, (y.size, x.size)), strict=True))
     shares = [drawn.shares(x[column], y[row], 1 / CELLS_PER_DEGREE) for row, column in at]
 

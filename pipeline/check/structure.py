@@ -1,4 +1,4 @@
-"""Is a store complete: metadata, arrays, done-marks and time axes, as they were laid out."""
+"""Checks that a store is complete: metadata, arrays, done-marks and time axes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import zarr
 from pipeline.check.contents import Check, Contents, verdict
 from pipeline.storage import read_files
 from pipeline.store.metadata import MAX_WATERSHEDS, METADATA, consolidate
-from pipeline.store.resume import digests, static_files
+from pipeline.store.resume import digest_parts, read_static_files
 from pipeline.store.root import STATIC, array_of, attributes_of, read_marks
 from pipeline.store.spec import valid_fraction_name
 
 
 def check_static(store: Contents) -> Check:
-    """Coordinates, static layers, series and all metadata below the root's are as written."""
+    """Check that coordinates, static layers, records and all metadata are as written."""
     expected = attributes_of(store.root).get(STATIC, {})
-    files = static_files(store.path, list(store.catalog.forcings))
-    found = digests(files)
+    files = read_static_files(store.path, list(store.catalog.forcings))
+    found = digest_parts(files)
     fails = [
         f"{part}: a file is missing, damaged or changed: expected it as written"
         for part in sorted(expected.keys() | found.keys())
@@ -33,7 +33,7 @@ def check_static(store: Contents) -> Check:
 
 
 def check_template(store: Contents) -> Check:
-    """Every group and array is there, with the shape that the catalog's period asks for."""
+    """Check that every array is there, with the shape that follows from the catalog's period."""
     fails, steps, forcings = [], store.steps, list(store.catalog.forcings)
     expected: dict[str, tuple[int, ...]] = {}
     for group, cubes, layers, series in _groups(store, forcings):
@@ -57,7 +57,7 @@ def check_template(store: Contents) -> Check:
 def _groups(
     store: Contents, forcings: list[str]
 ) -> Iterator[tuple[str, list[str], list[str], list[str]]]:
-    """Groups with a map, and their arrays (time, y, x), (y, x) and (time)."""
+    """Yield groups with a grid, and their arrays (time, y, x), (y, x) and (time) by name."""
     yield "region", forcings + [valid_fraction_name(f) for f in forcings], ["cell_area"], ["time"]
     layers, series = (
         ["cell_area", "coverage", "flow_distance"],
@@ -68,12 +68,13 @@ def _groups(
 
 
 def _shape(store: Contents, name: str) -> tuple[int, ...]:
-    """Shape of an array, empty if there is none."""
+    """Shape of an array, empty if the array is not there."""
     array = store.root.get(name)
     return tuple(array.shape) if isinstance(array, zarr.Array) else ()
 
 
 def check_blocks(store: Contents) -> Check:
+    """Check that every block is done."""
     marks = read_marks(store.root)
     open_ = np.flatnonzero(marks == 0)
     first = store.catalog.period.times[store.blocks[int(open_[0])].start] if open_.size else None
@@ -84,7 +85,7 @@ def check_blocks(store: Contents) -> Check:
 
 
 def check_time(store: Contents) -> Check:
-    """Steps follow each other without gaps, from the period's start to its end."""
+    """Check that steps follow each other without gaps, from the period's start to its end."""
     period = store.catalog.period
     start = period.times.to_numpy().astype("datetime64[s]").astype(np.int64)
     bounds = np.stack((start, start + int(period.step_seconds)), axis=1)

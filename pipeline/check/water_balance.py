@@ -1,4 +1,4 @@
-"""Does a discharge record belong to its watershed: water balance and response to rain."""
+"""Checks that a discharge record belongs to its watershed: water balance and response to rain."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from scipy.stats import spearmanr
 from pipeline.check.contents import Check, Contents, verdict
 from pipeline.units import M3_PER_FT3, SECONDS_PER_DAY
 
-LAGS = 10  # days after rain within which a river is looked at; a crest takes days to come down
-LEAST_DAYS = 90  # with rain and runoff, to judge a record
-RATIO_REPORT, RATIO_REFUSE = 1.0, 2.0  # runoff over rain: of a year, and of the whole record
-RATIO_LEAST = M3_PER_FT3  # below it, runoff is within the rain even if m3/s were read as ft3/s
+MAX_LAG = 10  # days after rain; the crest of a large river takes days to arrive
+MIN_DAYS = 90  # with rain and runoff, for a record to be judged
+RATIO_WARN, RATIO_FAIL = 1.0, 2.0  # runoff over rain, of a year and of the whole record
+RATIO_MIN = M3_PER_FT3  # below it, runoff is within the rain even if m3/s were read as ft3/s
 YEAR_SHARE = 0.9  # of a year's steps must have rain and runoff for the year to count
-MISSING_REPORT = 0.1  # share of missing values that deserves a look
-SIGNIFICANT = 4.0  # standard deviations of the rank correlation of unrelated series, 1 / sqrt(n)
+MISSING_WARN = 0.1  # share of missing values
+# A rank correlation is significant from so many standard deviations of that of unrelated series,
+# which is 1 / sqrt(n).
+MIN_DEVIATIONS = 4.0
 
 
 def check_water_balance(store: Contents, rain: dict[str, np.ndarray]) -> Check:
-    """Runoff over rain: of the record, and of each year from October to September."""
+    """Check runoff over rain, of the record and of each year from October to September."""
     times = store.catalog.period.times
     water_year = np.asarray(times.year + (times.month >= 10))
     least = YEAR_SHARE * 365.0 * SECONDS_PER_DAY / store.catalog.period.step_seconds
@@ -34,19 +36,19 @@ def check_water_balance(store: Contents, rain: dict[str, np.ndarray]) -> Check:
             continue
         ratio = float(runoff[both].sum()) / total
         ratios.append(ratio)
-        if ratio > RATIO_REFUSE:
+        if ratio > RATIO_FAIL:
             hint = suspected_units(ratio)
             fails.append(
-                f"{site}: runoff is {ratio:.3g} of the rain{hint}: expected at most {RATIO_REFUSE}"
+                f"{site}: runoff is {ratio:.3g} of the rain{hint}: expected at most {RATIO_FAIL}"
             )
-        elif ratio < RATIO_LEAST:
+        elif ratio < RATIO_MIN:
             warns.append(f"{site}: runoff is only {ratio:.2g} of the rain{suspected_units(ratio)}")
         for year in np.unique(water_year):
             of_year = both & (water_year == year)
             if of_year.sum() < least:
                 continue
             out, fallen = float(runoff[of_year].sum()), float(rain[site][of_year].sum())
-            if out > RATIO_REPORT * fallen:
+            if out > RATIO_WARN * fallen:
                 warns.append(
                     f"{site}: {out:.0f} mm of runoff from {fallen:.0f} mm of rain in {year}"
                 )
@@ -55,7 +57,7 @@ def check_water_balance(store: Contents, rain: dict[str, np.ndarray]) -> Check:
 
 
 def check_response(store: Contents, rain: dict[str, np.ndarray]) -> Check:
-    """Does each river rise after the rain on its own watershed."""
+    """Check that each river rises after the rain on its own watershed."""
     steps_per_day = round(SECONDS_PER_DAY / store.catalog.period.step_seconds)
     warns, found = [], []
     for site in store.sites:
@@ -63,11 +65,11 @@ def check_response(store: Contents, rain: dict[str, np.ndarray]) -> Check:
         if answer is None:
             continue
         found.append(answer)
-        if answer.correlation < answer.least:
+        if answer.correlation < answer.threshold:
             warns.append(
                 f"{site}: rises do not follow the rain (rank correlation {answer.correlation:.2f} "
-                f"at most, of unrelated series up to {answer.least:.2f}): another river's record, "
-                "or another time?"
+                f"at most, of unrelated series up to {answer.threshold:.2f}): another river's "
+                "record, or another time?"
             )
     passes = "too short to tell"
     if found:
@@ -77,7 +79,7 @@ def check_response(store: Contents, rain: dict[str, np.ndarray]) -> Check:
 
 
 def check_discharge(store: Contents) -> Check:
-    """Share of steps without a value; negative ones."""
+    """Check for missing and negative discharge."""
     fails, warns, most = [], [], 0.0
     for site in store.sites:
         discharge = store.site(site, "discharge")
@@ -85,7 +87,7 @@ def check_discharge(store: Contents) -> Check:
         most = max(most, missing)
         if missing == 1:
             fails.append(f"{site}: no value at all")
-        elif missing > MISSING_REPORT:
+        elif missing > MISSING_WARN:
             warns.append(f"{site}: {missing:.1%} missing")
         negative = int((discharge < 0).sum())
         if negative:
@@ -94,42 +96,42 @@ def check_discharge(store: Contents) -> Check:
 
 
 class Response(NamedTuple):
-    """How a river answers rain.
+    """A river's response to rain.
 
     Attributes:
         correlation: Spearman's, of a day's rain with the rise of runoff `lag` days later.
-        lag: days, the one of 0..`LAGS` with the greatest correlation.
-        least: what unrelated series do not reach.
+        lag: days from 0 to `MAX_LAG`, the one with the greatest correlation.
+        threshold: correlation that unrelated series do not reach.
     """
 
     correlation: float
     lag: int
-    least: float
+    threshold: float
 
 
 def response(rain: np.ndarray, runoff: np.ndarray, steps_per_day: int) -> Response | None:
-    """The response of runoff (time,) to rain (time,), both [mm per step], NaN where missing.
+    """Response of runoff (time,) to rain (time,), both [mm per step], missing as NaN.
 
     A river rises after its own rain. The record of another river, or one shifted in time, does
-    not; snow and reservoirs may hide it too. None if fewer than `LEAST_DAYS` can be compared.
+    not; snow and reservoirs may hide it too. None if fewer than `MIN_DAYS` can be compared.
     """
     days = rain.size // steps_per_day
     rain_day = _daily(rain, days, steps_per_day)
     rise = np.maximum(np.diff(_daily(runoff, days, steps_per_day), prepend=np.nan), 0.0)
     best: Response | None = None
-    for lag in range(LAGS + 1):
+    for lag in range(MAX_LAG + 1):
         before, after = rain_day[: max(days - lag, 0)], rise[lag:]
         both = np.isfinite(before) & np.isfinite(after)
-        if both.sum() < LEAST_DAYS or not (np.ptp(before[both]) and np.ptp(after[both])):
+        if both.sum() < MIN_DAYS or not (np.ptp(before[both]) and np.ptp(after[both])):
             continue
         found = float(spearmanr(before[both], after[both]).statistic)
         if best is None or found > best.correlation:
-            best = Response(found, lag, SIGNIFICANT / float(np.sqrt(both.sum())))
+            best = Response(found, lag, MIN_DEVIATIONS / float(np.sqrt(both.sum())))
     return best
 
 
 def suspected_units(ratio: float) -> str:
-    """What a ratio of runoff to rain says about the units of discharge; blank if nothing."""
+    """Name the unit that would explain a ratio of runoff to rain; empty if none does."""
     if 1 < ratio <= 1 / M3_PER_FT3:
         return f", and {ratio * M3_PER_FT3:.2g} if the discharge is in ft3/s and was labelled m3/s"
     if 0 < ratio < M3_PER_FT3:
@@ -138,7 +140,7 @@ def suspected_units(ratio: float) -> str:
 
 
 def _daily(values: np.ndarray, days: int, steps_per_day: int) -> np.ndarray:
-    """Mean per day (days,) over the steps that have a value, NaN where none has."""
+    """Means of days (days,) over the steps with a value, NaN where there is none."""
     by_day = values[: days * steps_per_day].reshape(days, steps_per_day).astype(np.float64)
     there = np.isfinite(by_day)
     count = there.sum(axis=1)

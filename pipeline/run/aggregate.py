@@ -1,4 +1,4 @@
-"""From the intervals of a source to the steps of the store, and what is tolerable of its pixels.
+"""Aggregate a source's intervals to the store's steps, and limit its invalid pixels.
 
 Within a step the value is the mean over the area and time that have data, weighted by both; the
 valid fraction is the share of the cell's area times the step's time that had data:
@@ -6,8 +6,8 @@ valid fraction is the share of the cell's area times the step's time that had da
     value = sum_k v_k f_k / sum_k f_k       v_k, f_k: value and valid fraction of interval k
     valid = sum_k f_k / n                   n: intervals in a step
 
-A sum over the step is that mean times n. So a step of which a part is missing gets what the rest of
-it would give at the same rate, and its valid fraction says how much of it that was.
+A sum over the step is that mean times n. A step with a missing part gets the amount of the rest at
+the same rate, and its valid fraction says how much was there.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from pipeline.rasters.series import RasterSeries
 from pipeline.regrid.separable import FINITE
 from pipeline.run.plan import RasterBlock, Source
 
-NOISE = 0.01  # [mm] in an interval: precipitation that is less below zero is none, in bad packing
+NEGATIVE_NOISE = 0.01  # [mm] per interval; precipitation closer below zero is packing noise
 
 
 class StepMeans:
-    """A forcing of a block, cell by cell, filled interval by interval.
+    """Accumulates the intervals of a forcing to the steps of a block, cell by cell.
 
     Args:
         steps: in the block.
-        per_step: intervals in each.
+        per_step: intervals in a step.
         shape: (rows, columns) of the grid.
     """
 
     def __init__(self, steps: int, per_step: int, shape: tuple[int, int]) -> None:
         self.per_step = per_step
-        plain = per_step == 1  # then nothing is added up, and the regridded values stay as they are
+        plain = per_step == 1  # then nothing is averaged, and float32 is kept bit for bit
         self._amount = np.zeros((steps, *shape), np.float32 if plain else np.float64)
         self._share = np.zeros_like(self._amount)
 
     def add(
         self, first: int, value: NDArray[np.float32], valid_fraction: NDArray[np.float32]
     ) -> None:
-        """Take the intervals from `first` on, counted in the block; both (intervals, y, x)."""
+        """Add intervals, arrays (intervals, y, x), from position `first` in the block on."""
         if self.per_step == 1:
             self._amount[first : first + len(value)] = value
             self._share[first : first + len(value)] = valid_fraction
@@ -56,7 +56,7 @@ class StepMeans:
     def result(
         self, scale: float, offset: float, min_valid: float
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Values, mean * scale + offset, and valid fractions: float32 (steps, y, x)."""
+        """Return values, mean * scale + offset, and valid fractions: float32 (steps, y, x)."""
         valid = (self._share / self.per_step).astype(np.float32, copy=False)
         value = self._amount
         if self.per_step > 1:
@@ -69,22 +69,22 @@ class StepMeans:
         return value, valid
 
 
-class Tally:
-    """Counts of a forcing's raw pixels in a block, and the limits that the catalog sets them.
+class PixelCounts:
+    """Counts of a forcing's raw pixels in a block, to be held against the catalog's limits.
 
     Attributes:
-        pixels: all, over the region, of the rasters that there are and of those that are missing.
-        invalid: those without a value in the end.
-        negative: those below zero.
+        pixels: all over the region, of the present and of the missing rasters.
+        invalid: those without a value.
+        negative: those below zero, of precipitation.
     """
 
     def __init__(self) -> None:
         self.pixels = self.invalid = self.negative = 0
 
     def add(self, series: RasterSeries, name: str, raw: NDArray[np.float32]) -> None:
-        """Count, and settle negative precipitation in place.
+        """Count pixels, and replace negative precipitation in place.
 
-        No less than -`NOISE` mm in an interval it is zero, below that missing.
+        It becomes 0 down to -`NEGATIVE_NOISE` mm per interval, and NaN below.
         """
         assert raw.flags.c_contiguous  # else `reshape` copied
         interval = series.intervals.step
@@ -94,7 +94,7 @@ class Tally:
             valid, negative = _count(one)
             if negative and name == PRECIPITATION:
                 below = one < 0
-                one[below] = np.where(one[below] * factor >= -NOISE, 0, np.nan)
+                one[below] = np.where(one[below] * factor >= -NEGATIVE_NOISE, 0, np.nan)
                 valid, _ = _count(one)
                 self.negative += negative
             self.invalid += one.size - valid
@@ -102,11 +102,11 @@ class Tally:
 
     @property
     def invalid_share(self) -> float:
-        """Of all pixels."""
+        """Share of all pixels without a value."""
         return self.invalid / self.pixels
 
     def require(self, source: Source, name: str, block: RasterBlock) -> None:
-        """Refuse a block with too many of them.
+        """Refuse a block with too many invalid or negative pixels.
 
         Raises:
             InputError: with counts and percentages.
@@ -115,7 +115,7 @@ class Tally:
         limits = series.sources[series.names.index(name)]
         for what, found, limit, key, hint in (
             ("are below zero", self.negative, limits.max_negative, "max_negative",
-             "; a code for missing belongs into `missing`"),
+             "; a code for missing values belongs into `missing`"),
             ("have no value", self.invalid, limits.max_invalid, "max_invalid", ""),
         ):  # fmt: skip
             if found > limit * self.pixels:
@@ -128,9 +128,9 @@ class Tally:
 
 @njit(types.UniTuple(int64, 2)(types.Array(float32, 1, "C")), nogil=True, cache=True)
 def _count(pixels: NDArray[np.float32]) -> tuple[int, int]:
-    """How many are finite, and how many of these below zero, in one pass."""
+    """Count the finite pixels, and those of them below zero, in one pass."""
     finite = negative = 0
-    for k in range(pixels.size):  # runs on several at once, as a loop over `pixels` does not
+    for k in range(pixels.size):  # is vectorised, as a loop over `pixels` is not
         p = pixels[k]
         finite += abs(p) <= FINITE
         negative += -FINITE <= p < 0

@@ -1,7 +1,6 @@
-"""Where the work runs: one function that gives a Dask client.
+"""Provide a Dask client: with workers of its own, or of a running scheduler.
 
-Either the workers are ours and end with the client (threads or processes of this machine, or one
-worker a GPU), or they belong to a scheduler that is already running.
+Own workers are threads or processes of this machine, or one per GPU, and end with the client.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from pipeline.errors import InputError, RunError
 
 LOG = logging.getLogger(__name__)
 Kind = Literal["auto", "cpu", "cuda"]
-ANSWER_SECONDS = 10.0  # for a scheduler to answer, and to have a worker
+TIMEOUT_SECONDS = 10.0  # to connect to a scheduler, and for it to have a worker
 LOOPBACK = "127.0.0.1"
-# Dask's nanny has glibc return freed memory at once. Training frees and takes the same megabytes
-# thousands of times and spends half its time on page faults then; these let a worker keep them.
-KEEP_MEMORY = {
+# Let workers keep freed memory. Dask's nanny makes glibc return it at once; training allocates the
+# same megabytes thousands of times and then spends half its time on page faults.
+KEEP_FREED_MEMORY = {
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**30,
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
 }
@@ -49,19 +48,19 @@ def make_client(
     at_most: int | None = None,
     threads_per_worker: int | None = None,
 ) -> Iterator[Client]:
-    """A Dask client, closed at the end together with the workers that were started for it.
+    """Yield a Dask client, and close it at the end together with the workers started for it.
 
     Args:
         scheduler: address of a running scheduler; $DASK_SCHEDULER_ADDRESS if neither it nor a file
             is given.
-        scheduler_file: file that a running scheduler wrote its address to.
+        scheduler_file: file to which a running scheduler wrote its address.
         cluster: "cpu" or "cuda" (dask-cuda: one worker a GPU, each with the resource GPU=1) if no
             scheduler is given; "auto" is "cuda" where NVML finds a GPU.
         processes: workers are processes, else threads of this process ("cpu" only).
-        workers: how many processes or GPUs, or threads without processes; all cores or GPUs if left
-            out.
-        at_most: of all cores no more than this, where `workers` is left out.
-        threads_per_worker: with processes; 1 if left out.
+        workers: number of processes or GPUs, or of threads without processes; by default all cores
+            or GPUs.
+        at_most: upper limit of the default number of cores.
+        threads_per_worker: threads of each process; by default 1.
 
     Raises:
         InputError: both an address and a file, `workers` beside either, an address or a file that
@@ -78,13 +77,13 @@ def make_client(
             yield client
         return
     cuda = cluster == "cuda" or (cluster == "auto" and _has_cuda())
-    count = workers if cuda or workers else min(cores(), at_most or cores())
+    count = workers if cuda or workers else min(available_cores(), at_most or available_cores())
     with _started(cuda, processes, count, threads_per_worker) as own, Client(own) as client:
         yield client
 
 
 def dashboard_address(client: Client) -> str:
-    """Where a browser finds the dashboard of the client's scheduler."""
+    """URL of the dashboard of the client's scheduler."""
     own = client.cluster
     if own is None:
         return str(client.dashboard_link)
@@ -93,7 +92,7 @@ def dashboard_address(client: Client) -> str:
 
 
 def _address(scheduler: str | None, scheduler_file: Path | None) -> str | None:
-    """Address of the scheduler to use, None to start workers."""
+    """Address of the scheduler to connect to; None to start workers."""
     if scheduler and scheduler_file:
         raise InputError(
             f"--scheduler {scheduler} and --scheduler-file {scheduler_file}: expected one of them"
@@ -112,22 +111,22 @@ def _address(scheduler: str | None, scheduler_file: Path | None) -> str | None:
 
 @contextmanager
 def _connected(address: str) -> Iterator[Client]:
-    """A client of a running scheduler that has a worker."""
+    """Yield a client of a running scheduler with at least one worker."""
     try:
-        get_backend(parse_address(address)[0])  # before there is half a client
-        client = Client(address, timeout=ANSWER_SECONDS)
+        get_backend(parse_address(address)[0])  # refuses bad addresses before a client starts
+        client = Client(address, timeout=TIMEOUT_SECONDS)
     except (ValueError, TypeError) as error:  # TypeError: tls:// without certificates
         raise InputError(f"scheduler {address}: {error}: expected tcp://host:port") from error
     except OSError as error:
         raise RunError(
-            f"scheduler {address}: no answer in {ANSWER_SECONDS:g} s: expected a running one"
+            f"scheduler {address}: no answer in {TIMEOUT_SECONDS:g} s: expected a running one"
         ) from error
     with client:
         try:
-            client.wait_for_workers(1, timeout=ANSWER_SECONDS)
+            client.wait_for_workers(1, timeout=TIMEOUT_SECONDS)
         except TimeoutError as error:
             raise RunError(
-                f"scheduler {address}: no worker in {ANSWER_SECONDS:g} s: expected at least one"
+                f"scheduler {address}: no worker in {TIMEOUT_SECONDS:g} s: expected at least one"
             ) from error
         yield client
 
@@ -136,14 +135,14 @@ def _connected(address: str) -> Iterator[Client]:
 def _started(
     cuda: bool, processes: bool, workers: int | None, threads_per_worker: int | None
 ) -> Iterator[Cluster]:
-    """Workers on this machine."""
+    """Yield a cluster of workers on this machine."""
     with warnings.catch_warnings():  # another process may take the dashboard's port meanwhile
         warnings.filterwarnings("ignore", r"Port \d+ is already in use", UserWarning)
         own = _start(cuda, processes, workers, threads_per_worker)
     try:
         yield own
     finally:
-        with suppress(TimeoutError):  # a worker that is slow to end is killed, and Dask says so
+        with suppress(TimeoutError):  # Dask kills a worker that is slow to end, and logs it
             own.close()
 
 
@@ -154,7 +153,7 @@ def _start(
     if cuda:
         return _cuda(workers)
     if processes:
-        with dask.config.set(KEEP_MEMORY):
+        with dask.config.set(KEEP_FREED_MEMORY):
             return LocalCluster(
                 n_workers=workers,
                 threads_per_worker=threads_per_worker or 1,
@@ -171,13 +170,13 @@ def _start(
     )
 
 
-def cores() -> int:
-    """Cores that this process may use."""
+def available_cores() -> int:
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _free_dashboard() -> str:
-    """Where the dashboard listens: on this machine alone, port 8787 if nothing else is there."""
+    """Address of the dashboard: on this machine only, port 8787 if it is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
         try:
@@ -187,8 +186,8 @@ def _free_dashboard() -> str:
     return f"{LOOPBACK}:{DASHBOARD_PORT}"
 
 
-def gpus() -> int:
-    """GPUs that NVML finds, 0 without NVML."""
+def count_gpus() -> int:
+    """Number of GPUs that NVML finds, 0 without NVML."""
     if find_spec("pynvml") is None:
         return 0
     import pynvml  # comes with dask-cuda
@@ -201,8 +200,8 @@ def gpus() -> int:
 
 
 def _has_cuda() -> bool:
-    """Whether "auto" may use GPUs; says so where one is found that it may not."""
-    if not gpus():
+    """Whether "auto" uses GPUs; warns if one is found that cannot be used."""
+    if not count_gpus():
         return False
     if find_spec("dask_cuda") is None:
         LOG.warning("a GPU is there, but not used: dask-cuda is missing; install dom-st[cuda]")
@@ -211,10 +210,10 @@ def _has_cuda() -> bool:
 
 
 def _cuda(workers: int | None) -> Cluster:
-    """One worker a GPU, with the resource GPU=1."""
+    """Start one worker per GPU, with the resource GPU=1."""
     if find_spec("dask_cuda") is None:
         raise InputError("cluster 'cuda': dask-cuda is not installed: expected dom-st[cuda]")
-    found = gpus()
+    found = count_gpus()
     if not found:
         raise InputError("cluster 'cuda': NVML finds no GPU: expected one, or cluster 'cpu'")
     from dask_cuda import LocalCUDACluster

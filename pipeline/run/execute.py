@@ -1,8 +1,8 @@
-"""The Dask graph: one task a block of time, which reads, regrids, clips and writes it.
+"""Run a plan on Dask workers: one task per block reads, regrids, clips and writes it.
 
 The graph grows with the number of blocks only: weights, series and windows are sent to the workers
-once. A task may run twice, or be killed at any moment: it writes whole chunks that belong to its
-block alone, and its done-mark last.
+once. A task may run twice, or be killed at any moment, because it writes whole chunks that belong
+to its block alone, and marks the block as done last.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from distributed.scheduler import KilledWorker
 from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.errors import InputError, RunError
 from pipeline.rasters.accumulation import Totals
-from pipeline.run.aggregate import StepMeans, Tally
+from pipeline.run.aggregate import PixelCounts, StepMeans
 from pipeline.run.cluster import make_client
-from pipeline.run.memory import Bound
+from pipeline.run.memory import MemoryLimit
 from pipeline.run.plan import Plan, RasterBlock, Source, make_plan
 from pipeline.storage import Location, parse_location
-from pipeline.store.extend import extend, extended_from
+from pipeline.store.extend import extend, steps_before_extension
 from pipeline.store.layout import write_template
 from pipeline.store.provenance import root_attributes
 from pipeline.store.resume import (
-    remaining,
-    require_same,
-    stale,
-    sweep,
-    unmark,
+    changed_blocks,
+    clear_marks,
+    remaining_blocks,
+    remove_partial_files,
+    require_same_inputs,
     update_provenance,
 )
 from pipeline.store.root import is_absent, open_root, stored_block_steps
@@ -51,11 +51,11 @@ Progress = Callable[[int, int], None]  # rasters done, rasters to do
 
 @dataclass(frozen=True)
 class BlockReport:
-    """What became of a block.
+    """Statistics of a finished block.
 
     Attributes:
-        name: its start.
-        rasters: read.
+        name: start of its first step.
+        rasters: number of rasters read.
         invalid_pixels: for each forcing, the share of raw pixels over the region without a value.
         invalid_cells: for each forcing, the share of cells left without a value.
         negative_pixels: for each forcing, the number of precipitation's raw pixels below zero.
@@ -70,12 +70,12 @@ class BlockReport:
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a run did.
+    """Result of a run.
 
     Attributes:
-        plan: what there was to do.
+        plan: of the run.
         blocks: those that this run did, in the order in which they finished.
-        seconds: spent on them.
+        seconds: time spent on them.
     """
 
     plan: Plan
@@ -90,11 +90,11 @@ class RunReport:
 
 @dataclass(frozen=True)
 class Job:
-    """What every block needs, sent to the workers once.
+    """Everything that all blocks need, sent to the workers once.
 
     Attributes:
         sources: the raster series and their weights.
-        min_valid: for each forcing, the least valid share of a cell that has a value.
+        min_valid: for each forcing, the smallest valid share of a cell that gets a value.
         writer: of the store.
     """
 
@@ -110,19 +110,20 @@ def run(
     progress: Progress = lambda done, total: None,
     memory: int | None = None,
 ) -> RunReport:
-    """Write the store of a catalog, or what is missing of it; extend it if its period ends later.
+    """Write the store of a catalog, finish it, or extend it to a later end of the period.
 
     Args:
         catalog: a catalog, or the path of its file.
-        store: path or URL of the store. Workers must see it, and the raw files, under the same one.
-        client: a Dask client whose workers do the blocks. If left out, the threads of this process
-            do them.
-        progress: called before the first block and after each with rasters done and rasters to do.
-        memory: bytes that a worker may take, all of its threads together.
+        store: path or URL to write to; workers must reach it, and the raw files, by the same.
+        client: Dask client whose workers do the blocks. By default the threads of this process do
+            them.
+        progress: called with the numbers of rasters done and to do, before the first block and
+            after each.
+        memory: bytes that a worker may take, all its threads together; None for no limit.
 
     Raises:
-        InputError: the data is not as the catalog says, the store is another catalog's, or a block
-            does not fit into `memory`.
+        InputError: the data differ from what the catalog says, the store is another catalog's, or a
+            block does not fit into `memory`.
         RunError: the disk is full or read-only, or the workers are gone.
 
     >>> import pipeline
@@ -138,20 +139,20 @@ def run(
     if isinstance(place, Path):
         place = Path(os.path.abspath(place))  # workers may have another working directory
     with nullcontext(client) if client is not None else make_client() as workers:
-        bound = Bound(memory, max(workers.nthreads().values()))
-        plan = make_plan(catalog, stored_block_steps(place), bound)
-        todo = remaining(plan.blocks, prepare(plan, place))
+        limit = MemoryLimit(memory, max(workers.nthreads().values()))
+        plan = make_plan(catalog, stored_block_steps(place), limit)
+        todo = remaining_blocks(plan.blocks, prepare(plan, place))
         started = time.perf_counter()
         reports = execute(plan, place, todo, workers, progress)
     return RunReport(plan, reports, time.perf_counter() - started)
 
 
 def prepare(plan: Plan, store: Location) -> zarr.Group:
-    """Lay out the store, or make sure that the one that is there is this plan's, as long as it.
+    """Create the store, or prepare the existing one for the blocks that are to be done.
 
     Raises:
-        InputError: static inputs are not as the catalog says, something else is in the way, or the
-            store is another catalog's.
+        InputError: static inputs differ from what the catalog says, something else is at `store`,
+            or the store is another catalog's.
         RunError: the disk is full or read-only.
     """
     attributes = root_attributes(plan)
@@ -159,22 +160,22 @@ def prepare(plan: Plan, store: Location) -> zarr.Group:
         write_template(plan, attributes, store)
         return open_root(store, mode="r+")
     root = open_root(store, mode="r+")
-    steps = extended_from(root, plan.catalog.period)
-    require_same(store, root, attributes, extended=steps is not None)
+    steps = steps_before_extension(root, plan.catalog.period)
+    require_same_inputs(store, root, attributes, extended=steps is not None)
     if steps is not None:
         extend(plan, attributes, store, steps)
         root = open_root(store, mode="r+")
-    todo = remaining(plan.blocks, root)
+    todo = remaining_blocks(plan.blocks, root)
     if not todo:
         return root
-    sweep(store)
-    changed = stale(todo, root)
+    remove_partial_files(store)
+    changed = changed_blocks(todo, root)
     if changed:
         LOG.warning(
             "%s: raw files of %d of %d blocks have changed, the first %s: they are done again",
             store, len(changed), len(plan.blocks), changed[0].name,
         )  # fmt: skip
-        unmark(store, root, changed)
+        clear_marks(store, root, changed)
     update_provenance(store, root, attributes["provenance"]["forcings"])
     return open_root(store, mode="r+")
 
@@ -182,10 +183,10 @@ def prepare(plan: Plan, store: Location) -> zarr.Group:
 def execute(
     plan: Plan, store: Location, todo: list[RasterBlock], client: Client, progress: Progress
 ) -> list[BlockReport]:
-    """Have the workers do some blocks.
+    """Do blocks on the workers.
 
     Raises:
-        InputError: a raster is not as the series says.
+        InputError: a raster differs from its series.
         RunError: the disk is full or read-only, or the workers are gone.
     """
     total, done = sum(block.rasters for block in todo), 0
@@ -220,7 +221,7 @@ def execute(
 
 
 def _result(future: Future, store: Location) -> BlockReport:
-    """A block's report; what stopped it, if it did not finish, in one line."""
+    """Return a block's report, or raise its failure with a message of one line."""
     try:
         return future.result()
     except (InputError, RunError):
@@ -234,45 +235,49 @@ def _result(future: Future, store: Location) -> BlockReport:
 
 
 def run_block(job: Job, block: RasterBlock) -> BlockReport:
-    """Read, regrid and write a block; runs on a worker.
+    """Read, regrid and write a block on a worker.
 
     Raises:
-        InputError: a raster is not as the series says.
+        InputError: a raster differs from its series.
         RunError: the disk is full or read-only.
     """
     try:
         return _run_block(job, block)
     except (InputError, RunError) as error:
         failure = type(error)(str(error))
-    raise failure  # without its cause: some of GDAL's errors do not survive the way to the client
+    raise failure  # without its cause, because some of GDAL's errors cannot be pickled
 
 
 def _run_block(job: Job, block: RasterBlock) -> BlockReport:
     report = BlockReport(block.name, block.rasters, {}, {}, {})
     for source in job.sources:
-        _do_series(job, block, source, report)
+        _process_series(job, block, source, report)
     job.writer.mark(block)
     return report
 
 
-def _do_series(job: Job, block: RasterBlock, source: Source, report: BlockReport) -> None:
-    """Read, regrid and write a series' part of a block; nothing of it is held afterwards."""
-    for name, (means, tally) in _read(source, block).items():
-        tally.require(source, name, block)
+def _process_series(job: Job, block: RasterBlock, source: Source, report: BlockReport) -> None:
+    """Read, regrid and write the forcings of one series in a block."""
+    for name, (means, counts) in _read_and_regrid(source, block).items():
+        counts.require(source, name, block)
         scale, offset = source.series.conversion(name)
         value, valid = means.result(scale, offset, job.min_valid[name])
-        report.invalid_pixels[name] = tally.invalid_share
+        report.invalid_pixels[name] = counts.invalid_share
         report.invalid_cells[name] = float(np.isnan(value).mean())
-        report.negative_pixels[name] = tally.negative
+        report.negative_pixels[name] = counts.negative
         job.writer.write(block, name, value, valid)
 
 
-def _read(source: Source, block: RasterBlock) -> dict[str, tuple[StepMeans, Tally]]:
-    """Read and regrid a series' rasters of a block, a piece at a time; by forcing."""
+def _read_and_regrid(
+    source: Source, block: RasterBlock
+) -> dict[str, tuple[StepMeans, PixelCounts]]:
+    """Read and regrid a series in a block, piece by piece; return step means and pixel counts."""
     series, weights = source.series, source.weights
     first, stop = block.start * series.per_step, block.stop * series.per_step
     steps, shape = block.stop - block.start, weights.shape
-    done = {name: (StepMeans(steps, series.per_step, shape), Tally()) for name in series.names}
+    done = {
+        name: (StepMeans(steps, series.per_step, shape), PixelCounts()) for name in series.names
+    }
     totals = {name: Totals(found) for name, found in series.stretches.items()}
     before = int(first > 0 and any(not found[first] for found in series.stretches.values()))
     for start in range(first, stop, source.piece):
@@ -282,7 +287,7 @@ def _read(source: Source, block: RasterBlock) -> dict[str, tuple[StepMeans, Tall
             if name in totals:
                 totals[name].take_apart(begin, pixels)
             mine = pixels[start - begin :]
-            means, tally = done[name]
-            tally.add(series, name, mine)
+            means, counts = done[name]
+            counts.add(series, name, mine)
             means.add(start - first, *weights.apply(mine))
     return done

@@ -1,11 +1,11 @@
-"""What a worker holds in memory, and what of a block and its rasters fits into a bound.
+"""Estimate a worker's memory, and fit blocks and reads into a limit.
 
-A worker's threads each do a block. Such a block holds its steps on the grid from its first raster
-to its last, and of the rasters a piece at a time:
+Each thread of a worker does one block. It holds the block's steps on the grid, and reads the
+rasters in pieces of a few intervals:
 
-    worker = base + weights + threads x (steps x step + most of (read + piece x interval))
+    worker = base + weights + threads x max over series of (steps x step + read + piece x interval)
 
-Neither depends on the record's length. All are upper bounds, in bytes.
+Nothing depends on the length of the record. All numbers are upper bounds, in bytes.
 """
 
 from __future__ import annotations
@@ -19,26 +19,28 @@ from pipeline.rasters.series import RasterSeries
 from pipeline.regrid.placement import Weights
 from pipeline.regrid.separable import SeparableWeights
 
-BASE = 512 * 2**20  # interpreter and libraries
-PIECE = 64 * 2**20  # raw float32 values that are read at once; more is no faster
-BLOCK = 256 * 2**20  # steps of a block on the grid, where nothing is asked for
-# Chunks that a driver holds decoded at once. GDAL keeps what it read until the file is closed.
-AT_ONCE = {"netcdf": 2, "zarr": 10}
-CACHED = {"netcdf": 32 * 2**20, "grib": 128 * 2**20}  # by the libraries, besides
-NATIVE = 24  # for a pixel that is being read: as it is in the file, unpacked, compared with codes
-REGRIDDED = 40  # for a cell of an interval: value and fraction, and their products
-WRITTEN = 24  # for a cell of a step: value and fraction, copied and compressed
-OVERLAP = 32  # for an overlap of a pixel with a cell: the weights, packed and unpacked
-SUMMED = 32  # likewise where a step has several intervals: their mean, in float64
+BASE_BYTES = 512 * 2**20  # interpreter and libraries
+PIECE_BYTES = 64 * 2**20  # of raw float32 values read at once; more is no faster
+BLOCK_BYTES = 256 * 2**20  # of a block's steps on the grid, without a limit
+# Decoded chunks that a driver holds at once. GDAL keeps all of a file's until it is closed.
+CHUNKS_AT_ONCE = {"netcdf": 2, "zarr": 10}
+CACHE_BYTES = {"netcdf": 32 * 2**20, "grib": 128 * 2**20}  # of the libraries
+READ_BYTES = (
+    24  # for a pixel that is being read: as it is in the file, unpacked, compared with codes
+)
+REGRIDDED_BYTES = 40  # per cell and interval: value and fraction, and their products
+WRITTEN_BYTES = 24  # per cell and step: value and fraction, copied and compressed
+OVERLAP_BYTES = 32  # per overlap of a pixel with a cell: the weights, packed and unpacked
+SUMMED_BYTES = 32  # per cell and step of several intervals: their mean, in float64
 
 
 @dataclass(frozen=True)
-class Bound:
-    """What a worker may take.
+class MemoryLimit:
+    """Limit of a worker's memory.
 
     Attributes:
-        memory: bytes of its process, all threads together; None for what is needed.
-        threads: that do blocks.
+        memory: bytes of the process, all threads together; None for no limit.
+        threads: number of threads that do blocks.
     """
 
     memory: int | None = None
@@ -46,16 +48,16 @@ class Bound:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a series takes in a thread, in bytes.
+class SeriesMemory:
+    """Memory that a raster series takes in a thread, in bytes.
 
     Attributes:
-        step: for each step of a block.
-        interval: for each raster that is read at once.
-        read: for reading any.
-        raw: of `interval`, the values themselves.
-        chunk: rasters that are compressed together.
-        per_step: rasters of a step.
+        step: per step of a block.
+        interval: per raster that is read at once.
+        read: while any raster is read.
+        raw: the values' part of `interval`.
+        chunk: number of rasters that are compressed together.
+        per_step: number of rasters in a step.
     """
 
     step: int
@@ -66,34 +68,39 @@ class Cost:
     per_step: int
 
     def piece(self, steps: int, memory: float) -> int:
-        """Rasters to read at once, in a block of so many steps: whole chunks, where they fit."""
+        """Number of rasters to read at once in a block of `steps`: whole chunks, if they fit."""
         fitting = (memory - steps * self.step - self.read) / self.interval
-        most = max(1, int(min(steps * self.per_step, PIECE // self.raw, fitting)))
+        most = max(1, int(min(steps * self.per_step, PIECE_BYTES // self.raw, fitting)))
         return most - most % self.chunk if most > self.chunk else most
 
     @property
     def least(self) -> int:
-        """For one raster."""
+        """Bytes to read one raster."""
         return self.read + self.interval
 
 
-def cost_of(series: RasterSeries, weights: Weights, clipped: int) -> Cost:
-    """What a series takes; `clipped` are the cells of all watersheds' windows."""
+def series_memory(series: RasterSeries, weights: Weights, clipped: int) -> SeriesMemory:
+    """Estimate the memory of a series.
+
+    Args:
+        series: the rasters.
+        weights: of the series on the region's grid.
+        clipped: number of cells in all watersheds' windows.
+    """
     forcings = len(series.names)
     cells, pixels = math.prod(weights.shape), math.prod(weights.raw_shape)
     single = series.per_step == 1
     layout, driver = series.layout, series.sources[0].driver
     windows = zip(weights.raw_shape, layout.chunk[1:], layout.shape, strict=True)
     touched = math.prod(min(need // of + 2, math.ceil(n / of)) for need, of, n in windows)
-    kept = (
-        2 * 4 * pixels * len(series.stretches)
-    )  # where totals run on: of pieces and blocks before
-    held = min(touched, AT_ONCE.get(driver, touched)) * math.prod(layout.chunk) * layout.itemsize
-    return Cost(
-        step=cells * (forcings * (8 if single else 16) + WRITTEN + (0 if single else SUMMED))
-        + clipped * 8,
-        interval=pixels * (4 * forcings + NATIVE) + cells * REGRIDDED,
-        read=held + CACHED.get(driver, 0) + kept,
+    kept = 2 * 4 * pixels * len(series.stretches)  # of running totals: the raster before
+    chunks = min(touched, CHUNKS_AT_ONCE.get(driver, touched))
+    held = chunks * math.prod(layout.chunk) * layout.itemsize
+    per_cell = forcings * (8 if single else 16) + WRITTEN_BYTES + (0 if single else SUMMED_BYTES)
+    return SeriesMemory(
+        step=cells * per_cell + clipped * 8,
+        interval=pixels * (4 * forcings + READ_BYTES) + cells * REGRIDDED_BYTES,
+        read=held + CACHE_BYTES.get(driver, 0) + kept,
         raw=pixels * 4 * forcings,
         chunk=layout.chunk[0],
         per_step=series.per_step,
@@ -101,66 +108,66 @@ def cost_of(series: RasterSeries, weights: Weights, clipped: int) -> Cost:
 
 
 def shared_by_threads(weights: Sequence[Weights]) -> int:
-    """What a worker holds of all series' weights, and of what they come in."""
+    """Bytes of the interpreter and of the weights of all series, which threads share."""
     overlaps = [one.weight.size for one in weights if not isinstance(one, SeparableWeights)]
-    return BASE + OVERLAP * sum(overlaps)
+    return BASE_BYTES + OVERLAP_BYTES * sum(overlaps)
 
 
 @dataclass(frozen=True)
-class Memory:
-    """The bound of a run and what it is made of.
+class WorkerMemory:
+    """Estimated memory of a worker, and its limit.
 
     Attributes:
-        bound: what was asked for.
-        costs: of each series.
-        shared: bytes of a worker, whatever its threads do.
+        limit: of the worker.
+        costs: of each series, in a thread.
+        shared: bytes that all threads share.
     """
 
-    bound: Bound
-    costs: tuple[Cost, ...]
+    limit: MemoryLimit
+    costs: tuple[SeriesMemory, ...]
     shared: int
 
     @property
     def room(self) -> float:
-        """Bytes for each thread."""
-        if self.bound.memory is None:
+        """Bytes that each thread may take."""
+        if self.limit.memory is None:
             return math.inf
-        return (self.bound.memory - self.shared) / self.bound.threads
+        return (self.limit.memory - self.shared) / self.limit.threads
 
     @property
     def most_steps(self) -> int:
-        """Steps of a block that there is room for, at least one."""
-        plain = self.bound.memory is None
-        rooms = [BLOCK if plain else self.room - cost.least for cost in self.costs]
+        """Number of steps that a block may have, at least one."""
+        plain = self.limit.memory is None
+        rooms = [BLOCK_BYTES if plain else self.room - cost.least for cost in self.costs]
         lengths = [room // cost.step for room, cost in zip(rooms, self.costs, strict=True)]
         return max(1, int(min(lengths)))
 
     def pieces(self, steps: int) -> tuple[int, ...]:
-        """Rasters of each series to read at once, in blocks of so many steps."""
+        """Number of rasters to read at once from each series, in blocks of `steps`."""
         return tuple(cost.piece(steps, self.room) for cost in self.costs)
 
     def needed(self, steps: int) -> int:
-        """Bytes of a worker, in blocks of so many steps."""
+        """Bytes that a worker needs for blocks of `steps`."""
         pairs = zip(self.costs, self.pieces(steps), strict=True)
         most = max(steps * cost.step + cost.read + piece * cost.interval for cost, piece in pairs)
-        return self.shared + self.bound.threads * most
+        return self.shared + self.limit.threads * most
 
     def require(self, steps: int, why: str) -> None:
-        """Refuse a bound that blocks of so many steps do not fit into; `why` says whose they are.
+        """Refuse a limit that blocks of `steps` exceed; `why` names their origin.
 
         Raises:
-            InputError: with what it takes.
+            InputError: with the bytes needed.
         """
-        needed, memory = self.needed(steps), self.bound.memory
+        needed, memory = self.needed(steps), self.limit.memory
         if memory is not None and needed > memory:
             raise InputError(
-                f"--memory {size(memory)}: a worker of {self.bound.threads} threads needs "
-                f"{size(needed)} for {why}: expected at least that, or fewer threads"
+                f"--memory {format_bytes(memory)}: a worker of {self.limit.threads} threads needs "
+                f"{format_bytes(needed)} for {why}: expected at least that, or fewer threads"
             )
 
 
-def size(count: float) -> str:
-    """Bytes of memory for people: `512 MiB`."""
+def format_bytes(count: float) -> str:
+    """Format a number of bytes: `512 MiB`."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{math.ceil(count)} {unit}"

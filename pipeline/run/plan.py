@@ -1,7 +1,7 @@
-"""What a run reads, computes and writes, known from listings and headers before any of it is done.
+"""Plan a run from file listings and headers: what to read, compute and write.
 
-The period is cut into blocks of whole steps, the unit of work and of resuming. A block is
-identified by a stamp of its raw files, so that a changed file shows.
+The period is divided into blocks of whole steps, the unit of work and of resuming. A fingerprint of
+its raw files identifies a block, so that changed files are noticed.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from pipeline.rasters.files import ONLY
 from pipeline.rasters.fingerprints import take_fingerprints
 from pipeline.rasters.series import RasterSeries, group_forcings, open_series
 from pipeline.regrid.placement import Weights
-from pipeline.run.memory import Bound, Memory, cost_of, shared_by_threads
+from pipeline.run.memory import MemoryLimit, WorkerMemory, series_memory, shared_by_threads
 from pipeline.store.spec import Block, RawFiles, StoreSpec
 from pipeline.watersheds.coverage import Site, place, region_grid
 from pipeline.watersheds.polygons import read_watersheds
 
 LOG = logging.getLogger(__name__)
-BLOCK_STEPS = 366  # longest block: a year of days is lost at most when a run is interrupted
-BLOCKS = 8  # blocks that a shorter period is cut into, for the workers to share
-OUTSIDE_REPORT, OUTSIDE_REFUSE = 0.1, 0.5  # shares of a watershed that lie beyond the rasters
+MAX_BLOCK_STEPS = 366  # an interrupted run loses a year of days at most
+TARGET_BLOCKS = 8  # that a shorter period is divided into, so that workers share it
+OUTSIDE_WARN, OUTSIDE_FAIL = 0.1, 0.5  # shares of a watershed outside the rasters
 
 
 @dataclass(frozen=True)
 class RasterBlock(Block):
-    """A block of the store, with the rasters that one task makes it from.
+    """A block of the store and the rasters that one task computes it from.
 
     Attributes:
         name: start of the first step, as a date (with the hour if the steps are hours).
-        rasters: to be read: files, or parts of files that hold several.
-        raw_bytes: their size.
+        rasters: number of rasters to read; a file may hold several.
+        raw_bytes: size of these rasters.
     """
 
     name: str
@@ -50,11 +50,11 @@ class RasterBlock(Block):
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A raster series, its weights on the region's grid, and its files.
+    """A raster series with its weights on the region's grid.
 
     Attributes:
-        piece: intervals that are read at once.
-        raw_files: their number, size and digest.
+        piece: number of intervals that are read at once.
+        raw_files: number, size and digest of its files.
     """
 
     series: RasterSeries
@@ -65,35 +65,35 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Plan(StoreSpec):
-    """A store's specification, and how its blocks are made.
+    """The specification of a store and the work that fills it.
 
     Attributes:
-        sources: the raster series, each a group of forcings in the same files.
+        sources: raster series, each with the forcings that the same files hold.
         blocks: in order of time.
-        memory: of a worker.
+        memory: estimate for a worker.
     """
 
     sources: tuple[Source, ...]
     blocks: tuple[RasterBlock, ...]
-    memory: Memory
+    memory: WorkerMemory
 
 
 def make_plan(
     catalog: Catalog,
     stored: int | None = None,
-    bound: Bound = Bound(),  # noqa: B008, frozen
+    limit: MemoryLimit = MemoryLimit(),  # noqa: B008, frozen
 ) -> Plan:
-    """List the rasters, read one header of each series and the polygons, and cut the blocks.
+    """Plan a run: list the rasters, read one header of each series and the polygons.
 
     Args:
         catalog: what to read.
-        stored: steps in a block of the store that is there; if left out they are the catalog's,
-            or what `_block_steps` finds.
-        bound: of a worker's memory.
+        stored: number of steps in a block of the existing store; by default the catalog's, or what
+            fits.
+        limit: of a worker's memory.
 
     Raises:
-        InputError: as the modules that read them; a watershed more than half beyond the rasters; a
-            bound that one block does not fit into.
+        InputError: as the modules that read them; a watershed more than half outside the rasters;
+            a memory limit that one block exceeds.
     """
     watersheds = read_watersheds(catalog)
     grid = region_grid(catalog, watersheds)
@@ -104,8 +104,9 @@ def make_plan(
         series = open_series(catalog, names)
         weights = series.layout.weights(grid)
         opened.append((series, weights))
-        costs.append(cost_of(series, weights, clipped))
-    memory = Memory(bound, tuple(costs), shared_by_threads([weights for _, weights in opened]))
+        costs.append(series_memory(series, weights, clipped))
+    shared = shared_by_threads([weights for _, weights in opened])
+    memory = WorkerMemory(limit, tuple(costs), shared)
     steps = len(catalog.period.times)
     given = stored or catalog.block_steps
     block_steps = min(given or _block_steps(steps, opened, memory), steps)
@@ -128,7 +129,7 @@ def make_plan(
 
 
 def _require_rasters(catalog: Catalog, site: Site, source: Source) -> None:
-    """Report or refuse a watershed that reaches beyond the rasters."""
+    """Warn of, or refuse, a watershed that reaches outside the rasters."""
     area = site.coverage * site.grid.cell_area
     outside = 1 - float((area * source.weights.coverage[site.window]).sum() / area.sum())
     message = (
@@ -136,20 +137,21 @@ def _require_rasters(catalog: Catalog, site: Site, source: Source) -> None:
         f"{site.watershed.site_no} lies outside the rasters of {source.series.names[0]}, which "
         f"span {source.series.layout.placement.span}"
     )
-    if outside > OUTSIDE_REFUSE:
-        raise InputError(f"{message}: expected at most {OUTSIDE_REFUSE:.0%}")
-    if outside > OUTSIDE_REPORT:
+    if outside > OUTSIDE_FAIL:
+        raise InputError(f"{message}: expected at most {OUTSIDE_FAIL:.0%}")
+    if outside > OUTSIDE_WARN:
         LOG.warning("%s", message)
 
 
-def _block_steps(steps: int, opened: list[tuple[RasterSeries, Weights]], memory: Memory) -> int:
-    """Steps in a block: few enough for memory and for `BLOCKS` blocks.
+def _block_steps(
+    steps: int, opened: list[tuple[RasterSeries, Weights]], memory: WorkerMemory
+) -> int:
+    """Choose the steps of a block: few enough for memory and for `TARGET_BLOCKS` blocks.
 
-    Whole chunks of the raw files, where those hold more than a block would and there is room for
-    them, so that none is decompressed twice.
+    They are whole chunks of the raw files if memory allows, so that none is decompressed twice.
     """
-    most = min(BLOCK_STEPS, memory.most_steps)
-    length = math.ceil(steps / max(min(BLOCKS, steps), math.ceil(steps / most)))
+    most = min(MAX_BLOCK_STEPS, memory.most_steps)
+    length = math.ceil(steps / max(min(TARGET_BLOCKS, steps), math.ceil(steps / most)))
     chunk = max(math.ceil(series.layout.chunk[0] / series.per_step) for series, _ in opened)
     whole = chunk * math.ceil(length / chunk)
     return whole if whole <= memory.most_steps else length
@@ -161,7 +163,7 @@ def _blocks(
     block_steps: int,
     pieces: Sequence[int],
 ) -> tuple[tuple[RasterBlock, ...], tuple[Source, ...]]:
-    """Cut the period, and stamp each block and each series with what is known of their files."""
+    """Divide the period into blocks, each with the fingerprint of its raw files."""
     times = catalog.period.times
     by_content = catalog.versions == "content"
     listed = [_describe_files(series, by_content) for series, _ in opened]
@@ -204,12 +206,12 @@ def _blocks(
 
 @dataclass(frozen=True, eq=False)
 class FileList:
-    """What is known of a series' files without looking at their rasters.
+    """The files of a series, known without opening them.
 
     Attributes:
-        lines: for each interval the name and version of its raster's file, and the raster's
-            position where it has one; empty without a raster.
-        sizes: float64 (intervals,), bytes of the file, in equal parts for its rasters here.
+        lines: for each interval the name and version of its file, and the raster's position in it
+            if there are several; empty without a raster.
+        sizes: float64 (intervals,), bytes of the file, divided equally among its rasters.
         count: number of files.
     """
 

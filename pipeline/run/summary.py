@@ -1,18 +1,18 @@
-"""A plan in words, for the terminal."""
+"""Describe a plan as text, for the terminal."""
 
 from __future__ import annotations
 
-from pipeline.run.memory import size
+from pipeline.run.memory import format_bytes
 from pipeline.run.plan import Plan
 from pipeline.storage import Location
-from pipeline.store.extend import extended_from
+from pipeline.store.extend import steps_before_extension
 from pipeline.store.provenance import root_attributes
-from pipeline.store.resume import remaining, require_same
+from pipeline.store.resume import remaining_blocks, require_same_inputs
 from pipeline.store.root import is_absent, open_root
 
 
 def describe_plan(plan: Plan, store: Location | None = None) -> str:
-    """What a run would read, compute and write; with a store, what of it is still to be done.
+    """Describe what a run would read, compute and write; with a store, what is still to be done.
 
     Raises:
         InputError: the store is another catalog's.
@@ -45,10 +45,10 @@ def describe_plan(plan: Plan, store: Location | None = None) -> str:
         if missing:
             lines.append(("", f"{missing} of {missing + rasters} rasters are missing"))
     memory = plan.memory
-    threads = f"{memory.bound.threads} thread" + "s" * (memory.bound.threads > 1)
+    threads = f"{memory.limit.threads} thread" + "s" * (memory.limit.threads > 1)
     lines += [
         ("compute", f"{len(plan.blocks)} tasks, each a block of {plan.block_steps} steps"),
-        ("memory", f"up to {size(memory.needed(plan.block_steps))} a worker of {threads}"),
+        ("memory", f"up to {format_bytes(memory.needed(plan.block_steps))} a worker of {threads}"),
         ("write", f"{_size(plan.steps * plan.step_bytes)} before compression"),
     ]
     if store is not None:
@@ -57,13 +57,13 @@ def describe_plan(plan: Plan, store: Location | None = None) -> str:
 
 
 def _state(plan: Plan, store: Location) -> str:
-    """What of a store is still to be done."""
+    """Describe what is still to be done of a store."""
     if is_absent(store):
         return f"{store}: not there yet, everything is to be done"
     root = open_root(store)
-    extended = extended_from(root, plan.catalog.period) is not None
-    require_same(store, root, root_attributes(plan), extended)
-    todo = remaining(plan.blocks, root)
+    extended = steps_before_extension(root, plan.catalog.period) is not None
+    require_same_inputs(store, root, root_attributes(plan), extended)
+    todo = remaining_blocks(plan.blocks, root)
     if not todo:
         return f"{store}: finished, nothing is to be done"
     return (
@@ -73,7 +73,7 @@ def _state(plan: Plan, store: Location) -> str:
 
 
 def _size(count: float) -> str:
-    """Bytes for people."""
+    """Format a number of bytes on disk: `1.2 GB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""What the store's arrays are called in the CF conventions, 1.11: attributes by kind of array."""
+"""Attributes of the store's arrays after the CF conventions 1.11."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LATITUDE = {"standard_name": "latitude", "units": "degrees_north"}
 LONGITUDE = {"standard_name": "longitude", "units": "degrees_east"}
 SITE_NO = {"long_name": "site number", "cf_role": "timeseries_id"}
 POLYGON = {"long_name": "outline of the watershed, WKT in longitude and latitude"}
-FORCINGS = {  # what CF calls the forcings that have a name there
+FORCINGS = {  # those with a CF standard name
     "precipitation": {
         "standard_name": "lwe_thickness_of_precipitation_amount",
         "long_name": "precipitation per step",
@@ -30,8 +30,8 @@ FORCINGS = {  # what CF calls the forcings that have a name there
         "units_metadata": "temperature: on_scale",
     },
 }
-UNITS = {"mm": "mm", "degC": "degree_Celsius"}  # of forcings in the store, and CF's
-OVER_TIME = {  # how a value stands for its step: whether it is a sum
+UNITS = {"mm": "mm", "degC": "degree_Celsius"}  # of forcings: the catalog's, and CF's
+OVER_TIME = {  # cell methods of sums, and of means
     True: "time: sum area: mean",
     False: "time: mean area: mean",
 }

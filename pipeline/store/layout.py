@@ -1,9 +1,8 @@
-"""The store's template: every group, array, coordinate and static layer, written before any data.
+"""Create a store: all groups, arrays, coordinates and static layers, before any data.
 
-It is built in memory, written beside its place and renamed, so that a store is never seen half
-laid out. At a URL, where nothing can be renamed, the root is written last: without it there is no
-store. What it holds follows from the spec and the static inputs alone: two templates of the same
-inputs differ in the time they were created and in nothing else.
+These files, the template, are built in memory, written beside their place and renamed, so that an
+incomplete store is never visible. At a URL, where nothing can be renamed, the root is written last.
+Two templates of the same inputs differ only in the time at which they were created.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from pipeline.regrid.grid import Grid
 from pipeline.storage import Location, file_system
 from pipeline.store import cf
 from pipeline.store.metadata import MAX_WATERSHEDS, METADATA, consolidate
-from pipeline.store.resume import digests
+from pipeline.store.resume import digest_parts
 from pipeline.store.root import PROGRESS, STATIC, UNFINISHED
 from pipeline.store.spec import StoreSpec, valid_fraction_name
 from pipeline.store.write import writing
@@ -35,15 +34,14 @@ from pipeline.units import runoff_depth
 from pipeline.watersheds.coverage import Site
 from pipeline.watersheds.flow_distance import FlowPath, flow_paths
 
-COMPRESSOR = ZstdCodec(level=1, checksum=True)  # Blosc decodes a damaged chunk to any values
+COMPRESSOR = ZstdCodec(level=1, checksum=True)  # Blosc decodes a damaged chunk without an error
 
 
 def write_template(spec: StoreSpec, attributes: Mapping[str, Any], path: Location) -> None:
-    """Lay a store out at `path`, where there is none yet.
+    """Create a store at `path`, where there is none yet.
 
     Raises:
-        InputError: as reading gauges and terrain; something else is in the way; as
-            `reporting_access`.
+        InputError: from reading gauges and terrain; something else is at `path`; as `reporting_access`.
         RunError: the disk is full or read-only; as `reporting_access`.
     """
     keys = build_template(spec, attributes)
@@ -84,10 +82,10 @@ def _write_objects(keys: Mapping[str, bytes], url: str) -> None:
 
 
 def build_template(spec: StoreSpec, attributes: Mapping[str, Any]) -> dict[str, bytes]:
-    """The template's files: path below the store, and content.
+    """Build the template: content of all files by path below the store.
 
     Raises:
-        InputError: as reading gauges and terrain.
+        InputError: from reading gauges and terrain.
     """
     flows = [flow_paths(spec.catalog, s.watershed, s.grid, s.coverage) for s in spec.sites]
     records = read_gauges(spec.catalog, [site.watershed.site_no for site in spec.sites])
@@ -121,7 +119,7 @@ def build_template(spec: StoreSpec, attributes: Mapping[str, Any]) -> dict[str, 
         )
         _watershed(group, spec, site, flow, discharge, flag)
     files = {key: buffer.to_bytes() for key, buffer in buffers.items() if "/" in key}
-    root.attrs[STATIC] = digests(files)
+    root.attrs[STATIC] = digest_parts(files)
     top = buffers[METADATA].to_bytes()
     if len(spec.sites) <= MAX_WATERSHEDS:
         top = consolidate(top, files)
@@ -168,7 +166,7 @@ def _gauges(
 
 
 def _cell(grid: Grid, outlet: tuple[float, float]) -> tuple[int, int]:
-    """Row and column of the cell that holds a point, or of the nearest one."""
+    """Row and column of the cell that holds a point, or of the nearest cell."""
     column = np.searchsorted(grid.x_edges, outlet[0], side="right") - 1
     row = np.searchsorted(-grid.y_edges, -outlet[1], side="right") - 1
     return int(np.clip(row, 0, grid.ny - 1)), int(np.clip(column, 0, grid.nx - 1))
@@ -198,14 +196,14 @@ def _watershed(
 
 
 def _site_attributes(spec: StoreSpec, site: Site, flow: FlowPath, shift: float) -> dict[str, Any]:
-    """What is known of a watershed; what is not known has no attribute, as NetCDF has no null."""
+    """Attributes of a watershed; unknown values are left out, because NetCDF has no null."""
     watershed = site.watershed
     known = {
         "synthetic": int(spec.catalog.synthetic),
         "site_no": watershed.site_no,
         "name": watershed.name,
         "outlet": list(flow.outlet),  # degrees east, degrees north
-        "discharge_shift_s": shift,  # by which its intervals end after the steps
+        "discharge_shift_s": shift,  # by which intervals of discharge end after their steps
         "drainage_area_m2": watershed.area,
         "reported_drainage_area_m2": watershed.reported_area,
         "traced_drainage_area_m2": flow.traced_area,
@@ -222,7 +220,7 @@ def _text(
     dimensions: tuple[str, ...],
     attributes: Mapping[str, Any],
 ) -> None:
-    """An array of text, in one chunk."""
+    """Create an array of text, in one chunk."""
     data = np.array(values, dtype=np.dtypes.StringDType())
     array = group.create_array(
         name,
@@ -241,7 +239,7 @@ def _array(
     dimensions: tuple[str, ...],
     attributes: Mapping[str, Any],
 ) -> None:
-    """An array with all of its values, in one chunk."""
+    """Create an array with its values, in one chunk."""
     group.create_array(
         name,
         data=np.asarray(data, order="C"),
@@ -254,14 +252,14 @@ def _array(
 
 
 def _layer(group: zarr.Group, name: str, data: np.ndarray, attributes: Mapping[str, Any]) -> None:
-    """A static float64 layer (y, x)."""
+    """Create a static layer (y, x)."""
     _array(group, name, data, ("y", "x"), {**attributes, "grid_mapping": "spatial_ref"})
 
 
 def _forcing(
     group: zarr.Group, spec: StoreSpec, name: str, grid: Grid, attributes: Mapping[str, Any]
 ) -> None:
-    """An array (time, y, x) to be filled, one chunk a block."""
+    """Create an array (time, y, x) to be filled, one chunk per block."""
     source = spec.catalog.forcings.get(name)
     own = dict(cf.FORCINGS.get(name, {"long_name": name})) if source else {}
     if source:
@@ -280,7 +278,7 @@ def _forcing(
 
 
 def _time(group: zarr.Group, period: Period) -> None:
-    """Starts of the steps, and both ends of each."""
+    """Create the time axis: starts of the steps, and both ends of each."""
     start = period.times.to_numpy().astype("datetime64[s]").astype(np.int64)
     bounds = np.stack((start, start + int(period.step_seconds)), axis=1)
     _array(group, "time", start, ("time",), cf.TIME)
@@ -288,7 +286,7 @@ def _time(group: zarr.Group, period: Period) -> None:
 
 
 def _space(group: zarr.Group, grid: Grid) -> None:
-    """Cell centres and the reference system."""
+    """Create the coordinates of the cell centres, and the reference system."""
     for name, (values, attributes) in cf_grid.axis_coordinates(grid).items():
         _array(group, name, values, (name,), attributes)
     name, attributes = cf_grid.GRID_MAPPING, cf_grid.grid_mapping_attributes(grid)

@@ -1,4 +1,4 @@
-"""Consolidated metadata: a copy of all groups' and arrays' metadata in the root's.
+"""Consolidated metadata: a copy of the metadata of all groups and arrays in the root.
 
 With it xarray opens a store without listing it and without a warning. Zarr keeps the copy inline,
 in the root's `zarr.json`, which every reader of any part has to decode: a store of very many

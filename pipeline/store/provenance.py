@@ -1,4 +1,4 @@
-"""The root's attributes: the conventions, the catalog, and digests of everything read from."""
+"""Attributes of a store's root: conventions, the catalog, and digests of all inputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PACKAGES = ("numba", "numpy", "pyflwdir", "pyproj", "rasterio", "shapely", "zarr
 
 
 def root_attributes(spec: StoreSpec) -> dict[str, Any]:
-    """The root's attributes as they would be written now; only `created` is not from inputs."""
+    """Attributes of the root as they would be written now; all but `created` follow from inputs."""
     catalog = spec.catalog
     static = {
         "gauges": sorted(
@@ -63,14 +63,14 @@ def root_attributes(spec: StoreSpec) -> dict[str, Any]:
 
 
 def _with_siblings(path: Path) -> list[Path]:
-    """A vector file and, of a shapefile, the others that belong to it."""
+    """List a vector file and, of a shapefile, the other files that belong to it."""
     if path.suffix.lower() != ".shp":
         return [path]
     return sorted(p for p in path.parent.iterdir() if p.stem == path.stem)
 
 
 def _digest(files: Sequence[Path]) -> str:
-    """SHA-256 of names and contents.
+    """SHA-256 of the names and contents of files.
 
     Raises:
         InputError: a file is not readable.

@@ -1,4 +1,4 @@
-"""Resuming a store: what is still to be done, and whether it belongs to the same inputs."""
+"""Resume a store: find the blocks to do, and refuse other inputs than it was written from."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ NOT_COMPARED = (
 AnyBlock = TypeVar("AnyBlock", bound=Block)
 
 
-def remaining(blocks: Sequence[AnyBlock], root: zarr.Group) -> list[AnyBlock]:
-    """Those of a period's blocks that are not done, or done from files that have changed since.
+def remaining_blocks(blocks: Sequence[AnyBlock], root: zarr.Group) -> list[AnyBlock]:
+    """Blocks that are not done, or were done from files that have changed since.
 
-    The store may be shorter than the period: blocks beyond its end are not done.
+    The store may end before the period does; blocks beyond its end are not done.
     """
     marks = read_marks(root).tolist()
     assert len(marks) <= len(blocks), (len(marks), len(blocks))
@@ -51,14 +51,14 @@ def remaining(blocks: Sequence[AnyBlock], root: zarr.Group) -> list[AnyBlock]:
     return [block for block in blocks if marks[block.index] != block.stamp]
 
 
-def stale(blocks: Sequence[AnyBlock], root: zarr.Group) -> list[AnyBlock]:
-    """Those of `blocks` that are done, but from other files than there are now."""
+def changed_blocks(blocks: Sequence[AnyBlock], root: zarr.Group) -> list[AnyBlock]:
+    """Those of the remaining blocks that were done, but from files that have changed since."""
     marks = read_marks(root)
     return [block for block in blocks if marks[block.index]]
 
 
-def unmark(path: Location, root: zarr.Group, blocks: Sequence[Block]) -> None:
-    """Take away the done-marks of blocks that are going to be done again.
+def clear_marks(path: Location, root: zarr.Group, blocks: Sequence[Block]) -> None:
+    """Remove the done-marks of blocks that are to be done again.
 
     Raises:
         RunError: the disk is full or read-only.
@@ -70,7 +70,7 @@ def unmark(path: Location, root: zarr.Group, blocks: Sequence[Block]) -> None:
 
 
 def update_provenance(path: Location, root: zarr.Group, forcings: Mapping[str, Any]) -> None:
-    """Record the raw files that the forcings are made from now, if they have changed.
+    """Record the forcings' current raw files in the root's attributes, if they have changed.
 
     Raises:
         RunError: the disk is full or read-only.
@@ -84,9 +84,8 @@ def update_provenance(path: Location, root: zarr.Group, forcings: Mapping[str, A
         replace_files(path, {METADATA: encode_metadata(content)})
 
 
-def sweep(path: Location) -> None:
-    """Remove what a killed write left: Zarr writes a chunk beside its place and renames it, and a
-    store at a URL, where an object is there whole or not at all, is laid out beside a mark.
+def remove_partial_files(path: Location) -> None:
+    """Remove partial files that an interrupted run left behind.
 
     Raises:
         InputError, RunError: as `reporting_access`.
@@ -103,21 +102,21 @@ def sweep(path: Location) -> None:
                 os.unlink(os.path.join(folder, name))
 
 
-def require_same(
+def require_same_inputs(
     path: Location, root: zarr.Group, expected: Mapping[str, Any], extended: bool = False
 ) -> None:
-    """Refuse to continue a store that another catalog, or other static input, was written from.
+    """Refuse to continue a store that was written from another catalog or other static inputs.
 
-    Rasters are not compared here: blocks whose rasters changed are done again. Versions of
-    packages count only while there is something to do.
+    Rasters are not compared: blocks whose rasters changed are done again. Versions of packages are
+    compared only while blocks are left to do.
 
     Args:
+        path, root: the store.
         expected: the root's attributes as they would be written now.
-        extended: the catalog's period ends later, which makes its gauges' records longer too; see
-            `pipeline.store.extend`.
+        extended: whether the catalog's period ends later, so that records may have grown too.
 
     Raises:
-        InputError: naming the first key that differs, its value in the store and now.
+        InputError: with the first key that differs, its value in the store and its value now.
     """
     found = attributes_of(root)
     advice = "give another --store, or remove this one"
@@ -141,7 +140,7 @@ def require_same(
 
 
 def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Leaves at which two nested mappings differ: dotted key, value in each (None where absent)."""
+    """Yield where two nested mappings differ: dotted key, and both values (None if absent)."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for part in sorted(old.keys() | new.keys()):
             below = f"{key}.{part}" if key else str(part)
@@ -150,8 +149,8 @@ def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, 
         yield key, old, new
 
 
-def digests(files: Mapping[str, bytes]) -> dict[str, str]:
-    """SHA-256 of the files of /region, of /gauges and of each watershed, by paths in the store."""
+def digest_parts(files: Mapping[str, bytes]) -> dict[str, str]:
+    """SHA-256 of the files of /region, of /gauges and of each watershed, by path in the store."""
     totals: dict[str, Any] = {}
     for key, content in sorted(files.items()):
         part = "/".join(key.split("/")[: 2 if key.startswith("watersheds/") else 1])
@@ -160,11 +159,11 @@ def digests(files: Mapping[str, bytes]) -> dict[str, str]:
     return {part: total.hexdigest() for part, total in totals.items()}
 
 
-def static_files(path: Location, forcings: Sequence[str]) -> dict[str, bytes]:
-    """What was laid out before any data: content of the files below the root's, by their paths."""
+def read_static_files(path: Location, forcings: Sequence[str]) -> dict[str, bytes]:
+    """Read the files below the root's that were written before any data, by path in the store."""
     filled = {PROGRESS, *forcings, *map(valid_fraction_name, forcings)}
     static = []
-    for key in list_files(path, pruned=filled):  # without chunks of data
+    for key in list_files(path, pruned=filled):  # leaves out chunks of data
         *folders, name = key.split("/")
         if folders and (name in (METADATA, "c") or "c" in folders):
             static.append(key)

@@ -1,4 +1,4 @@
-"""Opening the Zarr root of a store: its layout, arrays, attributes and done-marks."""
+"""Open the Zarr root of a store, and read its arrays, attributes and done-marks."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from pipeline.store.metadata import METADATA
 
 LAYOUT = 3  # version of the layout; a store of another one is refused
 PROGRESS = "progress"  # array of the root: the done-marks
-STATIC = "static"  # attribute of the root: digests of what was laid out before any data
-EXTENDING = "extending"  # likewise, while the period is made longer: steps that it had before
-UNFINISHED = ".partial"  # object below a URL while a store is laid out there
+STATIC = "static"  # attribute of the root: digests of all files written before any data
+EXTENDING = "extending"  # likewise, while the period is extended: number of steps before
+UNFINISHED = ".partial"  # object below a URL while a store is created there
 DAMAGED = "as `pipeline run` wrote it; remove the store and run again"
 
 
 def open_root(path: str | os.PathLike[str], mode: str = "r") -> zarr.Group:
-    """The root group of a store.
+    """Open the root group of a store.
+
+    Consolidated metadata are not used: they describe the store as it was last finished.
 
     Raises:
         InputError: there is no store at `path`, or one of another layout.
@@ -42,12 +44,12 @@ def open_root(path: str | os.PathLike[str], mode: str = "r") -> zarr.Group:
             ) from error
     if root.attrs.get("layout") != LAYOUT or not whole:
         found = root.attrs.get("layout")
-        raise InputError(f"{path}: store layout {found}: expected {LAYOUT}, of this version")
+        raise InputError(f"{path}: store layout {found}: expected {LAYOUT}; write the store again")
     return root
 
 
 def stored_block_steps(path: Location) -> int | None:
-    """Steps in a block of the store at `path`; None if there is nothing yet.
+    """Number of steps in a block of the store at `path`; None without a store.
 
     Raises:
         InputError: there is something else at `path`, or a store of another layout.
@@ -56,10 +58,10 @@ def stored_block_steps(path: Location) -> int | None:
 
 
 def array_of(root: zarr.Group, name: str) -> zarr.Array:
-    """An array of a store, by its path below the root.
+    """Get an array of a store by its path below the root.
 
     Raises:
-        InputError: it is not there, or its description is damaged.
+        InputError: the array is missing, or its metadata are damaged.
     """
     try:
         found = root[name]
@@ -70,13 +72,14 @@ def array_of(root: zarr.Group, name: str) -> zarr.Array:
 
 
 def attributes_of(group: zarr.Group) -> dict[str, Any]:
-    """The attributes of a group."""
+    """Attributes of a group as a dictionary."""
     return dict(group.attrs)
 
 
 def is_absent(path: Location) -> bool:
-    """Whether there is nothing at `path`, or an empty folder; at a URL also what is left of a store
-    that was never laid out to its end.
+    """Whether there is no store yet.
+
+    An empty folder counts as nothing and, at a URL, so does a store whose creation was interrupted.
 
     Raises:
         InputError, RunError: as `reporting_access`.
@@ -93,12 +96,12 @@ def is_absent(path: Location) -> bool:
 
 
 def read_marks(root: zarr.Group) -> np.ndarray:
-    """Stamps of the raw files that each block was made from, uint64 (block,); 0 if not done."""
+    """Read the fingerprints of each block's raw files, uint64 (block,); 0 if not done."""
     return read_array(array_of(root, PROGRESS)).astype(np.uint64)
 
 
 def read_array(array: zarr.Array) -> np.ndarray:
-    """A whole array.
+    """Read a whole array.
 
     Raises:
         InputError: a chunk is damaged.

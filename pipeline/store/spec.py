@@ -1,4 +1,4 @@
-"""What a store holds, as its writers must know it before there is one."""
+"""The specification of a store, from which its layout follows."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pipeline.watersheds.coverage import Site
 
 @dataclass(frozen=True)
 class Block:
-    """A stretch of steps that is written, and marked as done, as a whole.
+    """Consecutive steps that are written, and marked as done, as a whole.
 
     Attributes:
         index: position among the period's blocks.
         start, stop: positions in the period's steps.
-        stamp: 64-bit digest of the raw files that it is made from; never 0.
+        stamp: 64-bit fingerprint of its raw files, never 0.
     """
 
     index: int
@@ -31,11 +31,11 @@ class Block:
 
 @dataclass(frozen=True)
 class RawFiles:
-    """The raw files of a forcing.
+    """Number, size and digest of the raw files of a forcing.
 
     Attributes:
-        count: how many.
-        size: bytes of all.
+        count: number of files.
+        size: bytes of all files.
         digest: SHA-256 of their names and versions.
     """
 
@@ -46,14 +46,14 @@ class RawFiles:
 
 @dataclass(frozen=True, eq=False)
 class StoreSpec:
-    """Everything that a store's layout follows from.
+    """The specification of a store.
 
     Attributes:
-        catalog: of the data, with its period.
-        grid: of the region.
-        sites: the watersheds, sorted by site number.
-        raw_files: of each forcing, in the order in which they are read.
-        block_steps: steps in a block, and in a chunk of a forcing; the last may be shorter.
+        catalog: description of the raw data, with the period.
+        grid: grid of the region.
+        sites: watersheds, sorted by site number.
+        raw_files: by forcing, in the order in which they are read.
+        block_steps: steps in a block, and in a chunk of a forcing; the last block may be shorter.
     """
 
     catalog: Catalog
@@ -64,12 +64,12 @@ class StoreSpec:
 
     @cached_property
     def steps(self) -> int:
-        """Steps in the period."""
+        """Number of steps in the period."""
         return len(self.catalog.period.times)
 
     @property
     def block_count(self) -> int:
-        """Blocks in the period."""
+        """Number of blocks in the period."""
         return math.ceil(self.steps / self.block_steps)
 
     @property
@@ -79,6 +79,6 @@ class StoreSpec:
 
     @cached_property
     def step_bytes(self) -> int:
-        """Bytes of a step before compression: values and valid fractions, and the watersheds'."""
+        """Bytes of a step before compression: values, valid fractions, and watersheds' values."""
         clipped = sum(site.coverage.size for site in self.sites)
         return len(self.forcings) * 4 * (2 * self.grid.nx * self.grid.ny + clipped)

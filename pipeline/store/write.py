@@ -1,4 +1,4 @@
-"""Writing the blocks of a store, and turning failed writes into errors of one line."""
+"""Write blocks and files of a store, and report failed writes in one line."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from pipeline.store.spec import Block, valid_fraction_name
 
 
 class BlockWriter:
-    """Writes blocks of one store, straight into its arrays. Cheap to send to a worker.
+    """Writes blocks straight into the arrays of a store; cheap to send to a worker.
 
     Args:
-        path: the store, its template already there.
-        sites: for each site number the slices (rows, columns) of its window in the region.
+        path: the store, already laid out.
+        windows: for each site number, the slices (rows, columns) of its window in the region.
     """
 
-    def __init__(self, path: Location, sites: Mapping[str, tuple[slice, slice]]) -> None:
+    def __init__(self, path: Location, windows: Mapping[str, tuple[slice, slice]]) -> None:
         self.path = path
-        self.sites = dict(sites)
+        self.windows = dict(windows)
         self._root: zarr.Group | None = None
         self._arrays: dict[str, zarr.Array] = {}
 
@@ -38,16 +38,18 @@ class BlockWriter:
 
     @property
     def root(self) -> zarr.Group:
-        """The store's root, opened once a process."""
+        """Root of the store, opened once per process."""
         if self._root is None:
             self._root = open_root(self.path, mode="r+")
         return self._root
 
     def write(self, block: Block, name: str, value: np.ndarray, valid_fraction: np.ndarray) -> None:
-        """Write a forcing of a block: the region, its valid fraction, and every watershed's clip.
+        """Write a forcing of a block, for the region and every watershed.
 
         Args:
-            value, valid_fraction: float32 (steps, ny, nx) of the region.
+            block: the steps.
+            name: of the forcing.
+            value, valid_fraction: float32 (steps, y, x) of the region.
 
         Raises:
             RunError: the disk is full or read-only.
@@ -57,13 +59,13 @@ class BlockWriter:
             f"region/{valid_fraction_name(name)}": valid_fraction,
             **{
                 f"watersheds/{site}/{name}": value[:, rows, columns]
-                for site, (rows, columns) in self.sites.items()
+                for site, (rows, columns) in self.windows.items()
             },
         }
         arrays = [self._array(key).async_array for key in parts]
         steps = slice(block.start, block.stop)
 
-        async def write_all() -> None:  # at once, not one after the other: twice as fast
+        async def write_all() -> None:  # concurrently, which is twice as fast
             pairs = zip(arrays, parts.values(), strict=True)
             await asyncio.gather(*(array.setitem((steps,), part) for array, part in pairs))
 
@@ -71,7 +73,7 @@ class BlockWriter:
             sync(write_all())
 
     def _array(self, name: str) -> zarr.Array:
-        """An array, opened once a process."""
+        """Get an array, opened once per process."""
         if name not in self._arrays:
             self._arrays[name] = array_of(self.root, name)
         return self._arrays[name]
@@ -88,7 +90,7 @@ class BlockWriter:
 
 @contextmanager
 def writing(path: Location) -> Iterator[None]:
-    """Turn the operating system's refusal to write into one line.
+    """Turn errors of writing into a message of one line.
 
     Raises:
         InputError: as `reporting_access`.

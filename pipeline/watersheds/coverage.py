@@ -1,4 +1,4 @@
-"""Watersheds on the grid: the cells that a polygon covers, and how much of each cell."""
+"""Place watersheds on the grid: the share of each cell that a polygon covers, exactly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shapely.geometry import MultiPolygon, Polygon
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 from pipeline.regrid.grid import CELLS_PER_DEGREE, Grid, zone_area
-from pipeline.watersheds.polygons import SEGMENT, Watershed, rounded
+from pipeline.watersheds.polygons import MAX_SEGMENT, Watershed, rounded
 
 ROUNDING = 1e-12  # shares of a cell nearer than this to 0 or 1 are rounding errors
 
@@ -22,10 +22,10 @@ class Site:
     """A watershed on the region's grid.
 
     Attributes:
-        watershed: the polygon.
-        grid: the smallest grid that covers it.
-        window: slices (rows, columns) of the region's grid at which that lies.
-        coverage: share of each cell inside the polygon, float64 (y, x) of the window.
+        watershed: with its polygon.
+        grid: smallest grid that covers the polygon, the watershed's window.
+        window: slices (rows, columns) of the region's grid at which the window lies.
+        coverage: share of each cell's area inside the polygon, float64 (y, x) of the window.
     """
 
     watershed: Watershed
@@ -41,7 +41,7 @@ def place(watershed: Watershed, region: Grid) -> Site:
 
 
 def region_grid(catalog: Catalog, watersheds: Sequence[Watershed]) -> Grid:
-    """The region's grid: the catalog's bounds, or else the watersheds' own.
+    """Grid of the region: the smallest that covers the catalog's bounds or else the watersheds.
 
     Raises:
         InputError: a watershed reaches out of the catalog's bounds.
@@ -60,7 +60,7 @@ def region_grid(catalog: Catalog, watersheds: Sequence[Watershed]) -> Grid:
 
 
 def watershed_grid(polygon: Polygon | MultiPolygon) -> Grid:
-    """The watershed's window: the smallest grid that covers it."""
+    """Grid of a watershed's window: the smallest that covers the polygon."""
     return Grid.covering(polygon.bounds)
 
 
@@ -69,11 +69,11 @@ def coverage(polygon: Polygon | MultiPolygon, grid: Grid) -> np.ndarray:
 
     Green's theorem, cell by cell: with the boundary cut at the cells' edges, the area inside a
     cell is the sum over the pieces in its row of height times the width that lies east of the
-    piece, pieces going down counted positive and pieces going up negative. Holes and parts need
-    no care beyond the direction of their rings.
+    piece, pieces going down counted positive and pieces going up negative. The
+    direction of the rings takes care of holes and parts.
     """
     rings = shapely.get_rings(
-        shapely.get_parts(shapely.orient_polygons(shapely.segmentize(polygon, SEGMENT)))
+        shapely.get_parts(shapely.orient_polygons(shapely.segmentize(polygon, MAX_SEGMENT)))
     )
     xy, ring = shapely.get_coordinates(rings, return_index=True)
     u = xy[:, 0] * CELLS_PER_DEGREE - grid.west  # columns east of the grid's west edge
@@ -100,7 +100,7 @@ def coverage(polygon: Polygon | MultiPolygon, grid: Grid) -> np.ndarray:
 
 
 def _cut(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cut segments, ends (2, segments), at the integers of u and v; ends (2, pieces) of the rest.
+    """Cut segments, ends (2, segments), at integers of u and v; return ends (2, pieces).
 
     Segments are shorter than a cell, so that each crosses at most one integer in u and in v.
     """
@@ -111,7 +111,7 @@ def _cut(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _crossing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Share of the way from a to b at which an integer is crossed, 1 where none is."""
+    """Share of the way from a to b at which an integer is crossed; 1 without a crossing."""
     integer = np.ceil(np.minimum(a, b))
     crosses = (integer > np.minimum(a, b)) & (integer < np.maximum(a, b))
     return np.where(crosses, (integer - a) / np.where(crosses, b - a, 1.0), 1.0)

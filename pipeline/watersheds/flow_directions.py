@@ -1,6 +1,6 @@
-"""Flow directions of a terrain with what follows from them, from a DEM or from a D8 raster.
+"""Flow directions and accumulated areas and lengths, from a DEM or a D8 raster.
 
-Lengths and areas of the pixels are those on the WGS84 ellipsoid whatever the raster's CRS.
+Lengths and areas of pixels are those on the WGS84 ellipsoid, whatever the raster's CRS.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.regrid.grid import WGS84_A, WGS84_E2, zone_area
 
 
 class Codes(NamedTuple):
-    """How directions are numbered: pyflwdir's name for it, the eight directions, pits, nodata."""
+    """A numbering of directions: pyflwdir's name, the eight directions, pits and nodata."""
 
     ftype: str
     directions: tuple[int, ...]
@@ -35,7 +35,7 @@ class Codes(NamedTuple):
 
 
 CODES: Mapping[str, Codes] = MappingProxyType(
-    {  # ESRI's, and HydroSHEDS', are pyflwdir's d8; ldd is PCRaster's, as on a keypad
+    {  # d8: ESRI and HydroSHEDS; ldd: PCRaster, as on a keypad
         "esri": Codes("d8", (1, 2, 4, 8, 16, 32, 64, 128), (0, 255), 247),
         "ldd": Codes("ldd", (1, 2, 3, 4, 6, 7, 8, 9), (5,), 255),
     }
@@ -44,19 +44,19 @@ CODES: Mapping[str, Codes] = MappingProxyType(
 
 @dataclass(frozen=True)
 class FlowField:
-    """Flow directions with what follows from them, arrays (rows, columns) of the raster's pixels.
+    """Flow directions of a raster, and what is derived from them; arrays (rows, columns).
 
     Attributes:
-        source: the raster's file.
-        crs, transform: the raster's georeference.
-        valid: pixels that have an elevation, or a direction.
-        elevation: [m], NaN where not valid or not known, as of flow directions.
+        source: file of the raster.
+        crs, transform: georeference of the raster.
+        valid: whether a pixel has an elevation or a direction.
+        elevation: [m], NaN if not valid or, of a D8 raster, not known.
         lon, lat: pixel centres [degrees].
-        area: of the pixels [m2], 0 where not valid.
-        upstream_area: that drains through each pixel, itself included [m2].
-        length: along the flow path to where it leaves the raster [m].
-        position, last: pixels numbered such that those upstream of one, itself included, are those
-            from its own `position` up to, but without, its `last`; whole numbers as float64.
+        area: area of the pixels [m2], 0 if not valid.
+        upstream_area: area that drains through each pixel, its own included [m2].
+        length: length of the flow path to the raster's edge or a pit [m].
+        position, last: numbering of the pixels. Those upstream of a pixel, itself included, have
+            positions from its `position` to `last`, exclusive; whole numbers as float64.
     """
 
     source: Path
@@ -79,21 +79,21 @@ class FlowField:
         return float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())
 
     @cached_property
-    def least_side(self) -> float:
-        """Side of a square as large as the smallest valid pixel [m]."""
+    def min_pixel_side(self) -> float:
+        """Side of a square with the area of the smallest valid pixel [m]."""
         return float(np.sqrt(self.area[self.valid].min()))
 
     @cached_property
     def from_degrees(self) -> Transformer:
-        """From longitude and latitude to the raster's CRS."""
+        """Transformer from longitude and latitude to the raster's CRS."""
         return Transformer.from_crs(4326, self.crs, always_xy=True)
 
 
 def flow_field_of(catalog: Catalog) -> FlowField:
-    """The flow field of the catalog's terrain, from memory unless the file has changed.
+    """Flow field of the catalog's terrain, cached until the file changes.
 
     Raises:
-        InputError: as `condition` and `read_directions`.
+        InputError: as `derive_directions` and `read_directions`.
     """
     assert catalog.terrain is not None
     path = catalog.resolve(catalog.terrain.raster)
@@ -106,14 +106,14 @@ def flow_field_of(catalog: Catalog) -> FlowField:
 
 @lru_cache(maxsize=1)
 def _field_of(path: Path, codes: str | None, modified_ns: int, size: int) -> FlowField:
-    """The flow field, once for a file as it stands."""
-    return condition(path) if codes is None else read_directions(path, codes)
+    """Flow field of a file in a certain version."""
+    return derive_directions(path) if codes is None else read_directions(path, codes)
 
 
-def condition(dem: Path) -> FlowField:
+def derive_directions(dem: Path) -> FlowField:
     """Fill a DEM's depressions and derive D8 directions (Wang & Liu 2006, by pyflwdir).
 
-    Water may leave at every pixel on the edge of the valid ones that nothing lower adjoins.
+    Water leaves at edge pixels without a lower neighbour.
 
     Raises:
         InputError: not readable, no CRS, or no valid pixel.
@@ -127,18 +127,18 @@ def condition(dem: Path) -> FlowField:
 
 
 def read_directions(path: Path, codes: str) -> FlowField:
-    """Take D8 directions from a raster whose codes are those of `CODES[codes]`.
+    """Read D8 directions from a raster with the codes of `CODES[codes]`.
 
     Water leaves at pits, over the raster's edge and into pixels without a direction.
 
     Raises:
-        InputError: not readable, no CRS, no valid pixel, other codes, or directions in a circle.
+        InputError: not readable, no CRS, no valid pixel, other codes, or circular directions.
     """
     ftype, directions, pits, nodata = CODES[codes]
     values, crs, transform = _read_raster(path, "a D8 raster")
     data = np.ma.getdata(values)
     valid = ~np.ma.getmaskarray(values) & np.isfinite(data) & (data != nodata)
-    data = np.where(data == -1, 255, data)  # what 255 becomes in a file of signed bytes
+    data = np.where(data == -1, 255, data)  # 255 in a file of signed bytes
     known = (*directions, *pits)
     other = np.unique(data[valid & ~np.isin(data, known)])
     if other.size:
@@ -161,7 +161,7 @@ def read_directions(path: Path, codes: str) -> FlowField:
 
 
 def _read_raster(path: Path, what: str) -> tuple[np.ma.MaskedArray, CRS, Affine]:
-    """The first band of a raster, masked where it has nodata, and its georeference."""
+    """Read the first band of a raster, nodata masked, and its georeference."""
     try:
         with rasterio.open(path) as source:
             crs, transform = source.crs, source.transform
@@ -176,10 +176,9 @@ def _read_raster(path: Path, what: str) -> tuple[np.ma.MaskedArray, CRS, Affine]
 def flow_field(
     flow: pyflwdir.FlwdirRaster, crs: CRS, transform: Affine, source: Path, elevation: np.ndarray
 ) -> FlowField:
-    """Areas and lengths of given flow directions.
+    """Accumulate areas and lengths along flow directions.
 
-    They are accumulated here from lengths and areas on the ellipsoid, since pyflwdir's own are
-    those of the raster's plane.
+    They are those on the ellipsoid; pyflwdir's own are those of the raster's plane.
     """
     rows, columns = flow.shape
     valid = flow.mask.reshape(flow.shape)
@@ -188,7 +187,7 @@ def flow_field(
     area = np.where(valid, _areas(*corners), 0.0)
     below = np.where(valid.ravel(), flow.idxs_ds, np.arange(valid.size))
     step = _short_distance(lon.ravel(), lat.ravel(), lon.ravel()[below], lat.ravel()[below])
-    position, last = _numbered(flow)
+    position, last = _number_pixels(flow)
     return FlowField(
         source=source,
         crs=crs,
@@ -205,16 +204,16 @@ def flow_field(
     )
 
 
-def _numbered(flow: pyflwdir.FlwdirRaster) -> tuple[np.ndarray, np.ndarray]:
-    """`FlowField.position` and `last` of flow directions: a depth-first walk of their trees.
+def _number_pixels(flow: pyflwdir.FlwdirRaster) -> tuple[np.ndarray, np.ndarray]:
+    """Number pixels by a depth-first walk of the flow trees: `FlowField.position` and `last`.
 
-    A pixel comes after the one it drains to, its neighbours that drain there too and precede it,
-    and all that is upstream of those.
+    Before a pixel come the one it drains to, earlier neighbours that drain there too, and all
+    pixels upstream of those.
     """
     count = flow.accuflux(np.ones(flow.shape)).ravel()  # pixels upstream
     pixels = np.flatnonzero(flow.mask)
     below = np.where(flow.idxs_ds[pixels] == pixels, -1, flow.idxs_ds[pixels])  # -1: nothing
-    pixels = pixels[np.argsort(below, kind="stable")]  # those that drain to one pixel are together
+    pixels = pixels[np.argsort(below, kind="stable")]  # grouped by the pixel they drain to
     below = np.sort(below)
     before = np.cumsum(count[pixels]) - count[pixels]
     first = np.searchsorted(below, below)  # of those that drain to the same pixel
@@ -227,7 +226,7 @@ def _numbered(flow: pyflwdir.FlwdirRaster) -> tuple[np.ndarray, np.ndarray]:
 def _degrees(
     crs: CRS, transform: Affine, rows: np.ndarray, columns: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Longitudes and latitudes (rows, columns) of fractional pixel positions, without a jump at the
+    """Longitudes and latitudes (rows, columns) of fractional pixel positions, continuous across the
     antimeridian."""
     column, row = np.meshgrid(columns, rows)
     x = transform.a * column + transform.b * row + transform.c
@@ -238,7 +237,7 @@ def _degrees(
 
 
 def _areas(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
-    """Areas [m2] of the quadrilaterals between corners: shoelace in an equal-area plane."""
+    """Areas [m2] of the quadrilaterals between corners: shoelace formula in an equal-area plane."""
     x, y = np.radians(lon), zone_area(lat)
     dx1, dy1 = x[1:, 1:] - x[:-1, :-1], y[1:, 1:] - y[:-1, :-1]
     dx2, dy2 = x[:-1, 1:] - x[1:, :-1], y[:-1, 1:] - y[1:, :-1]
@@ -249,7 +248,7 @@ def _areas(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
 def _short_distance(
     lon0: np.ndarray, lat0: np.ndarray, lon1: np.ndarray, lat1: np.ndarray
 ) -> np.ndarray:
-    """Distances [m] between neighbouring pixels, from the radii of curvature midway."""
+    """Distances [m] between neighbouring pixels, from the radii of curvature at their middle."""
     middle = np.radians((lat0 + lat1) / 2)
     w2 = 1 - WGS84_E2 * np.sin(middle) ** 2
     north = WGS84_A * (1 - WGS84_E2) / w2**1.5 * np.radians(lat1 - lat0)

@@ -1,4 +1,4 @@
-"""Flow distance from every cell of a watershed to its outlet, along traced flow paths."""
+"""Flow distance from each cell of a watershed to its outlet, along traced flow paths."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from pipeline.watersheds.flow_directions import FlowField, flow_field_of
 from pipeline.watersheds.polygons import WGS84, Watershed
 
 LOG = logging.getLogger(__name__)
-AREA_REPORT, AREA_REFUSE = 0.1, 0.5  # relative differences of the traced area from the polygon's
-SINUOSITY = 1.7  # flow path over straight line without a DEM; 1.69 to 1.76 traced on Daddys Creek
-FIT_PIXELS = 2000  # traced pixels that a watershed's own sinuosity is fitted to, about
-POINTS_PER_CELL = 16  # a side, where distances are sampled without a DEM
+AREA_WARN, AREA_FAIL = 0.1, 0.5  # relative difference of the traced area from the polygon's
+SINUOSITY = 1.7  # flow path over straight line; 1.69 to 1.76 traced on Daddys Creek
+FIT_PIXELS = 2000  # number of traced pixels to fit a watershed's own sinuosity to, about
+POINTS_PER_CELL = 16  # per side, to sample distances without a DEM
 
 Window = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
 class FlowPath:
-    """Flow distances of one watershed on a grid.
+    """Flow distances of a watershed on a grid.
 
     Attributes:
-        distance: metres to the outlet, mean over the part of the cell inside the watershed,
-            float64 (y, x), NaN where coverage is 0, never 0.
+        distance: metres to the outlet, mean over the cell's part inside the watershed, float64
+            (y, x); above 0, and NaN where coverage is 0.
         outlet: (longitude, latitude) [degrees].
-        traced_area: area that drains to the outlet on the terrain [m2], None without one.
-        slope: mean height above the outlet over mean distance to it, None without elevations.
-        method: "d8" along traced paths, "great-circle" straight lines times a sinuosity.
+        traced_area: area that drains to the outlet on the terrain [m2]; None without terrain.
+        slope: mean height above the outlet over mean distance to it; None without elevations.
+        method: "d8", along traced paths; "great-circle", straight times a sinuosity.
     """
 
     distance: np.ndarray
@@ -52,19 +52,19 @@ class FlowPath:
 def flow_paths(
     catalog: Catalog, watershed: Watershed, grid: Grid, coverage: np.ndarray
 ) -> FlowPath:
-    """Flow distances of `watershed` on `grid`, from the catalog's terrain.
+    """Compute flow distances of a watershed on a grid, from the catalog's terrain.
 
-    Flow directions are read or derived once a process, for all watersheds. A traced area more than
-    10 % off the polygon's is logged, and so is a watershed without terrain: its outlet is a guess.
+    Flow directions are read or derived once per process, for all watersheds. Warns of a traced area
+    more than 10 % off the polygon's and, without terrain, of a guessed outlet.
 
     Args:
-        catalog: says where the terrain lies, if there is one.
-        watershed: the polygon.
-        grid: cells at which distances are wanted.
+        catalog: with the location of the terrain, if there is one.
+        watershed: with its polygon.
+        grid: the cells.
         coverage: share of each cell inside the watershed, (y, x) of `grid`.
 
     Raises:
-        InputError: the terrain is not readable, has no CRS, does not hold the polygon, or its
+        InputError: the terrain is not readable, has no CRS, does not cover the polygon, or the
             traced area is more than 50 % off the polygon's.
     """
     assert coverage.shape == grid.shape
@@ -77,14 +77,14 @@ def flow_paths(
 def traced_paths(
     field: FlowField, watershed: Watershed, grid: Grid, coverage: np.ndarray, snap: float
 ) -> FlowPath:
-    """Flow distances along traced paths; see `flow_paths`. `snap` in metres.
+    """Compute flow distances along traced paths; see `flow_paths`.
 
-    The outlet is the pixel, in the polygon or within `snap` of it, whose upstream area agrees
-    best with the polygon: greatest intersection over union. A greater river that touches the
-    polygon drains more, and agrees less. The outlet's own pixel counts half a pixel's side.
+    The outlet is the pixel in the polygon, or within `snap` metres of it, whose upstream area
+    agrees best with the polygon: greatest intersection over union. A larger river that touches the
+    polygon drains more, and agrees less. The distance of the outlet's own pixel is half a pixel's side.
     """
     window, inside, near = _masks(field, watershed, snap)
-    turned = _on_turn(field.lon[window], sum(grid.bounds[::2]) / 2)
+    turned = _unwrap(field.lon[window], sum(grid.bounds[::2]) / 2)
     lon, lat, area = (values[inside] for values in (turned, field.lat[window], field.area[window]))
     position, length = (values[window][inside] for values in (field.position, field.length))
     upstream_area, start, last = (
@@ -115,17 +115,16 @@ def traced_paths(
         sinuosity = SINUOSITY  # for a watershed of one pixel
         if straight.any():
             sinuosity = np.dot(length[some], weight[some]) / np.dot(straight, weight[some])
-        _fill(distance, watershed.polygon, grid, coverage, end, sinuosity, half_pixel)
+        _fill_gaps(distance, watershed.polygon, grid, coverage, end, sinuosity, half_pixel)
     return FlowPath(distance, end, traced_area, slope if np.isfinite(slope) else None, "d8")
 
 
 def straight_paths(watershed: Watershed, grid: Grid, coverage: np.ndarray) -> FlowPath:
-    """Straight distances times `SINUOSITY`, for a region without terrain.
+    """Compute straight distances times `SINUOSITY`, without terrain.
 
-    The polygon alone does not say where its outlet is. What stands in for it is the far end of
-    the basin as seen from its tip, the boundary point farthest from the centroid. On Daddys
-    Creek and two basins nested in it that is 2 to 5 km off the traced outlet; on a third, and so
-    on some of any region's, it is the wrong end.
+    The outlet is guessed: from the boundary point farthest from the centroid, the boundary point
+    farthest from that. On Daddys Creek and two basins nested in it the guess is 2 to 5 km off the
+    traced outlet; on a third it is the wrong end of the basin.
     """
     polygon = watershed.polygon
     boundary = shapely.get_coordinates(polygon)
@@ -143,12 +142,12 @@ def straight_paths(watershed: Watershed, grid: Grid, coverage: np.ndarray) -> Fl
     lon, lat = lon[held], lat[held]
     length = SINUOSITY * _distance(lon, lat, end)
     distance = _cell_means(grid, coverage, lon, lat, length, np.ones_like(length))
-    _fill(distance, polygon, grid, coverage, end, SINUOSITY, 1.0)
+    _fill_gaps(distance, polygon, grid, coverage, end, SINUOSITY, 1.0)
     return FlowPath(distance, end, None, None, "great-circle")
 
 
-def _on_turn(lon: np.ndarray, middle: float) -> np.ndarray:
-    """Longitudes within 180 degrees of a middle one."""
+def _unwrap(lon: np.ndarray, middle: float) -> np.ndarray:
+    """Shift longitudes to within 180 degrees of `middle`."""
     return np.asarray(lon - 360 * np.round((lon - middle) / 360))
 
 
@@ -159,7 +158,7 @@ def _distance(lon: np.ndarray, lat: np.ndarray, end: tuple[float, float]) -> np.
 
 
 def _farthest(points: np.ndarray, start: tuple[float, float]) -> tuple[float, float]:
-    """The one of `points` (n, 2) that is farthest from `start`."""
+    """The point of `points` (n, 2) farthest from `start`."""
     lon, lat = points[_distance(points[:, 0], points[:, 1], start).argmax()]
     return float(lon), float(lat)
 
@@ -167,22 +166,22 @@ def _farthest(points: np.ndarray, start: tuple[float, float]) -> tuple[float, fl
 def _masks(
     field: FlowField, watershed: Watershed, snap: float
 ) -> tuple[Window, np.ndarray, np.ndarray]:
-    """Valid pixels whose centre is in the polygon, and those in it or within `snap` metres.
+    """Find valid pixels with their centre in the polygon, and those within `snap` metres of it.
 
     Returns:
-        Slices (rows, columns) of the DEM that hold them all, and two masks of that window.
+        Slices (rows, columns) of the raster that hold them all, and two masks of that window.
     """
     west, south, east, north = watershed.polygon.bounds
     bounds = field.bounds
     inside = np.zeros(0, dtype=bool)
     middle, half = (bounds[0] + bounds[2]) / 2, (bounds[2] - bounds[0]) / 2
-    apart = abs(_on_turn(np.array((west + east) / 2), middle) - middle) - (east - west) / 2
-    # far from its home a projection may have no finite coordinates
+    apart = abs(_unwrap(np.array((west + east) / 2), middle) - middle) - (east - west) / 2
+    # far from its origin a projection may have no finite coordinates
     if apart <= half and south <= bounds[3] and north >= bounds[1]:
         polygon = shapely.transform(
             watershed.polygon, field.from_degrees.transform, interleaved=False
         )
-        reach = int(np.ceil(snap / field.least_side)) + 1
+        reach = int(np.ceil(snap / field.min_pixel_side)) + 1
         window = _window(field, polygon, reach)
         touched = np.zeros(field.valid[window].shape, dtype=np.uint8)
         corner = Affine.translation(window[1].start, window[0].start)
@@ -200,7 +199,7 @@ def _masks(
 
 
 def _window(field: FlowField, polygon: shapely.Geometry, margin: int) -> Window:
-    """The part of the DEM within `margin` pixels of a polygon in its CRS, at least one pixel."""
+    """Window of the raster within `margin` pixels of a polygon in its CRS, at least one pixel."""
     x, y = shapely.get_coordinates(polygon).T
     to_pixels = ~field.transform
     positions = (
@@ -215,15 +214,15 @@ def _window(field: FlowField, polygon: shapely.Geometry, margin: int) -> Window:
 
 
 def _compare_areas(field: FlowField, watershed: Watershed, traced: float) -> None:
-    """Report or refuse a traced area that is not the polygon's."""
+    """Warn of, or refuse, a traced area that differs from the polygon's."""
     off = traced / watershed.area - 1
     message = (
         f"{field.source}: traces {traced / M2_PER_KM2:.4g} km2 to the outlet of "
         f"{watershed.site_no}, {off:+.1%} off its polygon's {watershed.area / M2_PER_KM2:.4g} km2"
     )
-    if abs(off) > AREA_REFUSE:
-        raise InputError(f"{message}: expected within {AREA_REFUSE:.0%}")
-    if abs(off) > AREA_REPORT:
+    if abs(off) > AREA_FAIL:
+        raise InputError(f"{message}: expected within {AREA_FAIL:.0%}")
+    if abs(off) > AREA_WARN:
         LOG.warning("%s", message)
 
 
@@ -235,7 +234,7 @@ def _cell_means(
     value: np.ndarray,
     weight: np.ndarray,
 ) -> np.ndarray:
-    """Weighted means of point values per covered cell (y, x), NaN where there is no point."""
+    """Weighted means of point values in covered cells (y, x), NaN in cells without a point."""
     column = np.floor(lon * CELLS_PER_DEGREE).astype(int) - grid.west
     row = grid.north - 1 - np.floor(lat * CELLS_PER_DEGREE).astype(int)
     held = (column >= 0) & (column < grid.nx) & (row >= 0) & (row < grid.ny)
@@ -247,16 +246,16 @@ def _cell_means(
     return np.where(coverage > 0, mean.reshape(grid.shape), np.nan)
 
 
-def _fill(
+def _fill_gaps(
     distance: np.ndarray,
     polygon: Polygon | MultiPolygon,
     grid: Grid,
     coverage: np.ndarray,
     end: tuple[float, float],
     sinuosity: float,
-    least: float,
+    minimum: float,
 ) -> None:
-    """Give covered cells without a distance a straight one times `sinuosity`, at least `least`."""
+    """Fill covered cells without a distance: straight times `sinuosity`, at least `minimum`."""
     for row, column in np.argwhere((coverage > 0) & np.isnan(distance)):
         x0, x1 = grid.x_edges[column : column + 2]
         y1, y0 = grid.y_edges[row : row + 2]
@@ -264,4 +263,4 @@ def _fill(
         if point.is_empty:  # a sliver that the intersection rounds away
             point = shapely.Point((x0 + x1) / 2, (y0 + y1) / 2)
         straight = _distance(np.array([point.x]), np.array([point.y]), end)[0]
-        distance[row, column] = max(straight * sinuosity, least)
+        distance[row, column] = max(straight * sinuosity, minimum)

@@ -1,4 +1,4 @@
-"""Watershed polygons: read, checked and repaired.
+"""Read, check and repair watershed polygons.
 
 Edges are straight in longitude and latitude, as in every GIS file; areas are on the WGS84
 ellipsoid.
@@ -29,12 +29,12 @@ from pipeline.units import AREA_M2, M2_PER_KM2
 
 LOG = logging.getLogger(__name__)
 WGS84 = Geod(ellps="WGS84")
-REPAIR_TOLERANCE = 1e-3  # largest relative change of area that mending a ring may make
-AREA_REPORT, AREA_REFUSE = 0.1, 0.5  # relative differences from the reported drainage area
-PARQUET = (".parquet", ".geoparquet")  # which GDAL's wheels do not read
-EASTWARDS = np.array([360.0, 0.0])  # degrees, once around
-WIDEST = 90.0  # degrees of longitude that a watershed spans at most
-SEGMENT = 0.005  # degrees; an edge this long bends less than 0.1 m from a geodesic
+REPAIR_TOLERANCE = 1e-3  # largest relative change of area by the repair of a ring
+AREA_WARN, AREA_FAIL = 0.1, 0.5  # relative differences from the reported drainage area
+PARQUET = (".parquet", ".geoparquet")  # GDAL's wheels do not read it
+FULL_TURN = np.array([360.0, 0.0])  # degrees of longitude and latitude
+MAX_WIDTH = 90.0  # degrees of longitude that a watershed may span
+MAX_SEGMENT = 0.005  # degrees; an edge this long bends less than 0.1 m from a geodesic
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Watershed:
 
     Attributes:
         site_no: site number, with its leading zeros.
-        name: the polygon file's name for it, or the site number.
-        polygon: Polygon or MultiPolygon in EPSG:4326, its longitudes from -180 to 180, or where one
-            of the catalog's crosses the antimeridian, from 0 to 360.
-        reported_area: drainage area the file reports [m2], or None.
+        name: from the polygon file, or the site number.
+        polygon: in EPSG:4326, with longitudes from -180 to 180, or from 0 to 360 if one of the
+            catalog's watersheds crosses the antimeridian.
+        reported_area: drainage area that the file reports [m2], or None.
         area: the polygon's area on the ellipsoid [m2].
     """
 
@@ -58,13 +58,13 @@ class Watershed:
 
 
 def read_watersheds(catalog: Catalog) -> list[Watershed]:
-    """The catalog's watersheds, sorted by site number, all on one turn around the Earth.
+    """Read the catalog's watersheds, sorted by site number, in one range of longitudes.
 
-    A polygon whose area is more than 10 % off the reported drainage area is logged.
+    Warns of a polygon whose area differs by more than 10 % from the reported drainage area.
 
     Raises:
-        InputError: the file, a field or a site is missing, a site is there twice, a polygon cannot
-            be mended, or its area is more than 50 % off the reported one.
+        InputError: the file, a field or a site is missing, a site occurs twice, a polygon cannot be
+            repaired, or its area differs by more than 50 % from the reported one.
     """
     settings = catalog.watersheds
     path = catalog.resolve(settings.file)
@@ -94,7 +94,7 @@ def read_watersheds(catalog: Catalog) -> list[Watershed]:
         raise InputError(f"{path}: holds no polygon: expected one a gauge")
     watersheds = []
     for _, row in table.sort_values("site_no").iterrows():
-        polygon = _sound(row[table.geometry.name], path, row["site_no"])
+        polygon = _valid_polygon(row[table.geometry.name], path, row["site_no"])
         reported = row[settings.area_field] if settings.area_field else None
         watershed = Watershed(
             site_no=row["site_no"],
@@ -105,19 +105,19 @@ def read_watersheds(catalog: Catalog) -> list[Watershed]:
         )
         _compare_areas(watershed, path)
         watersheds.append(watershed)
-    return _on_one_turn(watersheds)
+    return _align_longitudes(watersheds)
 
 
 def polygon_area(polygon: Polygon | MultiPolygon) -> float:
     """Area [m2] of a polygon of EPSG:4326 on the WGS84 ellipsoid (Karney 2013, geodesics)."""
-    oriented = shapely.orient_polygons(shapely.segmentize(polygon, SEGMENT))
+    oriented = shapely.orient_polygons(shapely.segmentize(polygon, MAX_SEGMENT))
     return float(WGS84.geometry_area_perimeter(oriented)[0])
 
 
 def _read_table(path: Path) -> gpd.GeoDataFrame:
-    """The polygon file in EPSG:4326."""
+    """Read the polygon file in EPSG:4326."""
     try:
-        with warnings.catch_warnings(record=True) as said:  # by GDAL, of what it mended
+        with warnings.catch_warnings(record=True) as caught:  # GDAL's, of its repairs
             warnings.simplefilter("always")
             parquet = path.suffix.lower() in PARQUET
             table = gpd.read_parquet(path) if parquet else gpd.read_file(path)
@@ -131,7 +131,7 @@ def _read_table(path: Path) -> gpd.GeoDataFrame:
     except ValueError as error:  # geopandas, of a table without geometries
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not readable ({reason}): expected GeoParquet") from error
-    for one in said:
+    for one in caught:
         LOG.warning("%s: %s", path, one.message)
     if not isinstance(table, gpd.GeoDataFrame) or table.crs is None:
         raise InputError(f"{path}: has no CRS: expected polygons with one")
@@ -141,8 +141,8 @@ def _read_table(path: Path) -> gpd.GeoDataFrame:
         raise InputError(f"{path}: CRS {table.crs.name}: expected one on the Earth") from error
 
 
-def _sound(geometry: object, path: Path, site: str) -> Polygon | MultiPolygon:
-    """A valid polygon, rings mended where that does not change what it covers."""
+def _valid_polygon(geometry: object, path: Path, site: str) -> Polygon | MultiPolygon:
+    """Return a valid polygon; rings are repaired if that hardly changes the area."""
     if not isinstance(geometry, Polygon | MultiPolygon) or geometry.is_empty:
         some = isinstance(geometry, shapely.Geometry) and not geometry.is_empty
         kind = type(geometry).__name__ if some else "nothing"
@@ -151,12 +151,12 @@ def _sound(geometry: object, path: Path, site: str) -> Polygon | MultiPolygon:
     west, south, east, north = polygon.bounds
     turned = -360 <= west < east <= 360 and -90 <= south < north <= 90
     if turned and (east - west > 180 or west < 180 < east or west < -180 < east):
-        polygon = _in_one_piece(geometry)
+        polygon = _join_across_antimeridian(geometry)
         west, _, east, _ = polygon.bounds
-        if east - west > WIDEST:
+        if east - west > MAX_WIDTH:
             raise InputError(
                 f"{path}: {site}: spans {rounded(polygon.bounds)}: expected a watershed of at "
-                f"most {WIDEST:g} degrees of longitude"
+                f"most {MAX_WIDTH:g} degrees of longitude"
             )
     elif not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
         raise InputError(
@@ -166,34 +166,35 @@ def _sound(geometry: object, path: Path, site: str) -> Polygon | MultiPolygon:
     if polygon.is_valid:
         return polygon
     parts = shapely.get_parts(shapely.make_valid(polygon, method="structure"))
-    mended = shapely.union_all([part for part in parts if isinstance(part, Polygon | MultiPolygon)])
-    if abs(mended.area - polygon.area) > REPAIR_TOLERANCE * mended.area or mended.is_empty:
+    repaired = shapely.union_all(
+        [part for part in parts if isinstance(part, Polygon | MultiPolygon)]
+    )
+    if abs(repaired.area - polygon.area) > REPAIR_TOLERANCE * repaired.area or repaired.is_empty:
         raise InputError(
-            f"{path}: {site}: invalid ring ({shapely.is_valid_reason(polygon)}), and mending it "
-            f"changes its area from {polygon.area:.6g} to {mended.area:.6g} square degrees: "
+            f"{path}: {site}: invalid ring ({shapely.is_valid_reason(polygon)}), and its repair "
+            f"changes its area from {polygon.area:.6g} to {repaired.area:.6g} square degrees: "
             f"expected a change below {REPAIR_TOLERANCE:.1%}"
         )
-    LOG.warning("%s: %s: mended: %s", path, site, shapely.is_valid_reason(polygon))
-    return mended
+    LOG.warning("%s: %s: repaired: %s", path, site, shapely.is_valid_reason(polygon))
+    return repaired
 
 
-def _in_one_piece(geometry: Polygon | MultiPolygon) -> Polygon | MultiPolygon:
-    """A polygon across the antimeridian, with longitudes of 0 to 360: as GeoJSON has it, cut
-    there, its parts are joined."""
-    turned = shapely.transform(geometry, lambda xy: xy + EASTWARDS * (xy[:, :1] < 0))
+def _join_across_antimeridian(geometry: Polygon | MultiPolygon) -> Polygon | MultiPolygon:
+    """Join a polygon that is cut at the antimeridian, as in GeoJSON; longitudes from 0 to 360."""
+    turned = shapely.transform(geometry, lambda xy: xy + FULL_TURN * (xy[:, :1] < 0))
     parts = shapely.get_parts(turned)
     if not shapely.is_valid(parts).all():
-        return turned  # mended later
+        return turned  # repaired later
     joined = shapely.union_all(parts)
     return joined if abs(joined.area - turned.area) <= REPAIR_TOLERANCE * joined.area else turned
 
 
-def _on_one_turn(watersheds: list[Watershed]) -> list[Watershed]:
-    """Watersheds with longitudes of 0 to 360 where one of them crosses the antimeridian."""
+def _align_longitudes(watersheds: list[Watershed]) -> list[Watershed]:
+    """Give watersheds longitudes from 0 to 360 if one of them crosses the antimeridian."""
     if all(watershed.polygon.bounds[2] <= 180 for watershed in watersheds):
         return watersheds
     return [
-        replace(watershed, polygon=shapely.transform(watershed.polygon, lambda xy: xy + EASTWARDS))
+        replace(watershed, polygon=shapely.transform(watershed.polygon, lambda xy: xy + FULL_TURN))
         if watershed.polygon.bounds[0] < 0
         else watershed
         for watershed in watersheds
@@ -201,7 +202,7 @@ def _on_one_turn(watersheds: list[Watershed]) -> list[Watershed]:
 
 
 def _reported_area(value: object, units: str, path: Path) -> float | None:
-    """Reported drainage area [m2]; blank and zero mean that none is reported."""
+    """Convert a reported drainage area to m2; None if it is blank or zero."""
     try:
         area = float(str("nan" if value is None else value).strip() or "nan")
     except ValueError as error:
@@ -210,7 +211,7 @@ def _reported_area(value: object, units: str, path: Path) -> float | None:
 
 
 def _compare_areas(watershed: Watershed, path: Path) -> None:
-    """Report or refuse a polygon that is not the reported drainage area's."""
+    """Warn of, or refuse, a polygon whose area differs from the reported drainage area."""
     if watershed.reported_area is None:
         return
     off = watershed.area / watershed.reported_area - 1
@@ -219,12 +220,12 @@ def _compare_areas(watershed: Watershed, path: Path) -> None:
         f"{off:+.1%} off the reported drainage area of "
         f"{watershed.reported_area / M2_PER_KM2:.4g} km2"
     )
-    if abs(off) > AREA_REFUSE:
-        raise InputError(f"{message}: expected within {AREA_REFUSE:.0%}")
-    if abs(off) > AREA_REPORT:
+    if abs(off) > AREA_FAIL:
+        raise InputError(f"{message}: expected within {AREA_FAIL:.0%}")
+    if abs(off) > AREA_WARN:
         LOG.warning("%s", message)
 
 
 def rounded(bounds: tuple[float, ...]) -> tuple[float, ...]:
-    """Bounds for a message."""
+    """Round bounds for a message."""
     return tuple(round(b, 4) for b in bounds)

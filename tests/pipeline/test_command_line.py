@@ -381,7 +381,7 @@ def test_workers_and_a_scheduler(world: World):
 
 
 def test_a_scheduler_that_does_not_answer(world: World, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(cluster, "TIMEOUT_SECONDS", 0.5)
     result = world.command(
         "run", world.catalog, "--store", world.store, "--scheduler", "tcp://127.0.0.1:9"
     )

@@ -15,7 +15,7 @@ from scipy.signal import lfilter
 
 from pipeline.check.checks import check_store
 from pipeline.check.contents import Check
-from pipeline.check.water_balance import LAGS, LEAST_DAYS, response, suspected_units
+from pipeline.check.water_balance import MAX_LAG, MIN_DAYS, response, suspected_units
 from pipeline.store.read import open_watershed
 from tests.pipeline.handmade import World, write_polygons
 
@@ -145,13 +145,13 @@ def storm_and_river(seed: int, days: int, lag: int, steps: int) -> tuple[np.ndar
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 10**6), lag=st.integers(0, LAGS), steps=st.sampled_from([1, 24]))
+@given(seed=st.integers(0, 10**6), lag=st.integers(0, MAX_LAG), steps=st.sampled_from([1, 24]))
 def test_a_linear_reservoir_answers_at_its_lag(seed: int, lag: int, steps: int) -> None:
     rain, runoff = storm_and_river(seed, 400, lag, steps)
     found = response(rain, runoff, steps)
     assert found is not None
     assert found.lag == lag
-    assert found.correlation > 0.5 > found.least
+    assert found.correlation > 0.5 > found.threshold
     missing = runoff.copy()
     missing[:: 7 * steps] = np.nan  # gaps change little
     again = response(rain, missing, steps)
@@ -166,15 +166,15 @@ def test_unrelated_series_stay_below_what_is_told_apart() -> None:
         _, runoff = storm_and_river(seed + 1000, 365, 0, 1)
         found = response(rain, runoff, 1)
         assert found is not None
-        assert found.least == pytest.approx(4 / np.sqrt(364), rel=0.02)
-        reached.append(found.correlation >= found.least)
+        assert found.threshold == pytest.approx(4 / np.sqrt(364), rel=0.02)
+        reached.append(found.correlation >= found.threshold)
     assert not any(reached)
 
 
 def test_records_that_are_too_short_or_never_change() -> None:
-    rain, runoff = storm_and_river(3, LEAST_DAYS, 0, 1)
+    rain, runoff = storm_and_river(3, MIN_DAYS, 0, 1)
     assert response(rain, runoff, 1) is None  # the first day has no rise
-    rain, runoff = storm_and_river(3, LEAST_DAYS + 1, 0, 1)
+    rain, runoff = storm_and_river(3, MIN_DAYS + 1, 0, 1)
     assert response(rain, runoff, 1) is not None
     assert response(rain, np.ones_like(rain), 1) is None
     assert response(rain, np.full_like(rain, np.nan), 1) is None

@@ -92,7 +92,7 @@ def test_processes_and_a_scheduler_that_is_already_running(tmp_path: Path, monke
 
 @pytest.mark.usefixtures("no_client_is_left")
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(cluster, "TIMEOUT_SECONDS", 0.5)
     started = time.perf_counter()
     with (
         pytest.raises(RunError, match=r"tcp://127\.0\.0\.1:9: no answer"),
@@ -104,7 +104,7 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.usefixtures("no_client_is_left")
 def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(cluster, "TIMEOUT_SECONDS", 0.5)
     with (
         LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as empty,
         pytest.raises(RunError, match="no worker"),
@@ -142,19 +142,19 @@ def test_cuda_without_its_extra(monkeypatch: pytest.MonkeyPatch):
 
 def test_cuda_without_a_gpu(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cluster, "find_spec", lambda name: object())
-    monkeypatch.setattr(cluster, "gpus", lambda: 0)
+    monkeypatch.setattr(cluster, "count_gpus", lambda: 0)
     with pytest.raises(InputError, match="no GPU"), make_client(cluster="cuda"):
         pass
 
 
 def test_auto_without_a_gpu_is_cpu(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cluster, "gpus", lambda: 0)
+    monkeypatch.setattr(cluster, "count_gpus", lambda: 0)
     with make_client(cluster="auto", workers=1) as client:
         assert client.submit(sum, [1, 2]).result() == 3
 
 
 def test_auto_says_that_a_gpu_is_not_used(monkeypatch: pytest.MonkeyPatch, caplog):
-    monkeypatch.setattr(cluster, "gpus", lambda: 1)
+    monkeypatch.setattr(cluster, "count_gpus", lambda: 1)
     monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     with make_client(cluster="auto", workers=1) as client:
         assert client.submit(sum, [1, 2]).result() == 3

@@ -20,7 +20,7 @@ from rasterio.transform import from_origin
 from pipeline.catalog.models import load_catalog
 from pipeline.run.cluster import make_client
 from pipeline.run.execute import prepare, run
-from pipeline.run.memory import Bound
+from pipeline.run.memory import MemoryLimit
 from pipeline.run.plan import Plan, make_plan
 from pipeline.store.read import open_region
 from pipeline.store.root import attributes_of, open_root
@@ -138,7 +138,7 @@ def test_blocks_follow_from_the_bound_and_not_from_the_record(world: World):
     catalog = load_catalog(world.catalog)
     plan = make_plan(catalog)
     one = least(plan, 1)
-    tight = make_plan(catalog, bound=Bound(one))
+    tight = make_plan(catalog, limit=MemoryLimit(one))
     assert (plan.block_steps, tight.block_steps) == (2, 1)
     assert tight.memory.needed(tight.block_steps) <= one
     world.edit(period={"step": "day", "start": "2020-01-01", "end": "2020-01-07"})
@@ -148,7 +148,7 @@ def test_blocks_follow_from_the_bound_and_not_from_the_record(world: World):
 
 def test_threads_share_it(fields: Path):
     catalog = load_catalog(fields)
-    one, two = (make_plan(catalog, bound=Bound(900 * MIB, threads)) for threads in (1, 2))
+    one, two = (make_plan(catalog, limit=MemoryLimit(900 * MIB, threads)) for threads in (1, 2))
     assert one.sources[0].piece > two.sources[0].piece >= 1
     for plan in (one, two):
         assert plan.memory.needed(plan.block_steps) <= 900 * MIB

@@ -14,7 +14,7 @@ from pyproj import CRS, Geod
 from pipeline.catalog.models import load_catalog
 from pipeline.errors import InputError, RunError
 from pipeline.store.read import list_sites, open_gauges, open_region, open_watershed
-from pipeline.store.resume import require_same
+from pipeline.store.resume import require_same_inputs
 from pipeline.store.root import array_of, attributes_of, open_root
 from pipeline.store.write import writing
 from tests.pipeline.handmade import BOXES, DAYS, World
@@ -138,10 +138,10 @@ def test_versions_count_while_there_is_something_to_do(stored: World):
     root = open_root(stored.store, "r+")
     now = attributes_of(root)
     now["provenance"] = {**now["provenance"], "versions": {"zarr": "0"}}
-    require_same(stored.store, root, now)
+    require_same_inputs(stored.store, root, now)
     array_of(root, "progress")[0] = 0
     with pytest.raises(InputError, match=r"provenance\.versions\."):
-        require_same(stored.store, root, now)
+        require_same_inputs(stored.store, root, now)
 
 
 def test_the_catalog_is_kept_word_by_word(stored: World):

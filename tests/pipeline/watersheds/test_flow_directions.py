@@ -17,7 +17,12 @@ from pipeline.check.checks import check_store
 from pipeline.errors import InputError
 from pipeline.store.read import open_watershed
 from pipeline.watersheds.coverage import coverage, watershed_grid
-from pipeline.watersheds.flow_directions import FlowField, condition, flow_field_of, read_directions
+from pipeline.watersheds.flow_directions import (
+    FlowField,
+    derive_directions,
+    flow_field_of,
+    read_directions,
+)
 from pipeline.watersheds.flow_distance import flow_paths
 from pipeline.watersheds.polygons import polygon_area, read_watersheds
 from tests.pipeline.handmade import World, write_polygons
@@ -230,7 +235,7 @@ def test_exported_directions_give_what_the_dem_gives(daddys_creek: Catalog, tmp_
     grid = watershed_grid(watershed.polygon)
     share = coverage(watershed.polygon, grid)
     expected = flow_paths(daddys_creek, watershed, grid, share)
-    fields = [condition(dem)]
+    fields = [derive_directions(dem)]
     for codes, ftype, nodata in (("esri", "d8", 247), ("ldd", "ldd", 255)):
         path = write(tmp_path / f"{codes}.tif", flow.to_array(ftype), nodata=nodata, **profile)
         fields.append(read_directions(path, codes))

@@ -24,7 +24,7 @@ from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.errors import InputError
 from pipeline.regrid.grid import Grid
 from pipeline.watersheds.coverage import coverage, watershed_grid
-from pipeline.watersheds.flow_directions import FlowField, _field_of, condition, flow_field
+from pipeline.watersheds.flow_directions import FlowField, _field_of, derive_directions, flow_field
 from pipeline.watersheds.flow_distance import SINUOSITY, FlowPath, flow_paths, traced_paths
 from pipeline.watersheds.polygons import Watershed, polygon_area, read_watersheds
 
@@ -336,7 +336,7 @@ def test_a_projected_dem_far_from_the_polygon(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_files_that_are_no_dem(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"dem.tif: not readable"):
-        condition(tmp_path / "dem.tif")
+        derive_directions(tmp_path / "dem.tif")
     polygon = box(-90, 40, -89.9, 40.1)
     grid = watershed_grid(polygon)
     with pytest.raises(InputError, match=r"dem.tif: not readable \(No such file"):
@@ -346,14 +346,14 @@ def test_files_that_are_no_dem(tmp_path: Path) -> None:
         )  # fmt: skip
     (tmp_path / "dem.tif").write_text("not a raster")
     with pytest.raises(InputError, match=r"dem.tif: not readable"):
-        condition(tmp_path / "dem.tif")
+        derive_directions(tmp_path / "dem.tif")
     transform = north_up(-90, 45, 0.1)
     write_dem(tmp_path / "dem.tif", np.ones((3, 3)), None, transform)
     with pytest.raises(InputError, match=r"dem.tif: has no CRS"):
-        condition(tmp_path / "dem.tif")
+        derive_directions(tmp_path / "dem.tif")
     write_dem(tmp_path / "dem.tif", np.full((3, 3), np.nan), "EPSG:4326", transform)
     with pytest.raises(InputError, match=r"dem.tif: has no valid pixel"):
-        condition(tmp_path / "dem.tif")
+        derive_directions(tmp_path / "dem.tif")
 
 
 def test_an_area_that_is_off_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -360,7 +360,7 @@ def test_slivers_and_parts_that_touch(tmp_path: Path, caplog: pytest.LogCaptureF
     write(tmp_path, halves)
     with caplog.at_level(logging.WARNING, logger="pipeline.watersheds.polygons"):
         (found,) = read_watersheds(make_catalog(tmp_path))
-    assert "03539600: mended: Self-intersection" in caplog.text
+    assert "03539600: repaired: Self-intersection" in caplog.text
     assert found.area == pytest.approx(polygon_area(BASIN), rel=1e-9)
     grid = Grid.covering((-91, 41, -89, 42))
     np.testing.assert_allclose(coverage(found.polygon, grid), coverage(BASIN, grid), atol=1e-9)
