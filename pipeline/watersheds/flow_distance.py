@@ -81,7 +81,7 @@ def traced_paths(
 
     The outlet is the pixel in the polygon, or within `snap` metres of it, whose upstream area
     agrees best with the polygon: greatest intersection over union. A larger river that touches the
-    polygon drains more, and agrees less. The distance of the outlet's own pixel is half a pixel's side.
+    polygon drains more, and agrees less. The distance of the outlet's own pixel is half its side.
     """
     window, inside, near = _masks(field, watershed, snap)
     turned = _unwrap(field.lon[window], sum(grid.bounds[::2]) / 2)

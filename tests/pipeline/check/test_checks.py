@@ -1,4 +1,4 @@
-"""Each check passes on a sound store and fails on a planted fault, with its name."""
+"""Each check passes on a sound store, and fails on a store damaged in its way."""
 
 from __future__ import annotations
 
@@ -36,34 +36,34 @@ def test_a_sound_store_passes(stored: World):
 
 
 def scale(name: str, factor: float) -> Callable[[World], None]:
-    def plant(world: World) -> None:
+    def damage(world: World) -> None:
         values = array(world, name)
         values[...] = np.asarray(values[...]) * factor
 
-    return plant
+    return damage
 
 
 def put(name: str, at: tuple, value: float) -> Callable[[World], None]:
-    def plant(world: World) -> None:
+    def damage(world: World) -> None:
         array(world, name)[at] = value
 
-    return plant
+    return damage
 
 
 def remove(name: str) -> Callable[[World], None]:
-    def plant(world: World) -> None:
+    def damage(world: World) -> None:
         for path in sorted((world.store / name).rglob("*"), reverse=True):
             path.unlink() if path.is_file() else path.rmdir()
 
-    return plant
+    return damage
 
 
 def truncate(name: str) -> Callable[[World], None]:
-    def plant(world: World) -> None:
+    def damage(world: World) -> None:
         chunk = world.store / name
         chunk.write_bytes(chunk.read_bytes()[:20])
 
-    return plant
+    return damage
 
 
 def nudge_everywhere(world: World) -> None:
@@ -94,9 +94,9 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "plant"), FAULTS)
-def test_a_planted_fault_fails(stored: World, name: str, plant: Callable[[World], None]):
-    plant(stored)
+@pytest.mark.parametrize(("name", "damage"), FAULTS)
+def test_damage_fails_its_check(stored: World, name: str, damage: Callable[[World], None]):
+    damage(stored)
     check = verdicts(stored)[name]
     assert check.status == "FAIL", check
     result = stored.command("check", stored.store)

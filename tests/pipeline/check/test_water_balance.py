@@ -1,4 +1,4 @@
-"""Faults planted in what users hand in: units, rivers and polygons that do not belong together."""
+"""Wrong inputs that a user may give: units, rivers and polygons that do not belong together."""
 
 from __future__ import annotations
 
@@ -139,9 +139,9 @@ def storm_and_river(seed: int, days: int, lag: int, steps: int) -> tuple[np.ndar
     rng = np.random.default_rng(seed)
     wet = rng.random(days) < 0.3
     rain = np.repeat(np.where(wet, rng.gamma(0.7, 10, days), 0.0), steps) / steps
-    keep = 0.8 ** (1 / steps)
+    decay = 0.8 ** (1 / steps)
     late = np.concatenate([np.zeros(lag * steps), rain])[: rain.size]
-    return rain, lfilter([1 - keep], [1, -keep], late)
+    return rain, lfilter([1 - decay], [1, -decay], late)
 
 
 @settings(max_examples=30, deadline=None)
@@ -159,7 +159,7 @@ def test_a_linear_reservoir_answers_at_its_lag(seed: int, lag: int, steps: int) 
     assert again.lag == lag
 
 
-def test_unrelated_series_stay_below_what_is_told_apart() -> None:
+def test_unrelated_series_stay_below_the_threshold() -> None:
     reached = []
     for seed in range(100):
         rain, _ = storm_and_river(seed, 365, 0, 1)
