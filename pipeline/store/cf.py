@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.gauges.flags import FLAGS
 
 CONVENTIONS = "CF-1.11"
+HISTORY = "made by Dom-ST (pipeline run) from raw rasters, gauge records and polygons"
 EPOCH = "seconds since 1970-01-01 00:00:00"
 TIME = {
     "standard_name": "time",

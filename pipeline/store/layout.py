@@ -41,7 +41,8 @@ def write_template(spec: StoreSpec, attributes: Mapping[str, Any], path: Locatio
     """Create a store at `path`, where there is none yet.
 
     Raises:
-        InputError: from reading gauges and terrain; something else is at `path`; as `reporting_access`.
+        InputError: from reading gauges and terrain; something else is at `path`; as
+            `reporting_access`.
         RunError: the disk is full or read-only; as `reporting_access`.
     """
     keys = build_template(spec, attributes)
@@ -106,7 +107,11 @@ def build_template(spec: StoreSpec, attributes: Mapping[str, Any]) -> dict[str, 
         dimension_names=("block",),
         attributes={"long_name": "stamp of the raw files that a block was made from, 0: not done"},
     )
-    about = {"Conventions": cf.CONVENTIONS, "title": spec.catalog.title}
+    about = {
+        "Conventions": cf.CONVENTIONS,
+        "title": spec.catalog.title,
+        "history": cf.HISTORY,
+    }
     _region(root.create_group("region", attributes=about), spec)
     about_gauges = {**about, "featureType": "timeSeries"}
     _gauges(root.create_group("gauges", attributes=about_gauges), spec, flows, series)

@@ -36,6 +36,7 @@ def root_attributes(spec: StoreSpec) -> dict[str, Any]:
     return {
         "Conventions": cf.CONVENTIONS,
         "title": catalog.title,
+        "history": cf.HISTORY,
         "synthetic": int(catalog.synthetic),
         "layout": LAYOUT,
         "block_steps": spec.block_steps,

@@ -20,7 +20,6 @@ from pipeline.storage import Location, parse_location
 from pipeline.store.root import (
     EXTENDING,
     array_of,
-    attributes_of,
     open_root,
     read_array,
     read_marks,
@@ -29,12 +28,12 @@ from pipeline.store.root import (
 if TYPE_CHECKING:  # importing xarray takes longer than a small run
     import xarray as xr
 
-Path: TypeAlias = str | os.PathLike[str]
-TEXT = ["polygon", "site_no"]  # arrays that Dask cannot divide by bytes, as "auto" asks
+StorePath: TypeAlias = str | os.PathLike[str]
+TEXT = ["polygon", "site_no"]  # arrays that Dask cannot cut into chunks of a certain size
 Chunks: TypeAlias = int | dict[Any, Any] | Literal["auto"] | None
 
 
-def list_sites(path: Path) -> list[str]:
+def list_sites(path: StorePath) -> list[str]:
     """List the site numbers of a store's watersheds.
 
     Args:
@@ -53,7 +52,7 @@ def list_sites(path: Path) -> list[str]:
     return _site_numbers(open_root(path))
 
 
-def open_watershed(path: Path, site_no: str, *, chunks: Chunks = None) -> xr.Dataset:
+def open_watershed(path: StorePath, site_no: str, *, chunks: Chunks = None) -> xr.Dataset:
     """Open one watershed of a finished store, on the smallest grid that covers it.
 
     Args:
@@ -86,16 +85,16 @@ def open_watershed(path: Path, site_no: str, *, chunks: Chunks = None) -> xr.Dat
         1.0
     """
     path = parse_location(path)
-    root = _finished(path)
+    root = _open_finished(path)
     sites = _site_numbers(root)
     if site_no not in sites:
         raise InputError(
             f"{path}: has no watershed {site_no!r}: expected one of {', '.join(sites)}"
         )
-    return _open(path, root, f"watersheds/{site_no}", chunks)
+    return _open(path, f"watersheds/{site_no}", chunks)
 
 
-def open_region(path: Path, *, chunks: Chunks = None) -> xr.Dataset:
+def open_region(path: StorePath, *, chunks: Chunks = None) -> xr.Dataset:
     """Open the forcings of a finished store on the region's grid.
 
     Args:
@@ -122,10 +121,11 @@ def open_region(path: Path, *, chunks: Chunks = None) -> xr.Dataset:
         'mm'
     """
     path = parse_location(path)
-    return _open(path, _finished(path), "region", chunks)
+    _open_finished(path)
+    return _open(path, "region", chunks)
 
 
-def open_gauges(path: Path, *, chunks: Chunks = None) -> xr.Dataset:
+def open_gauges(path: StorePath, *, chunks: Chunks = None) -> xr.Dataset:
     """Open the discharge records of a finished store.
 
     Args:
@@ -150,10 +150,11 @@ def open_gauges(path: Path, *, chunks: Chunks = None) -> xr.Dataset:
         'm3 s-1'
     """
     path = parse_location(path)
-    return _open(path, _finished(path), "gauges", chunks)
+    _open_finished(path)
+    return _open(path, "gauges", chunks)
 
 
-def open_store(path: Path, *, chunks: Chunks = None) -> xr.DataTree:
+def open_store(path: StorePath, *, chunks: Chunks = None) -> xr.DataTree:
     """Open a whole finished store: `/region`, `/gauges` and `/watersheds/<site_no>`.
 
     This opens every array; of a store of many watersheds `open_watershed` opens one much sooner.
@@ -180,20 +181,20 @@ def open_store(path: Path, *, chunks: Chunks = None) -> xr.DataTree:
     import xarray as xr
 
     path = parse_location(path)
-    root = _finished(path)
+    root = _open_finished(path)
     groups = ["region", "gauges", *(f"watersheds/{site}" for site in _site_numbers(root))]
-    top = _open(path, root, "", chunks)
+    top = _open(path, "", chunks)
     top.attrs = {
         name: json.dumps(value) if isinstance(value, Mapping) else value
         for name, value in top.attrs.items()
     }
     return xr.DataTree.from_dict(
-        {"/": top, **{group: _open(path, root, group, chunks) for group in groups}}
+        {"/": top, **{group: _open(path, group, chunks) for group in groups}}
     )
 
 
-def _finished(path: Location) -> zarr.Group:
-    """The root of a store, of which all blocks must be done."""
+def _open_finished(path: Location) -> zarr.Group:
+    """Open the root of a store, all blocks of which must be done."""
     root = open_root(path)
     advice = "expected a finished store; `pipeline run` with the same catalog finishes it"
     if EXTENDING in root.attrs:
@@ -206,11 +207,12 @@ def _finished(path: Location) -> zarr.Group:
 
 
 def _site_numbers(root: zarr.Group) -> list[str]:
+    """Site numbers of the watersheds, sorted."""
     return [str(site) for site in read_array(array_of(root, "gauges/site_no"))]
 
 
-def _open(path: Location, root: zarr.Group, group: str, chunks: Chunks) -> xr.Dataset:
-    """A group, prepared to be used and to be written as NetCDF after CF."""
+def _open(path: Location, group: str, chunks: Chunks) -> xr.Dataset:
+    """Open a group, ready to be written as NetCDF after CF."""
     import xarray as xr
 
     data = xr.open_zarr(
@@ -236,6 +238,4 @@ def _open(path: Location, root: zarr.Group, group: str, chunks: Chunks) -> xr.Da
         if "flag_values" in variable.attrs:  # of the type of the flags, which JSON does not keep
             values = np.array(variable.attrs["flag_values"], variable.dtype)
             variable.attrs["flag_values"] = values
-    created = attributes_of(root)["provenance"]["created"]
-    data.attrs["history"] = f"{created}: written by `pipeline run` of Dom-ST"
     return data
