@@ -278,7 +278,7 @@ def test_a_block_is_read_in_pieces_that_fit_into_memory(
         folder = tmp_path / name
         folder.mkdir()
         world = make_world(folder)
-        monkeypatch.setattr(memory, "PIECE", limit)
+        monkeypatch.setattr(memory, "PIECE_BYTES", limit)
         source = {"variable": "rain", "units": "mm", "step": "1h"}
         data = dataset(1, rain=(rain, "mm"))
         describe(world, data, precipitation=source)

@@ -147,7 +147,9 @@ def test_any_polygon_against_shapely(polygon: Polygon) -> None:
     share = coverage(polygon, grid)
     np.testing.assert_allclose(share, shares(polygon, grid), atol=2e-6)
     assert ((share >= 0) & (share <= 1)).all()
-    assert (share * grid.cell_area).sum() == pytest.approx(polygon_area(polygon), rel=2e-6)
+    # geodesics this short bend by less than 1e-7 of even a thin triangle
+    area = abs(GEOD.geometry_area_perimeter(shapely.segmentize(polygon, 1e-3))[0])
+    assert (share * grid.cell_area).sum() == pytest.approx(area, rel=2e-6)
 
 
 @settings(max_examples=20)
