@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 import torch
 
 from model.inputs.pack import make_pack
@@ -258,3 +259,49 @@ def test_outputs_follow_from_the_readouts() -> None:
     assert output_names(Settings(contribution=False)) == plain
     assert output_names(Settings()) == plain + gated
     assert output_names(Settings(history=True)) == plain + gated + corrected
+
+
+@pytest.mark.parametrize("history", [False, True])
+def test_readouts_are_those_written_out(make_head: Make, history: bool) -> None:
+    """From the LSTM's output, with dropout, in NumPy."""
+    settings = Settings(hidden=16, warmup=60, history=history)
+    network, (*forcings, past) = build([make_head("01")], settings)
+    torch.nn.init.normal_(network.output.bias)
+    encoded, routed = network.encode(*forcings)
+    mask = 2.0 * (torch.rand(1, 1, 1, 16) < 0.5).double()
+    past[0, 5:9] = torch.nan
+    stretch = (encoded[:, None], routed[:, None], past[:, None])
+    found = network.decode(*stretch, mask)[0, :, 0].detach().numpy()
+
+    seen: list[torch.Tensor] = []
+    network.lstm.register_forward_hook(lambda *call: seen.append(call[-1]))
+    assert not np.allclose(network.decode(*stretch)[0, :, 0].detach(), found), "the mask counts"
+    hidden = (seen[0] * mask)[0, 0].detach().numpy()
+    weight, bias = (x[0].detach().numpy() for x in (network.output.weight, network.output.bias))
+    out = dict(zip(network.outputs, (hidden @ weight + bias).T, strict=True))
+    scale, before = network.watersheds.runoff_scale.item(), past[0].numpy()
+    sigmoid, softplus = scipy.special.expit, lambda x: np.logaddexp(0, x)
+    fast = 2 * sigmoid(network.gate.item() + out["fast_share"]) * routed[0].detach().numpy() / scale
+    expected = [scale * softplus(out["direct"]), scale * softplus(out["gated"] + fast)]
+    for runoff in expected[:2] if history else ():
+        error = np.zeros(400)
+        error[1:] = np.nan_to_num(before[1:] - runoff[:-1])
+        trend = error - np.concatenate([[0.0], error[:-1]])
+        shares = sigmoid(out["error_share"]), np.tanh(out["trend_share"])
+        expected.append(np.maximum(runoff + shares[0] * error + shares[1] * trend, 0))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_the_encoder_sees_rain_contributions_and_forcings(make_head: Make) -> None:
+    """Images in units of the rain's deviation; contributions as depths on the mean cell."""
+    head = make_head("01")
+    network, (water, state, basin, _) = build([head], Settings(hidden=16, warmup=60))
+    assert network.encoder is not None
+    seen: list[list[torch.Tensor]] = []
+    network.encoder.register_forward_pre_hook(lambda _, call: seen.append(list(call[0])))
+    _, routed = network.encode(water, state, basin)
+    rain, delivered, *others = (image[..., : head.share.size] for image in seen[0])
+    own = slice(0, head.share.size)
+    torch.testing.assert_close(rain, water[:, :, 0, own] / head.rain_scale)
+    torch.testing.assert_close(delivered.mean(-1), routed / head.rain_scale)
+    torch.testing.assert_close(others, [state[:, :, 0, own]])

@@ -89,3 +89,38 @@ def test_no_more_steps_are_encoded_than_needed(
     record = warmup + trainer.heads[0].split.train.stop
     assert (alone < record) == (warmup == 60)
     assert seen == [min(alone, record)]
+
+
+def test_stretches_reach_both_ends_of_the_record_and_masks_keep_the_mean(make_head: Make) -> None:
+    """Starts are even over the record, but for half a stretch more at each of its ends."""
+    trainer = Trainer(
+        [make_head("01")], QUICK.model_copy(update={"batch": 20, "updates": 200}), CPU
+    )
+    draws = [trainer.draw(update) for update in range(200)]
+    starts = torch.cat([start.flatten() for start, _ in draws]) - trainer.pack.spinup
+    last = trainer.heads[0].split.train.stop - QUICK.stretch
+    assert (int(starts.min()), int(starts.max())) == (0, last)
+    each_end = (QUICK.stretch // 2 + 1) / (last + 1 + 2 * (QUICK.stretch // 2))
+    for end in (0, last):
+        assert (starts == end).float().mean().item() == pytest.approx(each_end, abs=0.02)
+    masks = torch.cat([mask.flatten() for _, mask in draws])
+    assert masks.unique().tolist() == pytest.approx([0.0, 1 / (1 - QUICK.dropout)])
+    assert masks.mean().item() == pytest.approx(1.0, abs=0.02)
+
+
+def test_gradients_are_clipped_head_by_head(make_head: Make) -> None:
+    """A gradient above the limit is scaled to it; one below stays."""
+    trainer = Trainer([make_head("01"), make_head("02")], QUICK, CPU)
+    trainer.gradients(*trainer.draw(0))
+    parameters = [p for p in trainer.network.parameters() if p.grad is not None]
+
+    def norms() -> torch.Tensor:
+        flat = [p.grad.view(2, -1) for p in parameters if p.grad is not None]
+        return torch.cat(flat, 1).norm(dim=1)
+
+    factors = torch.tensor([3.0, 0.5]) / norms()
+    for parameter in parameters:
+        assert parameter.grad is not None
+        parameter.grad *= factors.view(-1, *[1] * (parameter.dim() - 1))
+    trainer._clip_gradients()
+    torch.testing.assert_close(norms(), torch.tensor([QUICK.clip, 0.5]))

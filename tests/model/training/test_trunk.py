@@ -84,3 +84,28 @@ def test_a_head_starts_as_the_trunk_left_it(heads: list[HeadData]) -> None:
         np.testing.assert_allclose(together[row], alone, rtol=1e-3, atol=1e-4)
     assert pack.kept_update.tolist() == [0, 0, 0]
     assert torch.isfinite(pack.kept_nse).all(), "the trunk's own weights may be kept"
+
+
+def test_branches_draw_their_watersheds_apart(
+    heads: list[HeadData], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each branch has an order of its own, which depends on the seed."""
+    drawn: list[str] = []
+
+    def losses(trainer: Trainer, *_: torch.Tensor) -> torch.Tensor:
+        drawn.append(trainer.heads[0].site_no)
+        return next(trainer.network.parameters()).sum()[None]
+
+    monkeypatch.setattr(Trainer, "losses", losses)
+
+    def order(some: list[HeadData], seed: int) -> list[int]:
+        drawn.clear()
+        branch = Branch(some, QUICK.model_copy(update={"seed": seed}), CPU)
+        for _ in range(16):
+            branch.step()
+        return [[head.site_no for head in some].index(site) for site in drawn]
+
+    first = order(heads[:2], 0)
+    assert first == order(heads[:2], 0)
+    assert first != order(heads[1:], 0)
+    assert first != order(heads[:2], 1)
