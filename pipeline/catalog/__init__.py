@@ -1,1 +1,1 @@
-"""What data exist: the catalog's schema, raster sources and time labels."""
+"""The catalog: a description of the raw data, read from YAML."""

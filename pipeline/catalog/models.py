@@ -1,7 +1,7 @@
-"""What data exists: the strict schema of `catalogs/*.yaml`.
+"""Read and validate catalogs, the YAML files that describe raw data.
 
-A catalog describes raw data, it does not process it. Unknown keys and bad values are refused in
-one line each that names the file, the key, the value and what is expected.
+Each unknown key and each bad value is reported in one line with the file, the key, the value and
+the expectation.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from pipeline.storage import Location, parse_location
 from pipeline.units import AREA_M2, DISCHARGE_M3_S, require_unit
 
 PRECIPITATION = "precipitation"
-NAMES = r"^[A-Za-z][A-Za-z0-9_]*$"  # of forcings, which are names of arrays
-TAKEN = frozenset(  # by other arrays of the store
+FORCING_NAME = r"^[A-Za-z][A-Za-z0-9_]*$"  # forcings become arrays of the store
+RESERVED_NAMES = frozenset(  # other arrays of the store
     [
         "time",
         "time_bnds",
@@ -60,23 +60,26 @@ class Columns(Strict):
 
 
 class Gauges(Strict):
-    """Discharge records: daily means, or instantaneous values to be averaged over the steps."""
+    """Discharge records: daily means, or instantaneous values, which are averaged over steps."""
 
     format: Literal["rdb", "csv", "json", "waterml", "waterdata"]
-    files: str = Field(description="path; {site} stands for the site number, if one file a site")
+    files: str = Field(description="path; {site} is replaced by the site number")
     units: Annotated[str, AfterValidator(partial(require_unit, known=DISCHARGE_M3_S))] = Field(
         description="ft3/s or m3/s, in any spelling"
     )
     values: Literal["daily", "instantaneous"] = "daily"
     series: dict[str, str] | None = Field(
-        default=None, description="by site number, which series of discharge to take"
+        default=None, description="by site number, the series of discharge to read"
     )
     time: TimeLabel = Field(default=TimeLabel(), description="daily only")
     min_valid: float | None = Field(
-        default=None, gt=0, le=1, description="instantaneous only: least covered share of a step"
+        default=None,
+        gt=0,
+        le=1,
+        description="instantaneous only: minimum share of a step with values",
     )
     max_gap: Duration | None = Field(
-        default=None, gt=timedelta(0), description="instantaneous only: longest time to bridge"
+        default=None, gt=timedelta(0), description="instantaneous only: longest gap to interpolate"
     )
     columns: Columns | None = Field(default=None, description="csv only")
     time_format: str | None = Field(default=None, min_length=1, description="csv only, strptime")
@@ -86,21 +89,25 @@ class Gauges(Strict):
 
     @field_validator("time_zone")
     @classmethod
-    def _known_zone(cls, value: str | None) -> str | None:
+    def _check_time_zone(cls, value: str | None) -> str | None:
         if value is not None:
             try:
                 ZoneInfo(value)
-            except (ValueError, OSError, KeyError) as error:  # of a bad key, a folder, no zone
+            except (
+                ValueError,
+                OSError,
+                KeyError,
+            ) as error:  # invalid name, a folder, an unknown zone
                 raise ValueError("expected an IANA time zone such as America/Chicago") from error
         return value
 
     @model_validator(mode="after")
-    def _no_idle_keys(self) -> Self:
+    def _no_unused_keys(self) -> Self:
         for key in ("columns", "time_format", "time_zone"):
             if self.format != "csv" and key in self.model_fields_set:
                 raise ValueError(f"{key} describes a csv, format is {self.format}: expected none")
         if self.format == "csv" and self.series is not None:
-            raise ValueError("series chooses among the agency's, format is csv: expected none")
+            raise ValueError("series selects a series of the agency, format is csv: expected none")
         daily = self.values == "daily"
         for key in ("min_valid", "max_gap", "time_zone") if daily else ("time",):
             if key in self.model_fields_set:
@@ -112,35 +119,37 @@ class Gauges(Strict):
 
 
 class Watersheds(Strict):
-    """Polygons, one a gauge."""
+    """Watershed polygons, one per gauge."""
 
     file: str
     site_field: str
     name_field: str | None = None
     area_field: str | None = Field(default=None, description="reported drainage area")
     area_units: Annotated[str, AfterValidator(partial(require_unit, known=AREA_M2))] = "km2"
-    sites: list[str] | None = Field(default=None, description="site numbers; all if left out")
+    sites: list[str] | None = Field(default=None, description="site numbers; default all")
 
 
 class Terrain(Strict):
-    """Where flow directions come from: a DEM, to be conditioned and traced, or a D8 raster."""
+    """Source of flow directions: a DEM, from which they are derived, or a D8 raster."""
 
     dem: str | None = None
     d8: str | None = None
-    codes: Literal["esri", "ldd"] | None = Field(default=None, description="of the d8 raster")
+    codes: Literal["esri", "ldd"] | None = Field(
+        default=None, description="coding of the d8 raster"
+    )
     outlet_snap: float = Field(default=1000.0, gt=0, description="search radius [m]")
 
     @model_validator(mode="after")
-    def _one_raster(self) -> Self:
+    def _check_raster(self) -> Self:
         if (self.dem is None) == (self.d8 is None):
             raise ValueError("expected one of dem and d8")
         if (self.d8 is None) != (self.codes is None):
-            raise ValueError("expected codes with d8, and with d8 alone")
+            raise ValueError("expected codes if, and only if, there is d8")
         return self
 
     @property
     def raster(self) -> str:
-        """The path of the one or the other."""
+        """Path of the DEM or the D8 raster."""
         path = self.dem or self.d8
         assert path is not None
         return path
@@ -150,33 +159,37 @@ ServiceName = Literal["aorc", "mrms", "mtarchive", "prism", "waterdata", "nldi"]
 
 
 class FetchService(Strict):
-    """What is asked of a service otherwise than by default."""
+    """Settings of a service that differ from the defaults."""
 
     url: str | None = Field(default=None, pattern=r"^https?://[^/]", description="base address")
-    pause: float | None = Field(default=None, ge=0, le=3600, description="between requests [s]")
-    connections: int | None = Field(default=None, ge=1, le=32, description="requests at a time")
+    pause: float | None = Field(
+        default=None, ge=0, le=3600, description="minimum time between requests [s]"
+    )
+    connections: int | None = Field(default=None, ge=1, le=32, description="simultaneous requests")
 
 
 class FetchForcing(Strict):
-    """Where a forcing's rasters come from."""
+    """The service that publishes a forcing's rasters."""
 
     service: Literal["aorc", "mrms", "mtarchive", "prism"]
-    variable: str = Field(pattern=r"^\w+$", description="the service's name for it")
+    variable: str = Field(pattern=r"^\w+$", description="name at the service")
 
 
 class Fetch(Strict):
-    """Which parts of the catalog `python -m pipeline fetch` brings, and from where."""
+    """Parts of the catalog that `domst fetch` downloads, and their services."""
 
     gauges: Literal["waterdata"] | None = None
     watersheds: Literal["nldi"] | None = None
     forcings: dict[str, FetchForcing] = Field(default={})
     services: dict[ServiceName, FetchService] = Field(default={})
-    retries: int = Field(default=5, ge=0, le=20, description="of a request that failed")
-    timeout: float = Field(default=60.0, gt=0, le=3600, description="silence of a service [s]")
+    retries: int = Field(default=5, ge=0, le=20, description="retries of a failed request")
+    timeout: float = Field(
+        default=60.0, gt=0, le=3600, description="longest wait for an answer [s]"
+    )
 
     @property
     def used(self) -> set[ServiceName]:
-        """Services that are asked; the polygons' names and areas come from the gauges' service."""
+        """Services in use; names and areas of watersheds come from the gauges' service."""
         used: set[ServiceName] = {forcing.service for forcing in self.forcings.values()}
         if self.gauges or self.watersheds:
             used.add("waterdata")
@@ -187,19 +200,21 @@ class Catalog(Strict):
     """One region: its period, rasters, gauges, watersheds and terrain."""
 
     title: str
-    synthetic: bool = Field(default=False, description="made up: said wherever results show")
-    root: str = Field(default=".", description="paths below start here; $VARIABLES are expanded")
+    synthetic: bool = Field(
+        default=False, description="made-up data: stated wherever results are shown"
+    )
+    root: str = Field(default=".", description="base of relative paths; $VARIABLES are expanded")
     period: Period
     bounds: tuple[float, float, float, float] | None = Field(
-        default=None, description="west, south, east, north; the watersheds' own if left out"
+        default=None, description="west, south, east, north; default: around the watersheds"
     )
-    forcings: dict[Annotated[str, Field(pattern=NAMES)], RasterSource]
+    forcings: dict[Annotated[str, Field(pattern=FORCING_NAME)], RasterSource]
     gauges: Gauges
     watersheds: Watersheds
     terrain: Terrain | None = None
-    block_steps: int | None = Field(default=None, ge=1, description="steps in a block of work")
+    block_steps: int | None = Field(default=None, ge=1, description="steps per block")
     versions: Literal["time", "content"] = Field(
-        default="time", description="what tells that a raw raster has changed"
+        default="time", description="how changed raw rasters are detected"
     )
     fetch: Fetch | None = None
 
@@ -207,7 +222,7 @@ class Catalog(Strict):
     _text: str = PrivateAttr(default="")
 
     @model_validator(mode="after")
-    def _rain(self) -> Self:
+    def _check_forcings(self) -> Self:
         rain = self.forcings.get(PRECIPITATION)
         if rain is None:
             raise ValueError(f"forcings {sorted(self.forcings)} lack {PRECIPITATION!r}")
@@ -217,7 +232,7 @@ class Catalog(Strict):
             )
         for name, source in self.forcings.items():
             if name != PRECIPITATION and source.sets("max_negative"):
-                raise ValueError(f"forcings.{name}.max_negative: is a key of {PRECIPITATION} alone")
+                raise ValueError(f"forcings.{name}.max_negative: expected for {PRECIPITATION} only")
             if source.step and (source.step > (step := STEP[self.period.step])):
                 raise ValueError(
                     f"forcings.{name}.step: {source.step} is coarser than the period's: expected "
@@ -233,16 +248,16 @@ class Catalog(Strict):
                     f"forcings.{name}.totals: {source.totals}: expected a whole number of steps of "
                     f"{own} that divides a day"
                 )
-            if name in TAKEN or name.endswith("valid_fraction"):
+            if name in RESERVED_NAMES or name.endswith("valid_fraction"):
                 raise ValueError(f"forcings.{name}: expected a name that the store does not use")
         return self
 
     @model_validator(mode="after")
-    def _degrees(self) -> Self:
+    def _check_bounds(self) -> Self:
         if self.bounds is not None:
             west, south, east, north = self.bounds
-            turned = -180 <= west < east <= 360 and (east <= 180 or west >= 0)
-            if not (turned and -90 <= south < north <= 90):
+            within = -180 <= west < east <= 360 and (east <= 180 or west >= 0)
+            if not (within and -90 <= south < north <= 90):
                 raise ValueError(
                     f"bounds {self.bounds}: expected west < east within -180..180, or 0..360, and "
                     "south < north within -90..90"
@@ -250,7 +265,7 @@ class Catalog(Strict):
         return self
 
     @model_validator(mode="after")
-    def _fetched(self) -> Self:
+    def _check_fetch(self) -> Self:
         if self.fetch is None:
             return self
         if unknown := sorted(self.fetch.forcings.keys() - self.forcings.keys()):
@@ -263,27 +278,27 @@ class Catalog(Strict):
 
     @property
     def path(self) -> Path:
-        """The file this was read from."""
+        """Path of the catalog file."""
         return self._path
 
     @property
     def text(self) -> str:
-        """The file's text."""
+        """Text of the catalog file."""
         return self._text
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the text."""
+        """SHA-256 of the text, hexadecimal."""
         return hashlib.sha256(self._text.encode()).hexdigest()
 
     def locate(self, path: str) -> Location:
-        """A path of this catalog, made absolute, or a URL.
+        """Make a path of this catalog absolute, or return its URL.
 
         Relative paths start at `root`, and a relative `root` at the catalog's own folder.
 
         Raises:
-            InputError: a $VARIABLE in `root` is not set; the system allows no such path; a URL of
-                a kind that is not known, or with credentials in it.
+            InputError: a $VARIABLE in `root` is not set; the path is invalid; as
+                `pipeline.storage.parse_location`.
         """
         root = os.path.expandvars(self.root)
         if "$" in root:
@@ -296,14 +311,14 @@ class Catalog(Strict):
             return parse_location(f"{root.rstrip('/')}/{path}")
         try:
             return (self.path.parent / root / path).resolve()
-        except (ValueError, RuntimeError) as error:  # a NUL character; links in a circle
+        except (ValueError, RuntimeError) as error:  # a NUL character; a loop of links
             raise InputError(f"{self.path}: path {path!r}: {error}: expected a path") from error
 
     def resolve(self, path: str) -> Path:
-        """A path of this catalog that has to be on this machine, made absolute.
+        """Make a path of this catalog absolute that must be local.
 
         Raises:
-            InputError: as `locate`; a URL.
+            InputError: as `locate`; it is a URL.
         """
         found = self.locate(path)
         if not isinstance(found, Path):
@@ -314,13 +329,13 @@ class Catalog(Strict):
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is there twice, of which YAML would keep the last."""
+    """A YAML loader that refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen:
-                problem = f"key {key.value!r} is there twice"
+                problem = f"duplicate key {key.value!r}"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             if isinstance(key.value, str):
                 seen.add(key.value)
@@ -328,16 +343,37 @@ class _Loader(yaml.SafeLoader):
 
 
 def load_catalog(path: str | os.PathLike[str]) -> Catalog:
-    """Read and validate a catalog.
+    '''Read and validate a catalog.
+
+    Args:
+        path: YAML file that describes the raw data of a region.
+
+    Returns:
+        The catalog, immutable. None of the data that it describes is opened.
 
     Raises:
-        InputError: not readable, not YAML, an unknown key or a bad value; one line per problem.
+        InputError: the file is not readable, not YAML, or has unknown keys or bad values. The
+            message is one line with the file, key, value and expectation of each problem.
 
     Example:
-        >>> described = load_catalog(catalog)
-        >>> described.period.step, list(described.forcings)
-        ('day', ['precipitation', 'temperature'])
-    """
+        >>> import tempfile
+        >>> text = """
+        ... title: Upper basin
+        ... period: {step: day, start: 2020-01-01, end: 2020-02-01}
+        ... forcings:
+        ...   precipitation: {driver: geotiff, files: "rain/{time:%Y%m%d}.tif", units: mm d-1}
+        ... gauges: {format: csv, files: gauges.csv, units: cfs}
+        ... watersheds: {file: basins.gpkg, site_field: gauge}
+        ... """
+        >>> with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        ...     _ = file.write(text)
+        ...     file.flush()
+        ...     catalog = load_catalog(file.name)
+        >>> catalog.title, len(catalog.period.times)
+        ('Upper basin', 31)
+        >>> catalog.forcings["precipitation"].units, catalog.gauges.units
+        ('mm/day', 'ft3/s')
+    '''
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -350,7 +386,7 @@ def load_catalog(path: str | os.PathLike[str]) -> Catalog:
         raise InputError(
             f"{path}:{line} {getattr(error, 'problem', error)}: expected YAML"
         ) from error
-    except (ValueError, RecursionError) as error:  # 2020-02-30 looks like a date and is none
+    except (ValueError, RecursionError) as error:  # 2020-02-30 looks like a date
         raise InputError(f"{path}: {error}: expected YAML with valid values") from error
     if not isinstance(data, dict):
         raise InputError(f"{path}: holds {type(data).__name__}: expected a mapping of keys")
@@ -364,7 +400,7 @@ def load_catalog(path: str | os.PathLike[str]) -> Catalog:
 
 
 def _describe(problem: Any) -> str:
-    """One line: key, value, expectation."""
+    """Describe a problem in one line: key, value, expectation."""
     key = ".".join(str(part) for part in problem["loc"]) or "catalog"
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key: expected one of the documented keys"

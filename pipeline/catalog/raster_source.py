@@ -1,4 +1,4 @@
-"""A raw raster series in a catalog: what of its files they do not say themselves."""
+"""The catalog's description of a raw raster series, beyond what its files state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIME_FIELD = re.compile(r"\{time:([^}]*)\}")
 
 
 class AxisNames(Strict):
-    """Names in a file of several dimensions, where it does not say which is which itself.
+    """Names of dimensions and coordinates, for files whose attributes do not identify them.
 
     `time`, `y` and `x` are dimensions, `latitude` and `longitude` coordinates of both y and x.
     """
@@ -28,7 +28,7 @@ class AxisNames(Strict):
     longitude: str | None = None
 
 
-DRIVER_KEYS = {  # keys of a raster source that mean something to some drivers alone
+DRIVER_KEYS = {  # keys that only some drivers use
     "band": {"geotiff", "gdal"},
     "inside": {"gdal"},
     "variable": {"netcdf", "zarr"},
@@ -42,45 +42,53 @@ DRIVER_KEYS = {  # keys of a raster source that mean something to some drivers a
 
 
 class RasterSource(Strict):
-    """A raw raster series: where its files are, and what of a raster they do not say themselves."""
+    """A raw raster series: its files, and what they do not state about their rasters."""
 
     driver: Literal["geotiff", "gdal", "netcdf", "zarr", "grib"]
     files: str = Field(
-        min_length=1, description="path; {time:%Y%m%d} stands for the label, * for anything"
+        min_length=1, description="path or URL; {time:%Y%m%d} is the label, * any text"
     )
-    inside: str | None = Field(default=None, description="gdal: name in a zip, * for anything")
+    inside: str | None = Field(default=None, description="gdal: name in a zip file, * any text")
     band: int = Field(default=1, ge=1, description="geotiff, gdal")
     variable: str | None = Field(default=None, description="netcdf, zarr")
     group: str | None = Field(default=None, description="netcdf, zarr")
     axes: AxisNames = AxisNames()
-    select: dict[str, str | int | float] = Field(default={}, description="grib: keys of a message")
-    crs: str | None = Field(default=None, description="where the file has none or a wrong one")
+    select: dict[str, str | int | float] = Field(
+        default={}, description="grib: metadata of the messages to read"
+    )
+    crs: str | None = Field(default=None, description="if the file has none or a wrong one")
     place_by: Literal["axes", "latlon"] | None = Field(
-        default=None, description="which counts where a file says twice where its pixels lie"
+        default=None, description="coordinates to use if a file has both"
     )
     units: Annotated[str, AfterValidator(partial(require_unit, known=FORCING_UNITS))] = Field(
-        description="of the file's numbers, in any spelling"
+        description="units of the file's values, in any spelling"
     )
-    missing: list[float] = Field(default=[], description="missing codes besides the file's nodata")
-    step: Duration | None = Field(default=None, gt=timedelta(0), description="the store's if none")
+    missing: list[float] = Field(default=[], description="values that mean missing, besides nodata")
+    step: Duration | None = Field(default=None, gt=timedelta(0), description="default: the store's")
     time: TimeLabel = TimeLabel()
     times: Literal["name", "file"] | None = Field(
-        default=None, description="where labels stand; in the name if that has a whole date"
+        default=None, description="source of labels; default: names, if they hold a whole date"
     )
     bounds: Literal["ignore"] | None = Field(
-        default=None, description="where a file is wrong about when its rasters begin"
+        default=None, description="ignore the file's own time bounds"
     )
     totals: Duration | None = Field(
-        default=None, description="numbers are totals that begin anew this often from 00:00 UTC"
+        default=None, description="values are running totals, reset this often from 00:00 UTC"
     )
-    over_time: Literal["sum", "mean"] | None = Field(default=None, description="in a step")
-    min_valid: float = Field(default=0.5, gt=0, le=1, description="least valid share of a cell")
-    max_missing_steps: int = Field(default=0, ge=0, description="rasters that may be missing")
-    max_invalid: float = Field(default=1.0, ge=0, le=1, description="share of a block's pixels")
-    max_negative: float = Field(default=0.01, ge=0, le=1, description="share of a block's pixels")
+    over_time: Literal["sum", "mean"] | None = Field(
+        default=None, description="aggregation in a step"
+    )
+    min_valid: float = Field(default=0.5, gt=0, le=1, description="minimum valid share of a cell")
+    max_missing_steps: int = Field(default=0, ge=0, description="steps that may lack a raster")
+    max_invalid: float = Field(
+        default=1.0, ge=0, le=1, description="maximum share of invalid pixels in a block"
+    )
+    max_negative: float = Field(
+        default=0.01, ge=0, le=1, description="maximum share of negative pixels in a block"
+    )
 
     @model_validator(mode="after")
-    def _of_the_driver(self) -> Self:
+    def _check_driver_keys(self) -> Self:
         for key, drivers in DRIVER_KEYS.items():
             if self.driver not in drivers and self.sets(key):
                 known = ", ".join(sorted(drivers))
@@ -95,10 +103,10 @@ class RasterSource(Strict):
         return self
 
     @model_validator(mode="after")
-    def _one_meaning(self) -> Self:
+    def _check_aggregation(self) -> Self:
         kind = FORCING_UNITS[self.units].kind
         if (kind, self.over_time) in (("state", "sum"), ("rate", "mean")):
-            raise ValueError(f"over_time: {self.over_time} makes no sense of units {self.units!r}")
+            raise ValueError(f"over_time: {self.over_time} does not apply to units {self.units!r}")
         if self.totals and not (kind == "amount" and self.sums):
             raise ValueError(
                 f"totals of units {self.units!r}: expected an amount, summed over time"
@@ -106,26 +114,26 @@ class RasterSource(Strict):
         return self
 
     def sets(self, key: str) -> bool:
-        """Whether a key has another value than when it is left out."""
+        """Whether a key has another value than its default."""
         return bool(getattr(self, key) != type(self).model_fields[key].get_default())
 
     @property
     def sums(self) -> bool:
-        """Whether a step of the store gets the sum over its time, and not the mean."""
+        """Whether rasters are summed over a step of the store, rather than averaged."""
         return (self.over_time or "sum") == "sum" and FORCING_UNITS[self.units].kind != "state"
 
     @property
     def store_units(self) -> str:
-        """Unit in the store."""
+        """Units in the store."""
         return FORCING_UNITS[self.units].store
 
     def conversion(self, units: str, interval: timedelta, step: timedelta) -> tuple[float, float]:
-        """Scale and offset from a mean of the file's numbers over a step to the store's number.
+        """Scale and offset from the mean of a file's values over a step to the store's value.
 
         Args:
-            units: of the numbers.
-            interval: of time that one raster stands for.
-            step: of the store.
+            units: of the values, a name in `FORCING_UNITS`.
+            interval: length of time that one raster represents.
+            step: length of the store's step.
         """
         unit = FORCING_UNITS[units]
         if unit.kind == "rate":

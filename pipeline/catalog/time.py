@@ -1,4 +1,4 @@
-"""What catalogs are made of: strict models, instants and durations, the period and time labels."""
+"""Instants, durations, the period and time labels of a catalog."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 STEP = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 UNIT_SECONDS = {"min": 60, "h": 3600, "d": 86400}  # of durations
 
-YEARS = (1700, 2200)  # which nanoseconds since 1970 can count
+YEARS = (1700, 2200)  # within the range of datetime64[ns]
 
 
 def _utc(value: datetime) -> datetime:
-    """Times without an offset are UTC; inside the product every time is naive UTC."""
+    """Convert an instant to naive UTC; without an offset it is UTC already."""
     if not YEARS[0] <= value.year <= YEARS[1]:
         raise ValueError(f"expected a year from {YEARS[0]} to {YEARS[1]}")
     return value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
 
 
 def _duration(value: Any) -> Any:
-    """Durations as people write them, `30min`, `-6h` or `1d`, besides ISO 8601."""
+    """Parse a duration such as `30min`, `-6h` or `1d`; pydantic parses ISO 8601."""
     if isinstance(value, str):
         number = re.fullmatch(r"([+-]?\d{1,6}(?:\.\d+)?)(min|h|d)", value.strip())
         if number:
@@ -36,13 +36,13 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 
 class Strict(BaseModel):
-    """No unknown keys, nothing changes after reading."""
+    """An immutable model without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Period(Strict):
-    """The store's time axis: whole steps from `start` to `end`, both instants in UTC."""
+    """The store's time axis: whole steps from `start` to `end`, in UTC."""
 
     step: Literal["hour", "day"]
     start: Instant = Field(description="start of the first step")
@@ -69,11 +69,11 @@ class Period(Strict):
 
 
 class TimeLabel(Strict):
-    """How a source names its time intervals.
+    """How a source labels its time intervals.
 
-    The instant that a label means is the label (read as UTC) plus `offset`; it is the start or
-    the end of the interval. PRISM's day D ends at 12:00 UTC of D: `label: end, offset: 12h`.
-    A USGS day D in Central Standard Time starts at 06:00 UTC: `label: start, offset: 6h`.
+    The label, read as UTC, plus `offset` is the start or the end of the interval. PRISM's day D
+    ends at 12:00 UTC of D: `label: end, offset: 12h`. A USGS day D in Central Standard Time starts
+    at 06:00 UTC: `label: start, offset: 6h`.
     """
 
     label: Literal["start", "end"] = "start"
@@ -85,6 +85,6 @@ class TimeLabel(Strict):
     )
 
     def start_of(self, label: pd.DatetimeIndex, step: timedelta) -> pd.DatetimeIndex:
-        """Starts (naive UTC) of the intervals of length `step` that `label` names."""
+        """Starts (naive UTC) of the intervals of length `step` with these labels."""
         shift = self.offset - (step if self.label == "end" else timedelta(0))
         return label + pd.Timedelta(shift)
