@@ -112,7 +112,7 @@ class YearStore:
 
     @property
     def finished(self) -> bool:
-        """Whether the local store has been completed for this variable and window."""
+        """Whether the local store is complete for this variable and window."""
         try:
             group = zarr.open_consolidated(self.path, mode="r", zarr_format=2)
             attributes = group[self.variable].attrs

@@ -1,4 +1,4 @@
-"""Bringing a catalog's files from the public services into the layout that it describes."""
+"""Fetch a catalog's files from the public services to the paths that it names."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from pipeline.errors import InputError, RunError
 if TYPE_CHECKING:
     from pipeline.fetch.files import Outcome
 
-EXTRA = frozenset({"dataretrieval", "httpx"})  # packages that the extra `fetch` brings
+EXTRA = frozenset({"dataretrieval", "httpx"})  # packages of the extra `fetch`
 
 
 def fetch_catalog(
     catalog: Catalog, show: Callable[[int, int], None], *, dry_run: bool = False
 ) -> Iterator[Outcome]:
-    """Fetch the parts that the catalog's `fetch` names, one after the other.
+    """Fetch the parts that the catalog's section `fetch` names, one after the other.
 
     Args:
         catalog: with a `fetch` section.
-        show: called with files done and files to do, part by part.
-        dry_run: ask only for what is needed to count, and write nothing.
+        show: progress, called with files done and files in total, part by part.
+        dry_run: request only what counting needs, and write nothing.
 
     Yields:
-        What became of each part.
+        The outcome of each part.
 
     Raises:
-        InputError: nothing is to be fetched, or a part is described otherwise than it is fetched.
-        RunError: a service fails, a file cannot be written, or the extra `fetch` is not installed.
+        InputError: nothing to fetch, or the catalog describes other files than are fetched.
+        RunError: a service fails, a file is not written, or the extra `fetch` is not installed.
     """
     if catalog.fetch is None or not catalog.fetch.used:
         raise InputError(
-            f"{catalog.path}: fetch: names no part: expected gauges, watersheds or forcings"
+            f"{catalog.path}: fetch: nothing to fetch: expected gauges, watersheds or forcings"
         )
     try:
         from pipeline.fetch.parts import fetch_parts

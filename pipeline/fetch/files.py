@@ -1,4 +1,4 @@
-"""Fetching a list of files: what is there with the right checksum stays, the rest is asked for."""
+"""Fetch a list of files, except those that exist with the right checksum."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pipeline.fetch.manifest import Manifest, write_whole
 from pipeline.fetch.services import Service
 
 MB = 1e6  # bytes
-Show = Callable[[int, int], None]  # called with files done and files to do
+Show = Callable[[int, int], None]  # called with files done and files in total
 
 
 @dataclass(frozen=True)
 class Item:
-    """One file of the catalog.
+    """One file to fetch.
 
     Attributes:
-        path: where it lands.
-        source: its address or what is asked of the service; another one makes it another file.
-        make: asks for it; the file's content, or None where the service has none.
-        size: asks for its bytes, where a service can be asked that.
+        path: of the local file.
+        source: its URL or request; a file with another source is fetched again.
+        make: requests the content; returns None if the service has no such file.
+        size: requests its size [bytes], if the service has such a request.
     """
 
     path: Path
@@ -35,29 +35,29 @@ class Item:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a part of a catalog, or would, in a dry run.
+    """The result of fetching one part of a catalog, or its estimate in a dry run.
 
     Attributes:
         part: key of the catalog.
         service: its name.
-        there: files that were there before.
-        fetched: files that were fetched; in a dry run, that would be, or None where that is not
-            known before the watersheds are there.
+        existing: files that existed before.
+        fetched: files fetched; in a dry run, files to fetch, or None if that depends on
+            watersheds that are not fetched yet.
         absent: files that the service does not have.
-        bytes: of `fetched`; in a dry run an estimate, or None where nothing is known.
+        bytes: of `fetched`; in a dry run an estimate, or None if unknown.
         dry_run: whether nothing was fetched.
     """
 
     part: str
     service: str
-    there: int
+    existing: int
     fetched: int | None
     absent: int
     bytes: int | None
     dry_run: bool
 
     def __str__(self) -> str:
-        """One line for the user."""
+        """Describe the outcome in one line."""
         if self.fetched is None:
             return f"{self.part}: {self.service}: not known before the watersheds are there"
         verb = "to fetch" if self.dry_run else "fetched"
@@ -66,7 +66,7 @@ class Outcome:
             size = f"about {size}"
         line = f"{self.part}: {self.service}: {self.fetched} files {verb}"
         line += f" ({size}), " if self.fetched else ", "
-        line += f"{self.there} there before"
+        line += f"{self.existing} there before"
         return line + (f", {self.absent} not at the service" if self.absent else "")
 
 
@@ -80,49 +80,51 @@ def fetch_items(
     dry_run: bool,
     max_absent: int | None = 0,
 ) -> Outcome:
-    """Fetch the items that are not there, into `folder`, whose manifest notes them.
+    """Fetch missing items and record them in the manifest of `folder`.
 
     Args:
         part: key of the catalog, for messages.
-        service: sets the number of requests at a time.
-        folder: holds all of the items.
-        items: to be there in the end.
-        show: progress.
-        dry_run: ask for one file's size at most, and write nothing.
-        max_absent: files that the service may lack, None for any number.
+        service: limits simultaneous requests.
+        folder: that contains all items.
+        items: files that are to exist.
+        show: called with progress.
+        dry_run: request at most one file's size, and write nothing.
+        max_absent: files that the service may lack; None for any number.
 
     Raises:
-        RunError: the service fails, or lacks more files than it may, or a file cannot be
-            written. What was fetched before stays.
+        RunError: the service fails or lacks too many files, or a file cannot be written. Files
+            fetched before are kept.
     """
     manifest = Manifest(folder)
     missing = [item for item in items if not manifest.holds(item.path, item.source)]
-    there = len(items) - len(missing)
+    existing = len(items) - len(missing)
     if dry_run:
         first = missing[0].size() if missing and missing[0].size else None
         size = None if first is None else first * len(missing)
-        return Outcome(part, service.name, there, len(missing), 0, size, dry_run=True)
-    show(there, len(items))
-    work = _Work(part, service, manifest, len(items), max_absent)
+        return Outcome(part, service.name, existing, len(missing), 0, size, dry_run=True)
+    show(existing, len(items))
+    shared = _FetchState(part, service, manifest, len(items), max_absent)
     pool = ThreadPoolExecutor(service.connections)
     try:
-        futures = [pool.submit(work.fetch, item) for item in missing]
+        futures = [pool.submit(shared.fetch, item) for item in missing]
         for done, future in enumerate(as_completed(futures), start=1):
             future.result()
-            show(there + done, len(items))
+            show(existing + done, len(items))
     except BaseException as error:
         service.stop()
-        if isinstance(error, Exception) and work.failure:
-            raise work.failure from None  # others fail because of it
+        if isinstance(error, Exception) and shared.failure:
+            raise shared.failure from None  # the others fail because of it
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-    fetched = len(missing) - len(work.absent)
-    return Outcome(part, service.name, there, fetched, len(work.absent), work.bytes, dry_run=False)
+    fetched = len(missing) - len(shared.absent)
+    return Outcome(
+        part, service.name, existing, fetched, len(shared.absent), shared.bytes, dry_run=False
+    )
 
 
-class _Work:
-    """What several threads do and count together; after a failure no other request starts."""
+class _FetchState:
+    """Counts that the threads share; after a failure no further request starts."""
 
     def __init__(
         self, part: str, service: Service, manifest: Manifest, total: int, max_absent: int | None
@@ -135,7 +137,7 @@ class _Work:
         self._lock = Lock()
 
     def fetch(self, item: Item) -> None:
-        """Fetch one file."""
+        """Fetch one file and record it."""
         try:
             content = item.make()
             if content is None:
@@ -158,6 +160,6 @@ class _Work:
             absent = len(self.absent)
         if self.max_absent is not None and absent > self.max_absent:
             raise RunError(
-                f"{self.part}: {self.service.name}: {absent} of {self.total} files are not there, "
+                f"{self.part}: {self.service.name}: {absent} of {self.total} files are missing, "
                 f"such as {item.source}: expected at most {self.max_absent}"
             )

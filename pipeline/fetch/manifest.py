@@ -1,7 +1,7 @@
-"""What has been fetched: one JSON line a file, beside the files, with its checksum.
+"""Manifests of fetched files: one JSON line per file, with its source and checksum.
 
-Lines are only ever added; of several for one path the last counts. A line that was cut when the
-machine stopped counts for nothing, and its file is fetched again.
+Lines are only appended; the last line of a path counts. An incomplete line, left when the machine
+stopped, is ignored, and its file is fetched again.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ MANIFEST = "manifest.jsonl"
 class Manifest:
     """The manifest of a folder.
 
-    Each line has `path` (below the folder), `source` (address, or what was asked), `bytes`,
-    `sha256` (of the file as it lies there) and `fetched` (UTC).
+    Each line has `path` (relative to the folder), `source` (URL or request), `bytes`,
+    `sha256` (of the local file) and `fetched` (UTC).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,26 +33,26 @@ class Manifest:
         self.path = folder / MANIFEST
         self._lock = threading.Lock()
         self._entries: dict[str, dict[str, Any]] = {}
-        self._whole = True  # whether the file ends with a whole line
+        self._ends_line = True  # whether the file ends with a complete line
         if self.path.exists():
             text = self.path.read_text()
-            self._whole = text.endswith("\n") or not text
+            self._ends_line = text.endswith("\n") or not text
             for line in text.splitlines():
                 try:
                     entry = json.loads(line)
                     self._entries[entry["path"]] = entry
                 except (json.JSONDecodeError, KeyError, TypeError):
-                    continue  # a cut line: its file is fetched again
+                    continue  # an incomplete line
 
     def holds(self, path: Path, source: str) -> bool:
-        """Whether a file is there, from this source, with the checksum that it had."""
+        """Whether a file exists, came from `source`, and is unchanged."""
         entry = self._entries.get(self._key(path))
         if entry is None or entry.get("source") != source or not path.is_file():
             return False
         return path.stat().st_size == entry.get("bytes") and sha256(path) == entry.get("sha256")
 
     def add(self, path: Path, source: str, content: bytes) -> None:
-        """Note a file that has just been written.
+        """Record a file that has just been written.
 
         Raises:
             RunError: the manifest cannot be written.
@@ -67,10 +67,10 @@ class Manifest:
         with self._lock:
             try:
                 with self.path.open("a") as file:
-                    file.write(("" if self._whole else "\n") + json.dumps(entry) + "\n")
+                    file.write(("" if self._ends_line else "\n") + json.dumps(entry) + "\n")
             except OSError as error:
                 raise _not_written(self.path, error) from error
-            self._whole = True
+            self._ends_line = True
             self._entries[entry["path"]] = entry
 
     def _key(self, path: Path) -> str:
@@ -78,7 +78,7 @@ class Manifest:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it: it is whole, or not there.
+    """Write a file atomically: under a temporary name, then renamed.
 
     Raises:
         RunError: it cannot be written.

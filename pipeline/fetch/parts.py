@@ -1,6 +1,6 @@
-"""The parts of a catalog, in the order in which they are fetched: what comes later may need them.
+"""Fetch the parts of a catalog in order of need: watersheds, gauges, forcings.
 
-The polygons come first: without `bounds` they say which part of a large raster is wanted.
+Without `bounds`, the watersheds determine which part of a large raster is fetched.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pipeline.fetch.aorc import plan_aorc
 from pipeline.fetch.files import Outcome, Show, fetch_items
 from pipeline.fetch.series import plan_series
 from pipeline.fetch.services import Service
-from pipeline.fetch.usgs import plan_basins, plan_gauges, plan_sites, polygons
+from pipeline.fetch.usgs import merge_polygons, plan_basins, plan_gauges, plan_sites
 
-Windows = dict[Path, tuple[slice, ...]]  # of the stores that were fetched, by path
+Windows = dict[Path, tuple[slice, ...]]  # by path of the store that was fetched
 
 
 def fetch_parts(catalog: Catalog, fetch: Fetch, show: Show, *, dry_run: bool) -> Iterator[Outcome]:
-    """As `pipeline.fetch.catalog.fetch_catalog`, whose catalog's section `fetch` is."""
+    """Fetch as `pipeline.fetch.catalog.fetch_catalog`; `fetch` is the catalog's section."""
     services = {name: Service.of(catalog, fetch, name) for name in sorted(fetch.used)}
     try:
         if fetch.watersheds:
@@ -60,7 +60,7 @@ def _watersheds(
         "watersheds", index, folder, plan_basins(catalog, index), show, dry_run=dry_run
     )
     if not dry_run:
-        fetch_items("watersheds", index, folder, [polygons(catalog)], show, dry_run=False)
+        fetch_items("watersheds", index, folder, [merge_polygons(catalog)], show, dry_run=False)
 
 
 def _aorc(
@@ -73,14 +73,14 @@ def _aorc(
             return Outcome(f"forcings.{name}", service.name, 0, None, 0, None, dry_run=True)
         raise InputError(
             f"{catalog.path}: bounds: missing, and {polygon_file} is not there: expected one of "
-            f"them, to know which part of {service.name} is wanted"
+            f"them, to select the part of {service.name} to fetch"
         )
     folder, items, stores = plan_aorc(catalog, name, service)
     for store in stores:
         if windows.setdefault(store.path, store.window) != store.window:
             raise InputError(
-                f"{catalog.path}: forcings.{name}.files: {store.path} is another forcing's, of "
-                "other hours or chunks: expected a store of its own"
+                f"{catalog.path}: forcings.{name}.files: {store.path} holds another forcing "
+                "with other hours or chunks: expected a store of its own"
             )
     unfinished = [] if dry_run else [store for store in stores if not store.finished]
     for store in unfinished:

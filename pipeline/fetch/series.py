@@ -1,9 +1,9 @@
-"""Rasters that are published one file a step: PRISM's days, the hours of MRMS.
+"""Fetch rasters that are published as one file per step: daily PRISM, hourly MRMS.
 
-PRISM (https://prism.oregonstate.edu/documents/PRISM_downloads_web_service.pdf): a zip a day with a
-GeoTIFF in it, by variable and date. MRMS: a gzipped GRIB2 an hour, by product; NOAA's bucket holds
-them since October 2020, Iowa State University's mtarchive (https://mtarchive.geol.iastate.edu)
-older ones.
+PRISM (https://prism.oregonstate.edu/documents/PRISM_downloads_web_service.pdf): one zip file
+per day and variable with a GeoTIFF in it. MRMS: one gzipped GRIB2 file per hour and product, since
+October 2020 in NOAA's bucket, earlier at Iowa State University's mtarchive
+(https://mtarchive.geol.iastate.edu).
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Series:
     """How a service publishes a series.
 
     Attributes:
-        step: of time that one file stands for.
-        address: below the service's, with {variable} and strftime directives.
+        step: length of time that one file represents.
+        address: relative to the service's, with {variable} and strftime directives.
         magic: first bytes of each file.
-        packed, plain: suffixes of a file as it is published, and as it is unpacked.
+        packed, plain: suffixes of the published and the unpacked file.
         sized: whether the service may be asked for a file's size without that counting.
     """
 
@@ -73,10 +73,10 @@ SERIES = MappingProxyType(
 
 
 def labels(catalog: Catalog, name: str, step: timedelta) -> pd.DatetimeIndex:
-    """Labels of the intervals of length `step` that make up the period, naive UTC.
+    """Labels (naive UTC) of the intervals of length `step` in the period.
 
     Raises:
-        InputError: they are not whole steps, so that the service's files do not fit the period.
+        InputError: labels are not whole steps, so the service's files do not fit the period.
     """
     period, time = catalog.period, catalog.forcings[name].time
     starts = pd.date_range(period.start, period.end, freq=step, inclusive="left")
@@ -91,10 +91,13 @@ def labels(catalog: Catalog, name: str, step: timedelta) -> pd.DatetimeIndex:
 
 
 def plan_series(catalog: Catalog, name: str, service: Service) -> tuple[Path, list[Item]]:
-    """The files of a forcing, and the folder that holds them.
+    """Plan the fetch of a forcing that is published as one file per step.
+
+    Returns:
+        The folder that holds the files, and the files to fetch.
 
     Raises:
-        InputError: the catalog's path is not one that the service's files can go to.
+        InputError: the service's files do not fit the catalog's path.
     """
     assert catalog.fetch is not None
     series, source = SERIES[service.name], catalog.forcings[name]
@@ -120,17 +123,17 @@ def plan_series(catalog: Catalog, name: str, service: Service) -> tuple[Path, li
         items[path] = Item(
             path,
             url,
-            _maker(service, url, series.magic, unpack if suffix == series.plain else None),
-            _sizer(service, url) if series.sized else None,
+            _download(service, url, series.magic, unpack if suffix == series.plain else None),
+            _request_size(service, url) if series.sized else None,
         )
     return folder, list(items.values())
 
 
 def template_folder(catalog: Catalog, files: str, key: str) -> Path:
-    """The deepest folder of a path with a {time:...} field that has no field in its name.
+    """The folder of a path, up to the component with a {time:...} field.
 
     Raises:
-        InputError: there is a * in the path, so that it names no file to be written.
+        InputError: the path has a *, so it names no file to write.
     """
     if "*" in files:
         raise InputError(f"{catalog.path}: {key}: {files!r}: expected a path without *")
@@ -139,11 +142,11 @@ def template_folder(catalog: Catalog, files: str, key: str) -> Path:
 
 
 def labelled(catalog: Catalog, files: str, label: datetime) -> Path:
-    """The path of a time label."""
+    """The path for a time label."""
     return catalog.resolve(TIME_FIELD.sub(lambda field: label.strftime(field[1]), files))
 
 
-def _maker(
+def _download(
     service: Service, url: str, magic: bytes, unpack: Callable[[bytes], bytes] | None
 ) -> Callable[[], bytes | None]:
     def make() -> bytes | None:
@@ -163,12 +166,12 @@ def _maker(
     return make
 
 
-def _sizer(service: Service, url: str) -> Callable[[], int | None]:
+def _request_size(service: Service, url: str) -> Callable[[], int | None]:
     return lambda: service.size(url)
 
 
 def _tif_of_zip(content: bytes) -> bytes:
-    """The one GeoTIFF of a zip file; its checksum is compared."""
+    """The only GeoTIFF of a zip file; its checksum is verified."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = [name for name in archive.namelist() if name.endswith(".tif")]
         if len(names) != 1:

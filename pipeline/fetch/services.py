@@ -1,7 +1,7 @@
-"""The public services: where they are, how fast they may be asked, and what an answer must be.
+"""HTTP access to the public services: addresses, rate limits, retries and checks of answers.
 
-A request is repeated after 429, 5xx and broken connections, waiting longer each time or as long
-as the service says. Whatever else is not the file asked for ends the fetch with one line.
+A request is retried after 429, 5xx and broken connections, with growing waits or the wait that the
+service names. Any other answer that is not the requested file ends the fetch with one line.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ import httpx
 from pipeline.catalog.models import Catalog, Fetch, ServiceName
 from pipeline.errors import InputError, RunError
 
-FIRST_WAIT = 1.0  # s before the first repetition; doubles each time
-LONGEST_WAIT = 60.0  # s between two repetitions, unless the service names a time
-LONGEST_RETRY_AFTER = 300.0  # s that a service may ask to wait; beyond, the fetch ends
+FIRST_WAIT = 1.0  # s before the first retry; doubles each time
+LONGEST_WAIT = 60.0  # s between two retries, unless the service names a wait
+LONGEST_RETRY_AFTER = 300.0  # s that a service may name; beyond, the fetch ends
 HTML = re.compile(rb"\s*(?:<!doctype html|<html)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """Of a service: its address, the least time between two requests [s], requests at a time."""
+    """A service's address, minimum time between requests [s], and simultaneous requests."""
 
     url: str
     pause: float
     connections: int = 1
 
 
-# AORC and MRMS lie in public buckets of the NOAA Open Data Dissemination programme, which need no
+# AORC and MRMS are in public buckets of the NOAA Open Data Dissemination programme, which need no
 # account; PRISM's documentation asks for single requests with pauses and refuses a third download
 # of a file within a day; the USGS limits requests by the hour, more generously with a key.
 SERVICES = MappingProxyType(
@@ -51,15 +51,15 @@ SERVICES = MappingProxyType(
 
 @dataclass
 class Service:
-    """One service as a catalog and the environment set it.
+    """A service as configured by the catalog and the environment.
 
     Attributes:
         name: of `SERVICES`.
         url: base address, without a slash at its end.
-        pause: least time between the starts of two requests [s].
-        connections: requests at a time.
-        retries: repetitions of a request that failed for the moment.
-        timeout: longest silence of the service [s].
+        pause: minimum time between the starts of two requests [s].
+        connections: simultaneous requests.
+        retries: retries of a request after a temporary failure.
+        timeout: longest wait for an answer [s].
     """
 
     name: ServiceName
@@ -75,10 +75,10 @@ class Service:
 
     @classmethod
     def of(cls, catalog: Catalog, fetch: Fetch, name: ServiceName) -> Service:
-        """The service as $DOMST_FETCH_<NAME>_URL, the catalog and `SERVICES` say, in that order.
+        """Configure a service from $DOMST_FETCH_<NAME>_URL, else the catalog, else `SERVICES`.
 
         Raises:
-            InputError: the variable is not an http address.
+            InputError: the variable is no http address.
         """
         default, settings = SERVICES[name], fetch.services.get(name)
         variable = f"DOMST_FETCH_{name.upper()}_URL"
@@ -95,7 +95,7 @@ class Service:
         )
 
     def stop(self) -> None:
-        """Let requests in progress end, and start no other."""
+        """Start no further request; those in progress end."""
         self._stopped.set()
 
     def take_turn(self) -> None:
@@ -115,7 +115,7 @@ class Service:
         Raises:
             RunError: the service refuses, keeps failing, or answers with an HTML page.
         """
-        answer = self._ask("GET", url)
+        answer = self._request("GET", url)
         if answer is None:
             return None
         headers, content = answer
@@ -127,17 +127,17 @@ class Service:
         return content
 
     def size(self, url: str) -> int | None:
-        """Bytes of a file, if the service says."""
-        answer = self._ask("HEAD", url)
+        """Size of a file [bytes], if the service states it."""
+        answer = self._request("HEAD", url)
         length = answer[0].get("Content-Length") if answer else None
         return int(length) if length else None
 
-    def _ask(self, method: str, url: str) -> tuple[httpx.Headers, bytes] | None:
-        """Headers and content of an answer with status 200, None for 404."""
+    def _request(self, method: str, url: str) -> tuple[httpx.Headers, bytes] | None:
+        """Request with retries; headers and content of status 200, None for 404."""
         problem = ""
         for attempt in range(self.retries + 1):
             self.take_turn()
-            named: float | None = None  # s that the service asks to wait
+            named: float | None = None  # wait that the service names [s]
             try:
                 status, headers, content = self._read(method, url)
             except (httpx.TransportError, httpx.DecodingError) as error:
@@ -154,14 +154,14 @@ class Service:
                     raise RunError(f"{self.name}: {url}: {problem}: expected a file")
                 named = _seconds(headers.get("Retry-After"))
             if named is not None and named > LONGEST_RETRY_AFTER:
-                raise RunError(f"{self.name}: {url}: {problem}, to be asked again in {named:.0f} s")
+                raise RunError(f"{self.name}: {url}: {problem}, to be repeated in {named:.0f} s")
             if attempt < self.retries:
                 longest = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt)
                 self._wait(named if named is not None else random.uniform(longest / 2, longest))
         raise RunError(f"{self.name}: {url}: {problem}, asked {self.retries + 1} times")
 
     def _read(self, method: str, url: str) -> tuple[int, httpx.Headers, bytes]:
-        """One answer. A .gz is kept as it is, though some servers call its form an encoding."""
+        """Send one request. A .gz stays packed, although some servers declare it an encoding."""
         with self._session().stream(method, url) as answer:
             if url.endswith(".gz"):
                 return answer.status_code, answer.headers, b"".join(answer.iter_raw())
@@ -193,5 +193,5 @@ def excerpt(content: bytes) -> str:
 
 
 def _seconds(value: str | None) -> float | None:
-    """Of a Retry-After header in seconds; the date form is not followed."""
+    """Seconds of a Retry-After header; its date form is ignored."""
     return float(value) if value and re.fullmatch(r"\d{1,6}", value.strip()) else None

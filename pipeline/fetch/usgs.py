@@ -1,8 +1,8 @@
-"""Discharge, site metadata and basin polygons of USGS gauges, through the USGS's own dataretrieval.
+"""Fetch discharge, site metadata and basin polygons of USGS gauges with `dataretrieval`.
 
 Daily means (parameter 00060, statistic 00003) come from the Water Data API, basins from the
-Network-Linked Data Index. dataretrieval takes its API key from $API_USGS_PAT and sends it to the
-USGS's own host alone.
+Network-Linked Data Index. dataretrieval reads an API key from $API_USGS_PAT and sends it only to
+the USGS's own host.
 """
 
 from __future__ import annotations
@@ -44,17 +44,20 @@ DAILY_COLUMNS = {
 }
 FT3_PER_S = "ft^3/s"  # as the Water Data API spells it
 STATUS = {"Approved": "A", "Provisional": "P"}
-WITHHELD = {"Ice": {"ICE"}, "Eqp": {"EQUIP", "EQP"}}  # words of the older services, of this one
+WITHHELD = {"Ice": {"ICE"}, "Eqp": {"EQUIP", "EQP"}}  # older services' words: this API's
 SITES, BASINS = "sites.csv", "basins"  # beside the polygons
 NAME, AREA_MI2 = "monitoring_location_name", "drainage_area"
 DAY = timedelta(days=1)
 
 
 def plan_gauges(catalog: Catalog, service: Service) -> tuple[Path, list[Item]]:
-    """A CSV of daily means a site, and the folder that holds them.
+    """Plan the fetch of daily means, one CSV file per site.
+
+    Returns:
+        The folder that holds the files, and the files to fetch.
 
     Raises:
-        InputError: the catalog describes other files than those that are fetched.
+        InputError: the catalog describes other files than are fetched.
     """
     gauges = catalog.gauges
     for key, found, expected in (
@@ -73,7 +76,7 @@ def plan_gauges(catalog: Catalog, service: Service) -> tuple[Path, list[Item]]:
             "alone"
         )
     columns = gauges.columns or Columns()
-    # a day more at both ends: a gauge's day begins at its own midnight
+    # one more day at both ends: a gauge's day begins at its local midnight
     first, last = (catalog.period.start - DAY).date(), (catalog.period.end + DAY).date()
     items = []
     for site in _sites(catalog):
@@ -87,26 +90,26 @@ def plan_gauges(catalog: Catalog, service: Service) -> tuple[Path, list[Item]]:
 def _daily_maker(
     service: Service, site: str, days: str, columns: Columns
 ) -> Callable[[], bytes | None]:
-    def ask() -> pd.DataFrame:
+    def request() -> pd.DataFrame:
         return waterdata.get_daily(
             f"USGS-{site}", DISCHARGE, statistic_id=MEAN, time=days, skip_geometry=True
         )[0]
 
     def make() -> bytes | None:
-        table = _ask(service, ask)
+        table = _request(service, request)
         return None if table.empty else daily_csv(table, site, columns, service)
 
     return make
 
 
 def daily_csv(table: pd.DataFrame, site: str, columns: Columns, service: Service) -> bytes:
-    """A record as CSV: site number, day, daily mean [ft3/s], and qualifiers as A, P, e, Ice, Eqp.
+    """Write a record as CSV: site number, day, daily mean [ft3/s], qualifiers A, P, e, Ice, Eqp.
 
-    A day without a value keeps Ice or Eqp, which say why. With a value they are left out and the
-    value counts as estimated (e): the agency publishes what it worked out for the days of ice.
+    Ice and Eqp are kept for days without a value. With a value, the day counts as estimated (e),
+    as the agency publishes estimates for days of ice.
 
     Raises:
-        RunError: site, columns, units or days are not those of one series of daily means.
+        RunError: the table is not one series of daily means of the site in ft3/s.
     """
     where = f"{service.name}: {site}"
     if lacking := sorted(DAILY_COLUMNS - set(table)):
@@ -120,7 +123,7 @@ def daily_csv(table: pd.DataFrame, site: str, columns: Columns, service: Service
     if day.has_duplicates:
         series = table["time_series_id"].nunique() if "time_series_id" in table else "several"
         raise RunError(
-            f"{where}: {day[day.duplicated()][0]} is there twice, in {series} time series: "
+            f"{where}: {day[day.duplicated()][0]} appears twice, in {series} time series: "
             "expected one series of daily means"
         )
     value = pd.to_numeric(table["value"]).to_numpy()
@@ -142,7 +145,7 @@ def daily_csv(table: pd.DataFrame, site: str, columns: Columns, service: Service
 
 
 def _flag(status: object, qualifier: object, absent: bool) -> str:
-    """Approval and qualifiers of a day in the words of the USGS's older services."""
+    """Approval and qualifiers of a day in the codes of the USGS's older services."""
     listed = qualifier if isinstance(qualifier, list | tuple) else [qualifier]
     found = {word for text in listed for word in re.findall(r"[A-Z]+", str(text).upper())}
     words = [STATUS[str(status)]] if str(status) in STATUS else []
@@ -154,7 +157,10 @@ def _flag(status: object, qualifier: object, absent: bool) -> str:
 
 
 def plan_sites(catalog: Catalog, data: Service) -> tuple[Path, Item]:
-    """The sites' names and drainage areas in one table, and the folder that holds it.
+    """Plan the fetch of the sites' names and drainage areas.
+
+    Returns:
+        The folder that holds the table, and the table.
 
     Raises:
         InputError: the catalog's polygons are not a GeoPackage.
@@ -170,12 +176,14 @@ def plan_sites(catalog: Catalog, data: Service) -> tuple[Path, Item]:
     ids = [f"USGS-{site}" for site in sites]
 
     def make() -> bytes:
-        table = _ask(data, lambda: waterdata.get_monitoring_locations(ids, skip_geometry=True)[0])
+        table = _request(
+            data, lambda: waterdata.get_monitoring_locations(ids, skip_geometry=True)[0]
+        )
         if not {"monitoring_location_number", NAME, AREA_MI2} <= set(table):
             raise RunError(f"{data.name}: {SITES}: answer lacks names or areas: expected both")
         found = table["monitoring_location_number"].map(site_number)
         if lacking := sorted(set(sites) - set(found)):
-            raise RunError(f"{data.name}: knows no site {', '.join(lacking)}: expected all")
+            raise RunError(f"{data.name}: has no site {', '.join(lacking)}: expected all")
         named = pd.DataFrame({"site_no": found, NAME: table[NAME], AREA_MI2: table[AREA_MI2]})
         return named.sort_values("site_no").to_csv(index=False).encode()
 
@@ -183,7 +191,7 @@ def plan_sites(catalog: Catalog, data: Service) -> tuple[Path, Item]:
 
 
 def plan_basins(catalog: Catalog, service: Service) -> list[Item]:
-    """A GeoJSON file a site with the polygon upstream of it."""
+    """Plan the fetch of basin polygons, one GeoJSON file per site."""
     folder = catalog.resolve(catalog.watersheds.file).parent / BASINS
     return [_basin(folder / f"{site}.geojson", site, service) for site in _sites(catalog)]
 
@@ -192,7 +200,7 @@ def _basin(path: Path, site: str, service: Service) -> Item:
     feature = f"USGS-{site}"
 
     def make() -> bytes:
-        answer = _ask(
+        answer = _request(
             service,
             lambda: nldi.get_basin("nwissite", feature, simplified=False, as_json=True),
         )
@@ -204,8 +212,8 @@ def _basin(path: Path, site: str, service: Service) -> Item:
     return Item(path, f"{service.url}/nwissite/{feature}/basin", make)
 
 
-def polygons(catalog: Catalog) -> Item:
-    """The catalog's polygon file, to be put together from the basins and the table of sites."""
+def merge_polygons(catalog: Catalog) -> Item:
+    """Plan the catalog's polygon file, made from the basins and the table of sites."""
     settings = catalog.watersheds
     path = catalog.resolve(settings.file)
     table = path.parent / SITES
@@ -239,16 +247,16 @@ def _sites(catalog: Catalog) -> list[str]:
     return sorted({site_number(site) for site in catalog.watersheds.sites})
 
 
-def _ask(service: Service, question: Callable[[], Any]) -> Any:
-    """An answer that dataretrieval gets, repeating what failed for the moment.
+def _request(service: Service, call: Callable[[], Any]) -> Any:
+    """Request through dataretrieval, which retries temporary failures.
 
     Raises:
-        RunError: the service refuses, keeps failing, or answers with something else.
+        RunError: the service refuses, keeps failing, or gives an unexpected answer.
     """
     service.take_turn()
     try:
         with _configured(service):
-            return question()
+            return call()
     except (DataRetrievalError, ValueError, KeyError, RuntimeError) as error:
         if isinstance(error, RunError):
             raise

@@ -1,7 +1,7 @@
-"""What the agency says of a value: flags of the store, from values and qualifiers as published.
+"""Quality flags of discharge, from values and qualifiers as published.
 
 A value that the agency withholds (`Ice`, `Eqp`, -999999, a blank) is missing, never zero, and its
-flag says why. Codes: help.waterdata.usgs.gov, "unit values codes" and "daily value codes".
+flag gives the reason. Codes: help.waterdata.usgs.gov, "unit values codes" and "daily value codes".
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 NO_DATA = -999999.0
 
-# CF: flag_values are the codes, flag_meanings the names. 0 is also a step without a record.
+# CF: flag_values are the codes, flag_meanings the names. 0: also outside the record.
 FLAGS = MappingProxyType(
     {
         "missing": 0,
@@ -23,14 +23,14 @@ FLAGS = MappingProxyType(
         "provisional": 3,
         "provisional_estimated": 4,
         "unqualified": 5,  # a value without A or P
-        "estimated": 6,  # estimated, without A or P
+        "estimated": 6,  # without A or P
         "ice": 7,  # no value: the station was affected by ice
         "equipment": 8,  # no value: equipment malfunction
-        "unavailable": 9,  # no value: -999999 or another code of the agency's for no value
+        "unavailable": 9,  # no value: -999999 or another code for no value
     }
 )
 WITHHELD = tuple(FLAGS[name] for name in ("ice", "equipment", "unavailable"))
-NO_VALUE = {  # words that stand where a value would
+NO_VALUE = {  # words in place of a value
     "": "missing",
     "ice": "ice",
     "eqp": "equipment",
@@ -39,7 +39,7 @@ NO_VALUE = {  # words that stand where a value would
         "unavailable",
     ),
 }
-STATUS = {  # qualifiers: whether approved, by the older services and by the Water Data API
+STATUS = {  # qualifiers of approval, of the older services and the Water Data API
     **dict.fromkeys(("a", "approved"), "approved"),
     **dict.fromkeys(("p", "provisional", "working"), "provisional"),
 }
@@ -48,8 +48,8 @@ WITHHOLDING = {
     **dict.fromkeys(("eqp", "equip", "equipment"), "equipment"),
 }
 ESTIMATED = {"e", "estimated"}
-# Of several values the approval that is worth least, and estimated if one of them is.
-_BY_WORTH = (
+# Flags without and with estimation, from the highest approval to the lowest.
+_BY_APPROVAL = (
     ("approved", "approved_estimated"),
     ("provisional", "provisional_estimated"),
     ("unqualified", "estimated"),
@@ -57,12 +57,15 @@ _BY_WORTH = (
 
 
 def value_and_flag(value: str, qualifiers: str) -> tuple[float, int]:
-    """A number, NaN where it is withheld, and the flag's code.
+    """Parse a value and its qualifiers.
+
+    Returns:
+        The number, NaN if withheld, and the flag's code.
 
     Raises:
         ValueError: the text is neither a finite number nor one of the agency's words.
     """
-    withheld, status = _qualified(qualifiers)
+    withheld, status = _parse_qualifiers(qualifiers)
     word = value.casefold()
     if word in NO_VALUE:
         return np.nan, FLAGS[withheld or NO_VALUE[word]]
@@ -77,21 +80,20 @@ def value_and_flag(value: str, qualifiers: str) -> tuple[float, int]:
 
 
 def holds_value(value: str) -> bool:
-    """Whether the text is meant as a value, not as a word or code for none."""
+    """Whether a text is a value, rather than a word or code for none."""
     return value.casefold() not in NO_VALUE and not re.fullmatch(r"-999999(?:\.0*)?", value)
 
 
 def worst_flag(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Flag of what is made of two values each, uint8: the lesser approval, estimated if one is."""
+    """Combine flags of two values, uint8: the lower approval, estimated if one is."""
     return _WORST[first, second]
 
 
-@lru_cache(maxsize=1024)  # a record repeats them on every line
-def _qualified(qualifiers: str) -> tuple[str | None, str]:
-    """What qualifiers mean: why the value is withheld, if it is, and what one is worth.
+@lru_cache(maxsize=1024)  # few are distinct in a record
+def _parse_qualifiers(qualifiers: str) -> tuple[str | None, str]:
+    """The reason why a value is withheld, or None, and the flag that it has otherwise.
 
-    Qualifiers besides approval, estimation, ice and equipment do not change what a value is worth
-    and are left out.
+    Qualifiers other than approval, estimation, ice and equipment are ignored.
     """
     words = set(re.split(r"[\s:,;]+", qualifiers.casefold()))
     withheld = next((what for word, what in WITHHOLDING.items() if word in words), None)
@@ -102,16 +104,16 @@ def _qualified(qualifiers: str) -> tuple[str | None, str]:
 
 
 def _worst_table() -> np.ndarray:
-    """`worst_flag` of every two codes of values, uint8 (codes, codes); 0 of the others."""
+    """`worst_flag` of every two codes of values, uint8 (codes, codes); 0 for other codes."""
     table = np.zeros((len(FLAGS), len(FLAGS)), dtype=np.uint8)
-    worth = {
+    ranks = {
         FLAGS[name]: (rank, estimated)
-        for rank, names in enumerate(_BY_WORTH)
+        for rank, names in enumerate(_BY_APPROVAL)
         for estimated, name in enumerate(names)
     }
-    for one, (rank, estimated) in worth.items():
-        for other, (other_rank, also) in worth.items():
-            name = _BY_WORTH[max(rank, other_rank)][max(estimated, also)]
+    for one, (rank, estimated) in ranks.items():
+        for other, (other_rank, also) in ranks.items():
+            name = _BY_APPROVAL[max(rank, other_rank)][max(estimated, also)]
             table[one, other] = FLAGS[name]
     return table
 

@@ -1,4 +1,4 @@
-"""USGS discharge records, from any of the agency's formats to series in m3 s-1 with flags."""
+"""Read USGS discharge records in any of the agency's formats."""
 
 from __future__ import annotations
 
@@ -21,29 +21,36 @@ READERS: dict[str, Callable[[Catalog, Path], Iterable[Row]]] = {
     "waterml": read_waterml,
     "waterdata": read_waterdata,
 }
-WHAT = {"daily": "daily means", "instantaneous": "instantaneous values"}
+VALUES = {"daily": "daily means", "instantaneous": "instantaneous values"}
 
 
 def read_gauges(catalog: Catalog, sites: Sequence[str]) -> dict[str, GaugeRecord]:
-    """Read the records of `sites`, in that order.
+    """Read the discharge records of some sites.
+
+    Args:
+        catalog: describes the files, their format and units.
+        sites: site numbers.
+
+    Returns:
+        By site number, in the order of `sites`.
 
     Raises:
-        InputError: a file or a site is missing, a column, time or value is not what the catalog
-            says, units contradict it, a site has several series and the catalog does not choose,
-            or one day or instant has two values.
+        InputError: a file or a site is missing; a column, time, value or unit contradicts the
+            catalog; a site has several series and the catalog selects none; or one day or instant
+            has two values.
     """
     gauges = catalog.gauges
     wanted = [site_number(site) for site in sites]
     paths = {site: catalog.resolve(gauges.files.replace("{site}", site)) for site in wanted}
     records: dict[str, GaugeRecord] = {}
-    for path in dict.fromkeys(paths.values()):  # rows are many: those of one file at a time
+    for path in dict.fromkeys(paths.values()):  # one file at a time, as rows are many
         here = [site for site in wanted if paths[site] == path]
         rows = _by_site(READERS[gauges.format](catalog, path), set(here))
-        lacking = [site for site in here if site not in rows]
-        if lacking:
+        missing = [site for site in here if site not in rows]
+        if missing:
             raise InputError(
-                f"{path}: holds {listed(rows)}: expected a record of {', '.join(lacking)}, "
-                f"{WHAT[gauges.values]} of discharge"
+                f"{path}: holds {listed(rows)}: expected a record of {', '.join(missing)}, "
+                f"{VALUES[gauges.values]} of discharge"
             )
         for site in here:
             records[site] = make_record(catalog, site, rows.pop(site), path)
@@ -51,7 +58,7 @@ def read_gauges(catalog: Catalog, sites: Sequence[str]) -> dict[str, GaugeRecord
 
 
 def _by_site(rows: Iterable[Row], wanted: set[str]) -> dict[str, list[Row]]:
-    """Rows gathered by site; of sites that are not wanted no more than that they are there."""
+    """Group rows by site; other sites than those wanted get an empty list."""
     sites: dict[str, list[Row]] = {}
     for row in rows:
         held = sites.setdefault(row.site_no, [])

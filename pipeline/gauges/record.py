@@ -1,4 +1,4 @@
-"""One site's record: rows of text as read from a file, to a clean series in m3 s-1 with flags."""
+"""Convert a site's rows of text to a clean series in m3 s-1 with flags."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from pipeline.units import DISCHARGE_M3_S
 
 DAY = timedelta(days=1)
 INSTANT = timedelta(0)
-SITE_DIGITS = 8  # shortest USGS site number; shorter ones lost their leading zeros on the way
+SITE_DIGITS = 8  # of the shortest USGS site number; shorter texts lack leading zeros
 
 
 @dataclass(frozen=True)
 class GaugeRecord:
-    """One site's record, sorted in time, each interval or instant at most once.
+    """One site's record, sorted in time, without duplicates.
 
     Attributes:
         site_no: site number, with its leading zeros.
         start: starts of the intervals, or the instants, naive UTC, ascending.
-        interval: length of the intervals; 0 of instants.
+        interval: length of the intervals; 0 for instants.
         discharge: mean over each interval, or at each instant [m3 s-1], float64 (n,), NaN where
             missing.
         flag: codes of `FLAGS`, uint8 (n,).
-        source: the file it was read from.
+        source: the file that it was read from.
     """
 
     site_no: str
@@ -54,9 +54,9 @@ class GaugeRecord:
 class Row(NamedTuple):
     """One value of a record as text.
 
-    `series` names the sensor or method, its first word the identifier, where a site may have
-    several. `qualifiers` are separated by blanks, commas or colons. `place` is where it stands in
-    the file, for messages: "line 12".
+    `series` names the sensor or method, for sites with several; its first word is the identifier.
+    `qualifiers` are separated by blanks, commas or colons. `place` is the position in the file, for
+    messages: "line 12".
     """
 
     site_no: str
@@ -67,36 +67,36 @@ class Row(NamedTuple):
     place: str
 
 
-@lru_cache(maxsize=1024)  # a record repeats it on every line
+@lru_cache(maxsize=1024)  # few are distinct in a record
 def site_number(text: object) -> str:
-    """A site number with the leading zeros that spreadsheets and integer fields drop."""
+    """Restore the leading zeros of a site number, which spreadsheets and integer fields drop."""
     site = str(text).strip()
     whole = re.fullmatch(r"(\d+)(?:\.0*)?", site)
     return whole[1].zfill(SITE_DIGITS) if whole else site
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:
-    """Names for a message, the first few of many."""
+    """Names for a message, at most the first few."""
     names = sorted(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return (", ".join(names[:most]) or "nothing") + more
 
 
 def make_record(catalog: Catalog, site: str, rows: list[Row], path: Path) -> GaugeRecord:
-    """Values, flags and times of one site, sorted, duplicates resolved.
+    """Make a site's record from its rows: sorted, duplicates resolved.
 
     Raises:
-        InputError: several series and no choice among them, a time or value that is none, or two
-            values for one day or instant.
+        InputError: several series and none selected, an invalid time or value, or two values for
+            one day or instant.
     """
     gauges = catalog.gauges
-    rows = _chosen(catalog, site, rows, path)
+    rows = _select_series(catalog, site, rows, path)
     daily = gauges.values == "daily"
     start = (day_starts if daily else instants)(catalog, rows, path)
     parsed = [_value(row, path) for row in rows]
     discharge = np.array([value for value, _ in parsed])
     flag = np.array([code for _, code in parsed], dtype=np.uint8)
-    # by time, its numbers before its missing values: the first of a time is kept
+    # by time, numbers before missing values: the first of each time is kept
     order = np.lexsort((np.isnan(discharge), start.asi8))
     start, discharge, flag = start[order], discharge[order], flag[order]
     again = start.asi8[1:] == start.asi8[:-1]
@@ -107,7 +107,7 @@ def make_record(catalog: Catalog, site: str, rows: list[Row], path: Path) -> Gau
         raise InputError(
             f"{path}: site {site}: {first.time} has the values {discharge[i]:g} and "
             f"{discharge[i + 1]:g} ({first.place} and {second.place}): expected one "
-            f"{'a day' if daily else 'at an instant'}"
+            f"{'per day' if daily else 'per instant'}"
         )
     kept = np.append(True, ~again)
     return GaugeRecord(
@@ -120,8 +120,8 @@ def make_record(catalog: Catalog, site: str, rows: list[Row], path: Path) -> Gau
     )
 
 
-def _chosen(catalog: Catalog, site: str, rows: list[Row], path: Path) -> list[Row]:
-    """The rows of the catalog's series of a site, or of the only one that holds values."""
+def _select_series(catalog: Catalog, site: str, rows: list[Row], path: Path) -> list[Row]:
+    """Rows of the series that the catalog selects, or of the only one that holds values."""
     series: dict[str, list[Row]] = {}
     for row in rows:
         series.setdefault(row.series, []).append(row)
@@ -146,7 +146,7 @@ def _chosen(catalog: Catalog, site: str, rows: list[Row], path: Path) -> list[Ro
 
 
 def _value(row: Row, path: Path) -> tuple[float, int]:
-    """Discharge in the file's units, NaN where missing, and the flag's code."""
+    """Discharge in the file's units, NaN if missing, and the flag's code."""
     try:
         return value_and_flag(row.value, row.qualifiers)
     except ValueError as error:

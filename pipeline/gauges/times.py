@@ -1,8 +1,7 @@
-"""When the values of a record are: the days and instants of a file, in UTC.
+"""Convert the days and instants of a record to UTC.
 
-An instant with an offset is exact. One without is local time of the catalog's `time_zone`; in the
-hour that is there twice when daylight saving ends, the first pass is daylight saving time and the
-second standard time.
+An instant without an offset is local time of the catalog's `time_zone`. When daylight saving ends,
+one hour occurs twice: the first pass is daylight saving time, the second is standard time.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from pipeline.catalog.time import YEARS
 from pipeline.errors import InputError
 
 OFFSET = re.compile(r"\d(?:Z|[+-]\d\d:?\d\d)$")
-# Hours from UTC of the agency's codes; help.waterdata.usgs.gov/code/tz_query
+# Hours from UTC of the agency's time zone codes; help.waterdata.usgs.gov/code/tz_query
 ZONE_HOURS = {
     "UTC": 0, "GMT": 0,
     "AST": -4, "ADT": -3,
@@ -37,7 +36,7 @@ ZONE_OFFSETS = {code: f"{hours:+03d}:00" for code, hours in ZONE_HOURS.items()}
 
 
 class Timed(Protocol):
-    """What has a time as text, and a place in its file for messages."""
+    """A row with a time as text, and its place in the file for messages."""
 
     @property
     def time(self) -> str: ...
@@ -46,14 +45,14 @@ class Timed(Protocol):
 
 
 def day_starts(catalog: Catalog, rows: Sequence[Timed], path: Path) -> pd.DatetimeIndex:
-    """Starts (naive UTC) of the days that the rows name, by the catalog's time label.
+    """Starts (naive UTC) of the rows' days, by the catalog's time label.
 
     Raises:
-        InputError: a text that is no day.
+        InputError: a text is no day.
     """
     time_format = catalog.gauges.time_format or "%Y-%m-%d"
     date = _parsed(catalog, [row.time for row in rows], time_format, utc=False)
-    bad = np.flatnonzero(~_counted(date) | (date != date.normalize()))
+    bad = np.flatnonzero(~_in_range(date) | (date != date.normalize()))
     if bad.size:
         row = rows[bad[0]]
         raise InputError(f"{path}: {row.place}: date {row.time!r}: expected a day as {time_format}")
@@ -61,11 +60,11 @@ def day_starts(catalog: Catalog, rows: Sequence[Timed], path: Path) -> pd.Dateti
 
 
 def instants(catalog: Catalog, rows: Sequence[Timed], path: Path) -> pd.DatetimeIndex:
-    """The rows' instants, naive UTC.
+    """Instants (naive UTC) of the rows.
 
     Raises:
-        InputError: a text that is no instant, has no offset where the catalog states no time zone,
-            was skipped when daylight saving began, or may be either of two.
+        InputError: a text is no instant, lacks an offset and the catalog has no time zone, was
+            skipped when daylight saving began, or is ambiguous.
     """
     time_format = catalog.gauges.time_format or "ISO8601"
     text = np.array([row.time for row in rows], dtype=object)
@@ -75,7 +74,7 @@ def instants(catalog: Catalog, rows: Sequence[Timed], path: Path) -> pd.Datetime
     local = np.flatnonzero(~exact)
     if local.size:
         found = found.where(exact, _local(catalog, rows, local, time_format, path, len(rows)))
-    bad = np.flatnonzero(~_counted(found))
+    bad = np.flatnonzero(~_in_range(found))
     if bad.size:
         row = rows[bad[0]]
         raise InputError(
@@ -85,7 +84,7 @@ def instants(catalog: Catalog, rows: Sequence[Timed], path: Path) -> pd.Datetime
 
 
 def with_zone(time: str, code: str) -> str | None:
-    """A local time with the offset of one of the agency's time zone codes; None if it is none."""
+    """Append the offset of a time zone code to a local time; None for an unknown code."""
     offset = ZONE_OFFSETS.get(code.upper())
     return None if offset is None else time + offset
 
@@ -93,7 +92,7 @@ def with_zone(time: str, code: str) -> str | None:
 def _utc(
     catalog: Catalog, text: np.ndarray, exact: np.ndarray, time_format: str
 ) -> pd.DatetimeIndex:
-    """Instants of the texts that have an offset, NaT of the others."""
+    """Instants of the texts with an offset, NaT for the others."""
     times = _parsed(catalog, [t if e else None for t, e in zip(text, exact, strict=True)],
                     time_format, utc=True)  # fmt: skip
     return times.tz_localize(None).as_unit("ns")
@@ -107,7 +106,7 @@ def _local(
     path: Path,
     size: int,
 ) -> pd.DatetimeIndex:
-    """Instants (size,) of the rows at `local`, by the catalog's time zone; NaT elsewhere."""
+    """Instants (size,) of the rows at positions `local`, in the catalog's time zone; else NaT."""
     zone = catalog.gauges.time_zone
     first = rows[local[0]]
     if zone is None:
@@ -130,12 +129,12 @@ def _local(
             f"{path}: {row.place}: time {row.time!r} was skipped when daylight saving began in "
             f"{zone}: expected a time that the clock showed"
         )
-    twice = (summer != winter) & ~clock.isna()
-    second, undecided = _second_pass(clock.asi8, twice)
+    repeated = (summer != winter) & ~clock.isna()
+    second, undecided = _second_pass(clock.asi8, repeated)
     if undecided.any():
         row = rows[local[int(undecided.argmax())]]
         raise InputError(
-            f"{path}: {row.place}: time {row.time!r} was there twice when daylight saving ended in "
+            f"{path}: {row.place}: time {row.time!r} occurred twice when daylight saving ended in "
             f"{zone}: expected both passes of that hour in order, or times with an offset"
         )
     found = np.full(size, np.datetime64("NaT", "ns"))
@@ -143,13 +142,13 @@ def _local(
     return pd.DatetimeIndex(found)
 
 
-def _second_pass(clock: np.ndarray, twice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which of the times that were `twice` are of the second pass, and which cannot be told.
+def _second_pass(clock: np.ndarray, repeated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the `repeated` times belong to the second pass, and which are undecided.
 
     A run of such times must go back once, where the second pass begins.
     """
     second, undecided = np.zeros(clock.size, dtype=bool), np.zeros(clock.size, dtype=bool)
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], twice, [False])).astype(int)))
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], repeated, [False])).astype(int)))
     for begin, end in edges.reshape(-1, 2):
         back = np.flatnonzero(np.diff(clock[begin:end]) <= 0)
         if back.size == 1:
@@ -162,7 +161,7 @@ def _second_pass(clock: np.ndarray, twice: np.ndarray) -> tuple[np.ndarray, np.n
 def _parsed(
     catalog: Catalog, text: Sequence[str | None], time_format: str, utc: bool
 ) -> pd.DatetimeIndex:
-    """Times of texts, NaT where a text is none."""
+    """Parse times; NaT if a text is none."""
     try:
         times = pd.to_datetime(text, format=time_format, errors="coerce", utc=utc)
     except ValueError as error:
@@ -172,6 +171,6 @@ def _parsed(
     return pd.DatetimeIndex(times)
 
 
-def _counted(times: pd.DatetimeIndex) -> np.ndarray:
-    """Whether the times lie in the years that the product counts; false for NaT."""
+def _in_range(times: pd.DatetimeIndex) -> np.ndarray:
+    """Whether times are within the supported years; false for NaT."""
     return np.asarray((times.year >= YEARS[0]) & (times.year <= YEARS[1]))

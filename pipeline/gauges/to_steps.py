@@ -1,4 +1,4 @@
-"""A record on the steps of the store: days are paired with a step, instants averaged over it."""
+"""Put a record on the store's steps: assign days to steps, average instants over them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pipeline.errors import InputError
 from pipeline.gauges.flags import FLAGS, WITHHELD, worst_flag
 from pipeline.gauges.record import INSTANT, GaugeRecord
 
-MIN_VALID = 0.8  # least share of a step's time that its readings must cover
-# Readings farther apart leave a gap. As the agency's metadata say of a series of unit values in the
-# Water Data API, data_gap_interval PT1H12M; it may differ from series to series.
+MIN_VALID = 0.8  # minimum share of a step's time that readings cover
+# Readings farther apart leave a gap. The Water Data API's metadata of a series of unit values state
+# data_gap_interval PT1H12M; it may differ between series.
 MAX_GAP = timedelta(minutes=72)
 
 
@@ -24,13 +24,20 @@ def on_steps(
     min_valid: float = MIN_VALID,
     max_gap: timedelta = MAX_GAP,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The record on the store's steps: discharge [m3 s-1] float32 (T,) and flag uint8 (T,).
+    """Put a record on the store's steps.
 
-    A gauge interval belongs to the latest step that ends no later than the interval does, so no
-    rain of a step falls after the discharge that it is paired with. Steps that get no interval
-    are NaN with flag "missing"; in an hourly store a daily mean sits in one hour of its day.
+    A gauge interval is assigned to the latest step that ends no later than the interval, so no rain
+    of a step falls after the discharge that it is paired with. Other steps are NaN with the flag
+    "missing"; in an hourly store a daily mean is in one hour of its day. Instants are averaged over
+    each step.
 
-    Instants are averaged over each step, see `step_means`; `min_valid` and `max_gap` are for them.
+    Args:
+        record: of one site.
+        period: the store's steps, T of them.
+        min_valid, max_gap: as `step_means`, for instants.
+
+    Returns:
+        Discharge [m3 s-1], float32 (T,), and flag, uint8 (T,).
 
     Raises:
         InputError: the record and the period do not overlap.
@@ -65,10 +72,10 @@ def on_steps(
 
 
 def shift_seconds(record: GaugeRecord, period: Period) -> float:
-    """By how much the record's intervals end after the steps that they are paired with [s].
+    """Time from the end of a step to the end of the interval assigned to it [s].
 
-    0 of instants, which are averaged over the steps themselves. The median, as daylight saving may
-    move some of the days by an hour; from 0 to less than a step.
+    From 0 to less than a step; 0 for instants. The median over the record, as daylight saving may
+    shift some days by an hour.
     """
     if record.interval == INSTANT:
         return 0.0
@@ -86,20 +93,23 @@ def step_means(
     min_valid: float,
     max_gap: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Time-weighted means over steps, of readings at any spacing: float32 (steps,), uint8 (steps,).
+    """Average readings at any spacing over steps, weighted by time.
 
-    Between two readings no more than `max_gap` apart discharge is linear (the trapezoidal rule);
-    everything else is not covered, and so is what adjoins a withheld reading. A step's value is
-    the mean over its covered part, if that is at least `min_valid` of it. Its flag is the worst of
-    the readings on which it rests: the least approval, estimated if one is. A step without a value
-    has the reason that withholds the most of it, or "missing".
+    Discharge is linear between two readings at most `max_gap` apart (the trapezoidal rule). Longer
+    gaps, and the time beside a withheld reading, are not covered. A step's value is the mean over
+    its covered part, if that is at least `min_valid` of the step. Its flag is the worst of the
+    readings used: the lowest approval, estimated if one is. The flag of a step without a value is
+    the reason that withholds most of it, or "missing".
 
     Args:
         time: of the readings, ascending [s] from the start of the first step, (n,).
-        discharge, flag: of the readings, (n,); NaN where withheld.
+        discharge, flag: of the readings, (n,); NaN if withheld.
         steps, step: number of steps, and their length [s].
         min_valid: share, 0..1.
         max_gap: [s].
+
+    Returns:
+        Mean discharge, float32 (steps,), and flag, uint8 (steps,).
     """
     gap, left, right = np.diff(time), discharge[:-1], discharge[1:]
     valid = np.isfinite(left) & np.isfinite(right) & (gap <= max_gap)
@@ -120,7 +130,7 @@ def step_means(
     slope = np.where(valid, right - left, 0.0) / gap
     volume = np.where(good, left[pair] + slope[pair] * (middle - time[pair]), 0.0) * width
     total = np.bincount(index, volume, steps)
-    seconds = np.stack(  # that each code has of each step
+    seconds = np.stack(  # of each step that each code covers
         [np.bincount(index, width * (code[pair] == c), steps) for c in range(len(FLAGS))]
     )
     values = np.setdiff1d(np.arange(len(FLAGS)), (FLAGS["missing"], *WITHHELD))

@@ -1,1 +1,1 @@
-"""Raw raster series in any format."""
+"""Raw raster series: find and read their files in any format."""

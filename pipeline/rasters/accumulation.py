@@ -1,8 +1,8 @@
-"""Amounts of intervals from totals that run on since the start of a longer stretch.
+"""De-accumulate running totals into per-interval amounts.
 
-Some products, such as ERA5-Land, give in each raster what has fallen since 00:00 UTC, and others
-since the start of a forecast. The amount of an interval is its total less the one before it, and in
-the first interval of a stretch the total itself. Without the one before there is none.
+Each raster of some products, such as ERA5-Land, is the total since 00:00 UTC, or since the start of
+a forecast. The amount of an interval is its total minus the previous one; in the first interval
+after a reset it is the total itself. Without the previous total, the amount is missing.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from pipeline.regrid.coordinates import (
 from pipeline.regrid.placement import Axes, Curvilinear, UndecidedError, place_pixels
 from pipeline.storage import Location
 
-# What backends raise on files that are cut, damaged, or something else.
+# What backends raise on truncated, damaged or other files.
 UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, IndexError, AttributeError, TypeError)
 # Keys of a raster source that decide what a file leaves open.
 KEYS = {
@@ -37,7 +37,7 @@ KEYS = {
 
 
 def reason_of(error: Exception) -> str:
-    """What another library says of a file, in one line."""
+    """The message of another library's error, in one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
@@ -82,7 +82,7 @@ def roles_of(path: Location, dataset: xr.Dataset, source: RasterSource) -> Roles
 
 
 def common_roles(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSource]) -> Roles:
-    """Those of the first source, whose rows and columns are those of all.
+    """Names of the dimensions that all sources of a file share.
 
     Raises:
         InputError: as `roles_of`; the variables lie on different grids.
@@ -105,11 +105,11 @@ def common_roles(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSo
 def placement_of(
     path: Location, dataset: xr.Dataset, roles: Roles, source: RasterSource
 ) -> Axes | Curvilinear:
-    """Where the pixels of a source's variable lie.
+    """Location of the pixels of a source's variable.
 
     Raises:
-        InputError: the file does not say it, says it twice and differently, or has a CRS that is
-            not understood.
+        InputError: the file has no coordinates, contradictory ones, or a CRS that is not
+            understood.
     """
     mapping = str(dataset[source.variable].attrs.get("grid_mapping", ""))
     names = AxisNames(**source.axes.model_dump())
@@ -137,7 +137,7 @@ def _naming(path: Location) -> Iterator[None]:
 
 
 def corners_of(dataset: xr.Dataset, roles: Roles) -> dict[str, NDArray[np.float64]]:
-    """First and last numbers along each dimension of every coordinate of the pixels, by name."""
+    """First and last values along each dimension of every coordinate of the pixels, by name."""
     found = {}
     for name, variable in dataset.variables.items():
         dims = [dimension for dimension in (roles.y, roles.x) if dimension in variable.dims]

@@ -1,7 +1,7 @@
-"""The files of a raster series: which there are, and which interval of time each raster is of.
+"""Find the files of a raster series, and assign each raster to an interval of the period.
 
-The period is cut into intervals of the source's own step. Every raster has to be one of them
-exactly, and there is at most one of each.
+The period is divided into intervals of the source's own step. Each raster must cover one interval
+exactly, and each interval has at most one raster.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from pipeline.catalog.time import Period
 from pipeline.errors import InputError
 from pipeline.storage import Location, can_list, find_objects, join, list_files
 
-# Directives of a time field and the digits that they stand for: each has a fixed width, so that a
-# label has one spelling and a path can be made from its time.
+# Digits of each directive of a time field: their width is fixed, so that a label has one spelling
+# and a time gives one path.
 DIGITS = {"Y": 4, "m": 2, "d": 2, "j": 3, "H": 2, "M": 2, "S": 2}
 WHOLE_DATES = ({"Y", "m", "d"}, {"Y", "j"})
 
 # Files of which a Zarr store has at least one at its root.
 ZARR_ROOT_FILES = ("zarr.json", ".zmetadata", ".zgroup")
 
-# A file, and the raster's position among its rasters; ONLY where it has to be alone in it.
+# A file and the raster's position in it; ONLY if the file must hold one raster.
 Place: TypeAlias = tuple[Location, int]
 ONLY = -1
 
 
 class Files(Protocol):
-    """Where the raster of each interval is."""
+    """The place of each interval's raster."""
 
     def place(self, interval: int) -> Place:
-        """Of an interval that has a raster."""
+        """The place of the raster of an interval that has one."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """A path or URL with a time in it, and anything where it says *.
+    """A path or URL with a time field, and * for any text.
 
     Attributes:
-        folder: the deepest folder without either in its name.
-        pattern: path below it, with strftime directives.
-        zarr: whether each path is a Zarr store, which is a folder.
+        folder: the deepest folder without a time field or *.
+        pattern: relative path in it, with strftime directives.
+        zarr: each path is a Zarr store, which is a folder.
     """
 
     folder: Location
@@ -59,10 +59,10 @@ class Template:
 
     @classmethod
     def of(cls, path: Location, key: str, zarr: bool = False) -> Template:
-        """Split a path with at most one {time:...} field; `key` names it in errors.
+        """Split a path with at most one {time:...} field; `key` names it in messages.
 
         Raises:
-            InputError: a directive that is not supported.
+            InputError: a directive is not supported.
         """
         before, *rest = TIME_FIELD.split(str(path))
         field, after = rest or ("", "")
@@ -85,34 +85,34 @@ class Template:
 
     @property
     def where(self) -> Location:
-        """For messages."""
+        """Location with directives, for messages."""
         return join(self.folder, self.pattern)
 
     def path(self, label: datetime) -> Location:
-        """The file of a time label; there is no * in the pattern."""
+        """The file of a time label, for a pattern without *."""
         return join(self.folder, label.strftime(self.pattern))
 
     def names(self, labels: pd.DatetimeIndex) -> dict[str, dict[str, int]]:
-        """Files that exist, by path below `folder`, and the numbers of their directives.
+        """Existing files, by relative path, and the numbers of their directives.
 
         Args:
-            labels: of the files to ask for, where the folder cannot be listed.
+            labels: of the files to request, if the folder cannot be listed.
 
         Raises:
-            InputError: a * where the folder cannot be listed.
+            InputError: a * in a pattern whose folder cannot be listed.
             InputError, RunError: as `pipeline.storage.reporting_access`.
         """
-        shape = wild = ""
+        regex = wild = ""
         groups = []
         for literal, letter in re.findall("([^%*]*)(?:(%.|[*])|$)", self.pattern):
-            shape += re.escape(literal)
+            regex += re.escape(literal)
             wild += glob.escape(literal)
             if letter == "%%":
-                shape, wild = shape + "%", wild + "%"
+                regex, wild = regex + "%", wild + "%"
             elif letter == "*":
-                shape, wild = shape + "[^/]*", wild + "*"
+                regex, wild = regex + "[^/]*", wild + "*"
             elif letter:
-                shape, wild = shape + rf"(\d{{{DIGITS[letter[1]]}}})", wild + "*"
+                regex, wild = regex + rf"(\d{{{DIGITS[letter[1]]}}})", wild + "*"
                 groups.append(letter[1])
         found = {}
         names: Iterable[str]
@@ -130,15 +130,15 @@ class Template:
         else:
             names = find_objects(self.folder, dict.fromkeys(labels.strftime(self.pattern)))
         for name in sorted(names):
-            if match := re.fullmatch(shape, name):
+            if match := re.fullmatch(regex, name):
                 found[name] = dict(zip(groups, map(int, match.groups()), strict=True))
         return found
 
     def labels(self, expected: pd.DatetimeIndex) -> dict[str, datetime]:
-        """Files that exist and their labels, by path below `folder`.
+        """Labels of the existing files, by relative path.
 
         Raises:
-            InputError: as `names`; a file whose label is not a date, or contradicts itself.
+            InputError: as `names`; a label is no date, or contradicts itself.
         """
         return {name: self._label(name, number) for name, number in self.names(expected).items()}
 
@@ -158,8 +158,8 @@ class Template:
         return label
 
 
-def in_words(step: timedelta) -> str:
-    """`1 day`, `3 h`, `30 min`."""
+def format_duration(step: timedelta) -> str:
+    """Format a duration as `1 day`, `3 h` or `30 min`."""
     for length, unit in ((timedelta(days=1), "day"), (timedelta(hours=1), "h")):
         if step % length == timedelta(0):
             return f"{step // length} {unit}"
@@ -171,10 +171,10 @@ KNOWN = " ".join(f"%{letter}" for letter in DIGITS)
 
 @dataclass(frozen=True)
 class Named:
-    """Files whose names follow from the time; not one of them is kept.
+    """Files whose names follow from the time, so that none is stored.
 
     Attributes:
-        template: their path.
+        template: of their paths.
         first: label of the period's first interval.
         step: from one label to the next.
     """
@@ -189,11 +189,11 @@ class Named:
 
 @dataclass(frozen=True, eq=False)
 class Listed:
-    """Files whose names say too little: a list of them.
+    """A list of files, whose names do not identify their intervals.
 
     Attributes:
         paths: the files.
-        file, position: int32 (intervals,): which of `paths`, and which of its rasters.
+        file, position: index in `paths`, and of the raster in the file, int32 (intervals,).
     """
 
     paths: tuple[Location, ...]
@@ -206,7 +206,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Intervals:
-    """The period cut into the source's own steps.
+    """The period divided into the source's own steps.
 
     Attributes:
         period: of the store.
@@ -220,20 +220,23 @@ class Intervals:
 
     @property
     def count(self) -> int:
-        """Intervals in the period."""
+        """Number of intervals in the period."""
         return (self.period.end - self.period.start) // self.step
 
     @property
     def times(self) -> pd.DatetimeIndex:
-        """Their starts, naive UTC."""
+        """Starts of the intervals, naive UTC."""
         period = self.period
         return pd.date_range(period.start, period.end, freq=self.step, inclusive="left", unit="ns")
 
     def named(self, template: Template, key: str) -> tuple[Files, NDArray[np.bool_]]:
-        """Files that name the interval of their one raster, and which intervals have one.
+        """Find files by the labels in their names.
+
+        Returns:
+            The files, and whether each interval has a raster, bool (intervals,).
 
         Raises:
-            InputError: as `_place`; no file, or names without a whole date.
+            InputError: as `_assign`; no file matches, or names lack a whole date.
         """
         if not template.dated:
             raise InputError(
@@ -243,9 +246,10 @@ class Intervals:
         paths = [join(template.folder, name) for name in labels]
         if not paths:
             raise InputError(
-                f"{key}: no file matches {template.where}: expected one every {in_words(self.step)}"
+                f"{key}: no file matches {template.where}: expected one every "
+                f"{format_duration(self.step)}"
             )
-        at = self._place(
+        at = self._assign(
             [(path, ONLY) for path in paths],
             [label + self.shift for label in labels.values()],
             str(template.where),
@@ -258,10 +262,17 @@ class Intervals:
     def dated_inside(
         self, paths: list[Location], read_times: Callable[[Location], Iterable[datetime]]
     ) -> tuple[Files, NDArray[np.bool_]]:
-        """Files that hold the labels of their rasters, and which intervals have one.
+        """Find rasters by the labels inside their files.
+
+        Args:
+            paths: of the files.
+            read_times: reads the labels of a file's rasters.
+
+        Returns:
+            The files, and whether each interval has a raster, bool (intervals,).
 
         Raises:
-            InputError: as `_place`, and as `read_times`.
+            InputError: as `_assign`, and as `read_times`.
         """
         places: list[Place] = []
         starts: list[datetime] = []
@@ -270,7 +281,7 @@ class Intervals:
             places += [(path, position) for position in range(len(labels))]
             starts += [label + self.shift for label in labels]
         where = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
-        return self._listed(paths, self._place(places, starts, where))
+        return self._listed(paths, self._assign(places, starts, where))
 
     def _listed(
         self, paths: list[Location], at: dict[int, Place]
@@ -287,11 +298,14 @@ class Intervals:
         present[list(at)] = True
         return present
 
-    def _place(self, places: list[Place], starts: list[datetime], where: str) -> dict[int, Place]:
-        """The place of each interval of the period that has a raster.
+    def _assign(self, places: list[Place], starts: list[datetime], where: str) -> dict[int, Place]:
+        """Assign rasters to the intervals of the period.
+
+        Returns:
+            The place of the raster of each interval that has one.
 
         Raises:
-            InputError: no raster in the period; rasters that overlap or are off the intervals.
+            InputError: no raster in the period; rasters overlap, or do not start at an interval.
         """
         period, step = self.period, self.step
         ordered = sorted(zip(starts, places, strict=True), key=lambda pair: (pair[0], str(pair[1])))
@@ -309,13 +323,13 @@ class Intervals:
             if last and start - last[0] < step:
                 raise InputError(
                     f"{place[0]}: starts at {start}, before {Path(last[1][0]).name} ends at "
-                    f"{last[0] + step}: expected one raster every {in_words(step)}"
+                    f"{last[0] + step}: expected one raster every {format_duration(step)}"
                 )
             number, rest = divmod(start - period.start, step)
             if rest:
                 raise InputError(
-                    f"{place[0]}: starts at {start}: expected a start that is whole steps "
-                    f"of {in_words(step)} from {period.start}"
+                    f"{place[0]}: starts at {start}: expected a whole number "
+                    f"of steps of {format_duration(step)} from {period.start}"
                 )
             at[number] = place
             last = start, place

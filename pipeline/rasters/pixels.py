@@ -20,18 +20,18 @@ from pipeline.storage import Location
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """What all rasters of one series have in common.
+    """The layout that all rasters of a series share.
 
     Attributes:
         path: the file from which it was read.
         shape: (rows, columns).
         placement: where the pixels lie.
-        units: what the file says of each forcing's unit; empty where it says nothing.
-        chunk: (steps, rows, columns) that are compressed together, so that one costs all to read.
-        itemsize: bytes of a pixel in the file, of all bands that come with it.
-        lengths: of time that the file says its rasters stand for, each once; none where it says
-            nothing.
-        begins: when the file says that its rasters begin, naive UTC, by position; likewise.
+        units: of each forcing as the file states them; empty if it does not.
+        chunk: (steps, rows, columns) that are compressed together, and read as a whole.
+        itemsize: bytes of a pixel in the file, including bands that are read with it.
+        lengths: of the rasters' intervals as the file states them, each once; empty if it does not.
+        begins: starts (naive UTC) of the rasters' intervals as the file states them, by position;
+            empty if it does not.
     """
 
     path: Location
@@ -76,9 +76,13 @@ def decode(
     offset: float,
     codes: list[float],
 ) -> None:
-    """Write the file's numbers to `out` of the same shape: scaled, NaN where one of `codes`.
+    """Scale packed values into `out`, with NaN where they equal one of `codes`.
 
-    `out` may be `raw` where there is nothing to scale.
+    Args:
+        out: of the shape of `raw`; may be `raw` if there is nothing to scale.
+        raw: packed values.
+        scale, offset: value = raw * scale + offset.
+        codes: packed values that mean missing.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # of codes
         if (scale, offset) != (1.0, 0.0):

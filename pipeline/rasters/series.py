@@ -1,12 +1,12 @@
-"""Raw raster series as a catalog describes them, in whatever format they are published.
+"""Raw raster series in any format, as a catalog describes them.
 
-A series is opened by listing its files once. Nothing but the first file's header is read then, and
-the times of files whose names do not say them. Every file is checked against the first one when it
-is read. A driver is a module with these functions:
+To open a series, its files are listed once, and the header of the first one is read, or the times
+of all files whose names do not hold them. Each file is compared with the first one when it is read.
+A driver is a module with these functions:
 
-    read_layout(path, sources)                      what all rasters of a series have in common
+    read_layout(path, sources)                      layout that all rasters of a series share
     read_block(places, layout, sources, window)     for each source float32 (places, rows, columns)
-    read_times(path, sources)                       labels of a file's rasters; not of GDAL's
+    read_times(path, sources)                       labels of a file's rasters (not in gdal)
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pipeline.catalog.raster_source import TIME_FIELD, RasterSource
 from pipeline.catalog.time import STEP, Period
 from pipeline.errors import InputError
 from pipeline.rasters.accumulation import begins
-from pipeline.rasters.files import Files, Intervals, Named, Template, in_words
+from pipeline.rasters.files import Files, Intervals, Named, Template, format_duration
 from pipeline.rasters.pixels import Layout
 from pipeline.storage import Location, join
 from pipeline.units import FORCING_UNITS, recognise_unit
@@ -37,30 +37,30 @@ from pipeline.units import FORCING_UNITS, recognise_unit
 __all__ = ["RasterSeries", "group_forcings", "open_series"]
 
 LOG = logging.getLogger(__name__)
-MODULES = {  # imported when needed: xarray takes longer than a small run's reading
+MODULES = {  # imported when needed: importing xarray takes longer than a small run
     "geotiff": "pipeline.rasters.drivers.gdal",
     "gdal": "pipeline.rasters.drivers.gdal",
     "netcdf": "pipeline.rasters.drivers.netcdf_zarr",
     "zarr": "pipeline.rasters.drivers.netcdf_zarr",
     "grib": "pipeline.rasters.drivers.grib",
 }
-LABELS_NEAR = timedelta(days=62)  # by which a file's own label may lie outside the period
-OF_THE_FILES = (  # keys that say how files are opened and which raster is whose
+MAX_LABEL_DISTANCE = timedelta(days=62)  # of a file's label from the period
+FILE_KEYS = (  # keys that determine how files are opened and which rasters they hold
     "driver", "files", "inside", "group", "axes", "crs", "place_by", "step", "time", "times",
     "bounds",
 )  # fmt: skip
 
 
 def group_forcings(catalog: Catalog) -> list[list[str]]:
-    """Names of the forcings that are in the same files, group by group in catalog order."""
+    """Group the names of forcings that are in the same files, in catalog order."""
     groups: dict[object, list[str]] = {}
     for name, source in catalog.forcings.items():
-        groups.setdefault(_same_files(source), []).append(name)
+        groups.setdefault(_file_key(source), []).append(name)
     return list(groups.values())
 
 
-def _same_files(source: RasterSource) -> tuple[object, ...]:
-    return tuple(getattr(source, key) for key in OF_THE_FILES)
+def _file_key(source: RasterSource) -> tuple[object, ...]:
+    return tuple(getattr(source, key) for key in FILE_KEYS)
 
 
 def _driver(source: RasterSource) -> Any:
@@ -71,16 +71,16 @@ def _driver(source: RasterSource) -> Any:
 class RasterSeries:
     """Forcings that are in the same files, over the intervals of a period.
 
-    Holds no open file, and not one path where names follow from times, so it costs little to send
-    to a worker.
+    It holds no open file, and no paths if names follow from times, so it is cheap to send to a
+    worker.
 
     Attributes:
-        names: the forcings.
-        sources: what the catalog says of each.
-        layout: shape and place of every raster.
-        files: where the raster of each interval is.
-        intervals: the period cut into the source's own steps.
-        present: bool (intervals,), whether an interval has a raster.
+        names: of the forcings.
+        sources: the catalog's description of each.
+        layout: shape and location of each raster.
+        files: place of each interval's raster.
+        intervals: the period divided into the source's own steps.
+        present: whether an interval has a raster, bool (intervals,).
     """
 
     names: tuple[str, ...]
@@ -102,7 +102,7 @@ class RasterSeries:
 
     @property
     def times(self) -> pd.DatetimeIndex:
-        """Starts (naive UTC) of the intervals that have a raster."""
+        """Starts (naive UTC) of the intervals with a raster."""
         return self.intervals.times[self.present]
 
     @property
@@ -126,14 +126,14 @@ class RasterSeries:
         return [self.files.place(k)[0] for k in np.flatnonzero(self.present).tolist()]
 
     def conversion(self, name: str) -> tuple[float, float]:
-        """Scale and offset from the mean of a forcing's raw numbers over a step to the store's."""
+        """Scale and offset from the mean of raw values over a step to the store's value."""
         source = self.sources[self.names.index(name)]
         return source.conversion(source.units, self.intervals.step, STEP[self.period.step])
 
     def read(
         self, start: int, stop: int, window: tuple[slice, slice]
     ) -> dict[str, NDArray[np.float32]]:
-        """Read a window of the intervals `start` to `stop` of the period, each raster once.
+        """Read a window of the intervals `start` to `stop`, each raster once.
 
         Args:
             start, stop: positions in `intervals.times`.
@@ -141,9 +141,9 @@ class RasterSeries:
                 first column, as in `SeparableWeights.window`.
 
         Returns:
-            For each name float32 (stop - start, rows, columns), in the source's units; NaN where
-            the pixel is nodata or a missing code, or the interval has no raster. What is infinite
-            in the file stays so here, and is missing too.
+            By name float32 (stop - start, rows, columns), in the source's units; NaN where the
+            pixel is missing or the interval has no raster. Infinite values of the file are kept,
+            and count as missing too.
 
         Raises:
             InputError: a file is not readable, or differs from the series' first.
@@ -156,20 +156,20 @@ class RasterSeries:
 
 
 def open_series(catalog: Catalog, names: Sequence[str]) -> RasterSeries:
-    """List the files of some forcings and read the first one's header.
+    """Open a raster series: list its files, and read the header of the first.
 
     Args:
         catalog: describes the forcings.
-        names: forcings in the same files, such as a group of `group_forcings`.
+        names: forcings in the same files, a group of `group_forcings`.
 
     Raises:
-        InputError: no raster in the period; rasters that overlap or are off the source's steps;
-            more intervals without one than `max_missing_steps`; a first file that is not readable,
-            lacks a forcing or a place, or states another unit or length of time than the catalog.
+        InputError: no raster in the period; rasters that overlap or do not fit the source's steps;
+            more than `max_missing_steps` intervals without one; a first file that is not
+            readable, lacks a forcing or coordinates, or contradicts the catalog in units or times.
     """
     sources = tuple(catalog.forcings[name] for name in names)
     first = sources[0]
-    assert all(_same_files(source) == _same_files(first) for source in sources), names
+    assert all(_file_key(source) == _file_key(first) for source in sources), names
     key = f"{catalog.path}: forcings.{names[0]}.files"
     period = catalog.period
     step = first.step or STEP[period.step]
@@ -189,14 +189,14 @@ def open_series(catalog: Catalog, names: Sequence[str]) -> RasterSeries:
     _require_whole_stretches(catalog, series)
     for name, source, units in zip(names, sources, series.layout.units, strict=True):
         _require_units(catalog, series, name, units)
-        _require_few_holes(series, name, source.max_missing_steps)
+        _require_few_missing(series, name, source.max_missing_steps)
     return series
 
 
 def _files(
     catalog: Catalog, sources: tuple[RasterSource, ...], intervals: Intervals, key: str
 ) -> tuple[Files, NDArray[np.bool_]]:
-    """Where the rasters are, and which intervals have one."""
+    """Places of the rasters, and whether each interval has one."""
     first = sources[0]
     where = catalog.locate(first.files)
     if not isinstance(where, Path):
@@ -209,9 +209,9 @@ def _files(
         by_name = first.times == "name" if first.times else template.dated
         if by_name or first.driver in ("geotiff", "gdal"):
             return intervals.named(template, key)
-        near = pd.Timedelta(LABELS_NEAR)
+        margin = pd.Timedelta(MAX_LABEL_DISTANCE)
         names = template.names(
-            pd.date_range(catalog.period.start - near, catalog.period.end + near, freq="h")
+            pd.date_range(catalog.period.start - margin, catalog.period.end + margin, freq="h")
         )
         if not names:
             raise InputError(f"{key}: no file matches {template.where}: expected one")
@@ -234,7 +234,7 @@ def _files(
 
 
 def _require_readable(url: str, driver: str, key: str) -> None:
-    """A driver reads from such a URL."""
+    """Raise if the driver does not read from such a URL."""
     if driver == "zarr":
         if "*" in url:
             raise InputError(f"{key}: {url}: Zarr stores are not listed: expected a URL without *")
@@ -249,41 +249,43 @@ def _require_readable(url: str, driver: str, key: str) -> None:
 
 
 def _require_units(catalog: Catalog, series: RasterSeries, name: str, units: str) -> None:
-    """What the file says of its unit, if it does, is worth the same as what the catalog says."""
+    """Raise if the first file states units of another value than the catalog's."""
     source = series.sources[series.names.index(name)]
     known = recognise_unit(units, FORCING_UNITS)
     where = f"{series.layout.path}: {name} in {units!r}"
     if known is None:
         if units:
-            LOG.warning("%s: a unit not known here, taken as %s", where, source.units)
+            LOG.warning("%s: unknown unit, read as %s", where, source.units)
         return
     step = series.intervals.step
     stated, expected = (source.conversion(unit, step, step) for unit in (known, source.units))
     same = FORCING_UNITS[known].store == source.store_units
     if not (same and np.allclose(stated, expected, rtol=1e-9, atol=0)):
         raise InputError(
-            f"{where}, in steps of {in_words(step)}: expected {source.units!r}, as "
+            f"{where}, in steps of {format_duration(step)}: expected {source.units!r}, as "
             f"forcings.{name}.units of {catalog.path} says"
         )
 
 
 def _require_lengths(catalog: Catalog, series: RasterSeries) -> None:
-    """Where the first file says how long its rasters last, each lasts a step of the source; of
-    totals that run on, several."""
+    """Raise if the first file states that rasters last other than a step of the source.
+
+    Running totals last one or more steps.
+    """
     step = series.intervals.step
     stretch = max([source.totals or step for source in series.sources])
     for length in series.layout.lengths:
         steps = min(max(1, round(length / step)), stretch // step)
         if abs(length - steps * step) > step / 100:
             raise InputError(
-                f"{series.layout.path}: rasters that stand for {in_words(length)}: expected "
-                f"{in_words(step)} (forcings.{series.names[0]}.step of {catalog.path}), or sums "
-                "since the start of a stretch of several (totals)"
+                f"{series.layout.path}: rasters that last {format_duration(length)}: expected "
+                f"{format_duration(step)} (forcings.{series.names[0]}.step of {catalog.path}), or "
+                "sums since a reset (totals)"
             )
 
 
 def _require_begin(catalog: Catalog, series: RasterSeries) -> None:
-    """Where the first file says when its rasters begin, they begin where the catalog has them."""
+    """Raise if the first file states that rasters begin at other times than the catalog."""
     first = int(series.present.argmax())
     position = max(series.files.place(first)[1], 0)
     source, begins = series.sources[0], series.layout.begins
@@ -292,30 +294,31 @@ def _require_begin(catalog: Catalog, series: RasterSeries) -> None:
     said, expected = begins[position], series.intervals.times[first]
     if abs(said - expected) > series.intervals.step / 100:
         raise InputError(
-            f"{series.layout.path}: a raster from {said} by its own bounds: expected it from "
+            f"{series.layout.path}: a raster begins at {said} by its own bounds: expected "
             f"{expected}, as forcings.{series.names[0]}.time of {catalog.path} says (or bounds: "
             "ignore)"
         )
 
 
 def _require_whole_stretches(catalog: Catalog, series: RasterSeries) -> None:
-    """Where totals run on, intervals start at whole steps from 00:00 UTC, as stretches do."""
+    """Raise if running totals have intervals that are no whole steps from 00:00 UTC."""
     times, step = series.intervals.times, series.intervals.step
     if series.stretches and not begins(times, step).all():
         raise InputError(
             f"{catalog.path}: forcings.{series.names[0]}: rasters that start at {times[0]:%H:%M} "
-            f"UTC: expected whole steps of {in_words(step)} from 00:00 UTC with totals"
+            f"UTC: expected whole steps of {format_duration(step)} from 00:00 UTC with totals"
         )
 
 
-def _require_few_holes(series: RasterSeries, name: str, allowed: int) -> None:
-    holes = np.flatnonzero(~series.present)
-    if holes.size > allowed:
+def _require_few_missing(series: RasterSeries, name: str, allowed: int) -> None:
+    """Raise if more intervals lack a raster than the catalog allows."""
+    missing = np.flatnonzero(~series.present)
+    if missing.size > allowed:
         named = isinstance(series.files, Named)
-        expected = f", {series.files.place(int(holes[0]))[0]}" if named else ""
+        expected = f", {series.files.place(int(missing[0]))[0]}" if named else ""
         raise InputError(
-            f"{series.layout.path} and its like: {holes.size} of {series.present.size} steps of "
-            f"{in_words(series.intervals.step)} have no raster, the first from "
+            f"{series.layout.path} and others: {missing.size} of {series.present.size} steps of "
+            f"{format_duration(series.intervals.step)} have no raster, the first from "
             f"{series.missing_times[0]}{expected}: expected at most {allowed} "
             f"(forcings.{name}.max_missing_steps)"
         )

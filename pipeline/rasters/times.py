@@ -1,4 +1,4 @@
-"""The times of a dataset's rasters: their labels, and how long the file says that each lasts."""
+"""Read times from a dataset: labels of its rasters, and the bounds of their intervals."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ REFERENCE = "forecast_reference_time"
 def labels_of(
     path: Location, dataset: xr.Dataset, roles: Roles, source: RasterSource
 ) -> list[datetime]:
-    """Labels of the rasters by the file's own time axis, naive UTC, in the file's order.
+    """Labels (naive UTC) of the rasters from the file's time axis, in the file's order.
 
     Raises:
-        InputError: the file has no time, or not after CF.
+        InputError: the file has no times, or none after CF.
     """
     name = _time_name(path, dataset, roles, source)
     variable = dataset.variables[name]
@@ -48,8 +48,12 @@ def labels_of(
 def bounds_of(
     dataset: xr.Dataset, roles: Roles
 ) -> tuple[tuple[timedelta, ...], tuple[datetime, ...]]:
-    """Of the rasters' intervals by the bounds of the file's time axis: lengths, each once, and
-    starts, naive UTC, in the file's order; none where it has none that are understood."""
+    """Intervals of the rasters, from the bounds of the file's time axis.
+
+    Returns:
+        Lengths, each once, and starts (naive UTC) in the file's order; both empty without valid
+        bounds.
+    """
     time = dataset.variables.get(roles.time) if roles.time else None
     bounds = str(time.attrs.get("bounds", "")) if time is not None else ""
     if time is None or bounds not in dataset.variables:
@@ -71,7 +75,7 @@ def bounds_of(
 
 
 def _datetimes(path: Location, name: str, values: NDArray[Any]) -> list[datetime]:
-    """Whole seconds; other calendars' days count as days of that date."""
+    """Convert to whole seconds; days of other calendars become days of the same date."""
     try:
         if values.dtype == object:
             values = np.array([value.isoformat() for value in values], "datetime64[us]")
@@ -86,10 +90,9 @@ def _datetimes(path: Location, name: str, values: NDArray[Any]) -> list[datetime
 
 
 def _time_name(path: Location, dataset: xr.Dataset, roles: Roles, source: RasterSource) -> str:
-    """Name of the variable that holds the times at which rasters are valid, not those at which
-    forecasts began."""
-    said = dataset.variables[roles.time].attrs if roles.time in dataset.variables else {}
-    if roles.time in dataset.variables and said.get("standard_name") != REFERENCE:
+    """Name of the variable with the times at which rasters are valid, not of forecast starts."""
+    attributes = dataset.variables[roles.time].attrs if roles.time in dataset.variables else {}
+    if roles.time in dataset.variables and attributes.get("standard_name") != REFERENCE:
         return str(roles.time)
     found = [
         str(name)

@@ -1,4 +1,4 @@
-"""What the readers of records share: text, units and statistics as the agency codes them."""
+"""Helpers of all record formats: text files, and the agency's codes of units and statistics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORDS_OF_UNITS = {
 
 
 def read_text(path: Path) -> str:
-    """The file's text.
+    """Read a text file.
 
     Raises:
         InputError: not readable.
@@ -37,7 +37,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path, what: str) -> Any:
-    """The file's JSON; `what` is expected of it, for the message.
+    """Read a JSON file; `what` names the expected content in messages.
 
     Raises:
         InputError: not readable, or no JSON.
@@ -51,7 +51,11 @@ def read_json(path: Path, what: str) -> Any:
 
 
 def check_units(catalog: Catalog, path: Path, text: str) -> None:
-    """Refuse a header, column name or unit that states other units than the catalog does."""
+    """Raise if a header, column name or unit states other units than the catalog.
+
+    Raises:
+        InputError: it does.
+    """
     for units, words in WORDS_OF_UNITS.items():
         found = words.search(text)
         if found and units != catalog.gauges.units:
@@ -62,7 +66,14 @@ def check_units(catalog: Catalog, path: Path, text: str) -> None:
 
 
 def check_parameter(catalog: Catalog, path: Path, name: str) -> None:
-    """Refuse a catalog that has the parameter 00060, as `name` in the file, in other units."""
+    """Raise if the catalog states other units than ft3/s for parameter 00060.
+
+    Args:
+        name: of the parameter in the file, for the message.
+
+    Raises:
+        InputError: it does.
+    """
     if catalog.gauges.units != "ft3/s":
         raise InputError(
             f"{path}: {name}: parameter {DISCHARGE} is in ft3/s: expected {catalog.gauges.units}, "

@@ -1,4 +1,4 @@
-"""Discharge in a CSV, its columns named by the catalog."""
+"""Read discharge from CSV files whose columns the catalog names."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pipeline.gauges.record import Row, site_number
 
 
 def read_csv(catalog: Catalog, path: Path) -> Iterator[Row]:
-    """Rows of a CSV file.
+    """Yield the rows of a CSV file.
 
     Raises:
-        InputError: no CSV, a column is missing, or its name states other units than the catalog.
+        InputError: the file is no CSV, lacks a column, or names other units than the catalog.
     """
     columns = catalog.gauges.columns or Columns()
     try:

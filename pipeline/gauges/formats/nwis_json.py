@@ -1,4 +1,4 @@
-"""JSON of the older USGS water services: WaterML 1.1 written as JSON, daily or instantaneous.
+"""Read JSON of the older USGS water services, WaterML 1.1 written as JSON.
 
 https://waterservices.usgs.gov/docs/instantaneous-values/
 """
@@ -20,14 +20,14 @@ from pipeline.gauges.formats.common import (
 )
 from pipeline.gauges.record import Row, site_number
 
-MIDNIGHT = "T00:00:00.000"  # what the service writes after a day
+MIDNIGHT = "T00:00:00.000"  # which the service appends to a day
 
 
 def read_nwis_json(catalog: Catalog, path: Path) -> Iterator[Row]:
-    """Rows of a JSON answer: of its time series, those of discharge with the wanted statistic.
+    """Yield the rows of an answer's time series of discharge with the wanted statistic.
 
     Raises:
-        InputError: not such an answer, or units that contradict the catalog.
+        InputError: the file is no such answer, or its units contradict the catalog.
     """
     answer = read_json(path, "an answer of the water services")
     try:
@@ -45,7 +45,7 @@ def read_nwis_json(catalog: Catalog, path: Path) -> Iterator[Row]:
 
 
 def _is_wanted(catalog: Catalog, variable: dict[str, Any]) -> bool:
-    """Whether a variable is discharge, as daily means or at instants as the catalog says."""
+    """Whether a variable is discharge with the statistic that the catalog names."""
     options = variable.get("options", {}).get("option", [])
     statistic = next((o["optionCode"] for o in options if "optionCode" in o), "")
     return (
@@ -55,10 +55,10 @@ def _is_wanted(catalog: Catalog, variable: dict[str, Any]) -> bool:
 
 
 def _rows(series: dict[str, Any]) -> Iterator[Row]:
-    """Rows of one time series, all of its methods."""
+    """Yield the rows of one time series, of all its methods."""
     site = site_number(series["sourceInfo"]["siteCode"][0]["value"])
     for block in series["values"]:
-        method = (block["method"] or [{}])[0]  # there is none where there are no values
+        method = (block["method"] or [{}])[0]  # there is none without values
         name = f"{method.get('methodID', '')} {method.get('methodDescription', '')}".strip()
         for number, value in enumerate(block["value"], start=1):
             qualifiers = value.get("qualifiers", [])

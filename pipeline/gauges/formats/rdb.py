@@ -1,4 +1,4 @@
-"""USGS RDB: tab-separated blocks, daily or instantaneous.
+"""Read USGS RDB files: tab-separated blocks of daily or instantaneous values.
 
 https://help.waterdata.usgs.gov/faq/about-tab-delimited-output
 """
@@ -26,19 +26,19 @@ EXPECTED = {
     "daily": "site_no, datetime and daily mean discharge, NN_00060_00003",
     "instantaneous": "site_no, datetime, tz_cd and instantaneous discharge, NN_00060",
 }
-Pick = Callable[[list[str]], tuple[str, ...]]
+Getter = Callable[[list[str]], tuple[str, ...]]
 
 
 def read_rdb(catalog: Catalog, path: Path) -> Iterator[Row]:
-    """Rows of an RDB file: per block a header, a row of widths, and tab-separated lines.
+    """Yield the rows of an RDB file: per block a header, a row of widths, and lines.
 
     Raises:
-        InputError: no header, no column of discharge, a line that does not fit its header, an
-            unknown time zone code, or units that contradict the catalog.
+        InputError: a header or column of discharge is missing, a line does not fit its header, a
+            time zone code is unknown, or units contradict the catalog.
     """
     daily = catalog.gauges.values == "daily"
     header: list[str] = []
-    picks: list[tuple[str, Pick]] = []
+    getters: list[tuple[str, Getter]] = []
     held = False
     for number, text in enumerate(read_text(path).splitlines(), start=1):
         if text.startswith("#"):
@@ -49,8 +49,8 @@ def read_rdb(catalog: Catalog, path: Path) -> Iterator[Row]:
         if not text.strip() or (WIDTH.fullmatch(fields[0]) and all(map(WIDTH.fullmatch, fields))):
             continue
         if fields[0] == "agency_cd":
-            header, picks = fields, _picks(catalog, path, fields)
-            held = held or bool(picks)
+            header, getters = fields, _getters(catalog, path, fields)
+            held = held or bool(getters)
             continue
         if not header or len(fields) > len(header):
             wanted = f"at most {len(header)}" if header else "a header that starts with agency_cd"
@@ -58,22 +58,24 @@ def read_rdb(catalog: Catalog, path: Path) -> Iterator[Row]:
                 f"{path}: line {number} holds {len(fields)} tab-separated fields, "
                 f"{fields[0][:40]!r} first: expected {wanted}"
             )
-        fields += repeat("", len(header) + 1 - len(fields))  # those cut off, and one more
+        fields += repeat("", len(header) + 1 - len(fields))  # missing ones, and one more
         place = f"line {number}"
-        for series, pick in picks:
-            site, date, zone, value, qualifiers = pick(fields)
+        for series, get in getters:
+            site, date, zone, value, qualifiers = get(fields)
             time = date if daily else with_zone(date, zone)
             if time is None:
                 raise InputError(f"{path}: {place}: tz_cd {zone!r}: expected a code such as CST")
             yield Row(site_number(site), series, time, value, qualifiers, place)
-    if header and not held:  # other blocks may be of sites without discharge
+    if header and not held:  # other blocks may hold sites without discharge
         values = catalog.gauges.values
         raise InputError(f"{path}: columns {', '.join(header)}: expected {EXPECTED[values]}")
 
 
-def _picks(catalog: Catalog, path: Path, header: list[str]) -> list[tuple[str, Pick]]:
-    """Per column of discharge its series, and what takes site, date, zone, value and qualifiers
-    out of a line; nothing in a block without one. Position `len(header)` is a blank."""
+def _getters(catalog: Catalog, path: Path, header: list[str]) -> list[tuple[str, Getter]]:
+    """Series of each column of discharge, and a getter of site, date, zone, value and qualifiers.
+
+    Empty for a block without discharge. Position `len(header)` of a line is a blank.
+    """
     values = catalog.gauges.values
     columns = {name: found for name in header if (found := COLUMN[values].fullmatch(name))}
     needed = {"site_no", "datetime"} | (set() if values == "daily" else {"tz_cd"})

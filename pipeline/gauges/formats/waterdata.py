@@ -1,4 +1,4 @@
-"""GeoJSON of the USGS Water Data API: features of the collections `daily` and `continuous`.
+"""Read GeoJSON of the USGS Water Data API, collections `daily` and `continuous`.
 
 https://api.waterdata.usgs.gov/ogcapi/v0
 """
@@ -23,11 +23,11 @@ from pipeline.gauges.record import Row, site_number
 
 
 def read_waterdata(catalog: Catalog, path: Path) -> Iterator[Row]:
-    """Rows of a feature collection: its values of discharge with the wanted statistic.
+    """Yield the rows of a collection's values of discharge with the wanted statistic.
 
     Raises:
-        InputError: not such a collection, a page of a longer one, or units that contradict the
-            catalog.
+        InputError: the file is no such collection, one page of several, or its units contradict
+            the catalog.
     """
     answer = read_json(path, "features of the Water Data API")
     units: set[str] = set()
@@ -35,7 +35,7 @@ def read_waterdata(catalog: Catalog, path: Path) -> Iterator[Row]:
         if any(link.get("rel") == "next" for link in answer.get("links") or []):
             raise InputError(
                 f"{path}: one page of several, with a link to the next: expected the features of "
-                "all pages in one file, as `pipeline fetch` asks for them"
+                "all pages in one file, as `pipeline fetch` writes them"
             )
         for number, feature in enumerate(answer["features"], start=1):
             values = feature["properties"]
@@ -60,8 +60,7 @@ def read_waterdata(catalog: Catalog, path: Path) -> Iterator[Row]:
 def _row(values: dict[str, Any], place: str) -> Row:
     """The row of a feature's properties.
 
-    With a qualifier of ice or equipment the API publishes what the agency worked out for the time,
-    if it did: such a value counts as estimated.
+    A value with a qualifier of ice or equipment is the agency's estimate, and counts as such.
     """
     site = values["monitoring_location_id"].partition("-")[2]  # after the agency's code
     value, found = (

@@ -1,4 +1,4 @@
-"""WaterML 1.1 (CUAHSI) as the USGS water services wrote it, daily or instantaneous.
+"""Read WaterML 1.1 (CUAHSI) of the USGS water services, daily or instantaneous.
 
 http://his.cuahsi.org/wofws.html, namespace http://www.cuahsi.org/waterML/1.1/
 """
@@ -21,14 +21,14 @@ from pipeline.gauges.formats.common import (
 from pipeline.gauges.record import Row, site_number
 
 NAMESPACE = "{http://www.cuahsi.org/waterML/1.1/}"
-MIDNIGHT = "T00:00:00.000"  # what the service writes after a day
+MIDNIGHT = "T00:00:00.000"  # which the service appends to a day
 
 
 def read_waterml(catalog: Catalog, path: Path) -> Iterator[Row]:
-    """Rows of a WaterML 1.1 document: its time series of discharge with the wanted statistic.
+    """Yield the rows of a document's time series of discharge with the wanted statistic.
 
     Raises:
-        InputError: not such a document, or units that contradict the catalog.
+        InputError: the file is no such document, or its units contradict the catalog.
     """
     try:
         root = ElementTree.fromstring(read_text(path))
@@ -49,7 +49,7 @@ def read_waterml(catalog: Catalog, path: Path) -> Iterator[Row]:
 
 
 def _rows(series: ElementTree.Element, path: Path) -> Iterator[Row]:
-    """Rows of one time series, all of its methods."""
+    """Yield the rows of one time series, of all its methods."""
     site = site_number(_text(series, "sourceInfo/siteCode"))
     for block in series.iter(f"{NAMESPACE}values"):
         method = _find(block, "method")
@@ -71,6 +71,6 @@ def _find(element: ElementTree.Element, path: str) -> ElementTree.Element | None
 
 
 def _text(element: ElementTree.Element, path: str) -> str:
-    """Text of the first element at a path, blank if there is none."""
+    """Text of the first element at a path, or a blank."""
     found = _find(element, path)
     return "" if found is None else (found.text or "").strip()

@@ -1,1 +1,1 @@
-"""Readers of rasters, one file a format."""
+"""Readers of raster files, one module per format."""

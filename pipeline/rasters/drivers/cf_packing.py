@@ -1,7 +1,4 @@
-"""Packed numbers of NetCDF and Zarr variables after the CF conventions.
-
-Attributes say how numbers are scaled, which ones mean missing, and which are valid.
-"""
+"""Interpret packed values of NetCDF and Zarr variables after the CF conventions."""
 
 from __future__ import annotations
 
@@ -20,11 +17,11 @@ RANGES = ("valid_min", "valid_max", "valid_range")
 def as_unsigned(
     raw: NDArray[Any], attributes: dict[Any, Any]
 ) -> tuple[NDArray[Any], dict[Any, Any]]:
-    """Packed numbers, and the attributes that speak of them, as unsigned where `_Unsigned`."""
+    """View packed values, and the attributes in their units, as unsigned if `_Unsigned` is set."""
     if str(attributes.get("_Unsigned", "")).lower() != "true" or raw.dtype.kind != "i":
         return raw, attributes
     unsigned = np.dtype(f"u{raw.dtype.itemsize}")
-    if FILLS[0] not in attributes and raw.dtype.itemsize > 1:  # the fill of what is stored
+    if FILLS[0] not in attributes and raw.dtype.itemsize > 1:  # the default of the stored type
         attributes = {**attributes, FILLS[0]: default_fillvals[raw.dtype.str[1:]]}
     changed = {
         key: np.asarray(_numbers(attributes[key])).astype(raw.dtype).view(unsigned)
@@ -37,7 +34,7 @@ def as_unsigned(
 def packing(
     raw: NDArray[Any], attributes: dict[Any, Any], source: RasterSource
 ) -> tuple[float, float, list[float]]:
-    """Scale and offset of packed numbers, and the codes that mean missing, after CF."""
+    """Scale and offset of packed values, and the codes that mean missing."""
     codes = [code for key in FILLS for code in _numbers(attributes.get(key))]
     if source.driver == "netcdf" and FILLS[0] not in attributes and raw.dtype.itemsize > 1:
         codes += [fill for fill in [default_fillvals.get(raw.dtype.str[1:])] if fill is not None]
@@ -48,7 +45,7 @@ def packing(
 
 
 def _numbers(value: Any) -> list[Any]:
-    """Of an attribute: one or several numbers, or the text of one."""
+    """Numbers of an attribute, which may be text; empty if it has none."""
     if value is None:
         return []
     found = np.ravel(value)
@@ -61,8 +58,7 @@ def _numbers(value: Any) -> list[Any]:
 
 
 def outside_valid_range(raw: NDArray[Any], attributes: dict[Any, Any]) -> NDArray[np.bool_] | None:
-    """Where numbers lie outside of the range that the file calls valid, if it gives one for them as
-    they are packed."""
+    """Where packed values are outside the file's valid range; None without one of their type."""
     lowest, highest, both = (_numbers(attributes.get(key)) for key in RANGES)
     if len(both) == 2:
         lowest, highest = both[:1], both[1:]

@@ -1,6 +1,6 @@
-"""What GDAL reads, by window: the layout of a raster, and its bands as float32 with NaN.
+"""Read layouts and windows of bands with GDAL.
 
-GeoTIFFs are opened by their own driver, which is several times faster than looking for one.
+GeoTIFFs are opened with their own driver, which is several times faster than to detect one.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from rasterio.windows import Window
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError
 from pipeline.rasters.drivers.gdal_open import environment, opened, read_head
-from pipeline.rasters.drivers.grib_grid import HEAD, grib_grid
+from pipeline.rasters.drivers.grib_grid import HEAD_BYTES, grib_grid
 from pipeline.rasters.files import Place
 from pipeline.rasters.pixels import Layout, catalog_crs, decode
 from pipeline.regrid.placement import Axes
 from pipeline.regrid.separable import column_parts
 from pipeline.storage import Location
 
-UNEVEN = ("netCDF", "HDF5", "HDF5Image", "Zarr")  # of drivers that others here read better
-HUGE = 1e37  # what is beyond it on either side means missing where a nodata value is
-SAME_PLACE = 1e-3  # corners of the rasters of one series agree to this share of a pixel
+UNEVEN = ("netCDF", "HDF5", "HDF5Image", "Zarr")  # GDAL drivers that assume even axes
+HUGE = 1e37  # values beyond it are missing if the nodata value is
+CORNER_TOLERANCE = 1e-3  # share of a pixel by which corners may differ in a series
 
 
 @dataclass(frozen=True, eq=False)
 class GdalLayout(Layout):
-    """What all rasters of a series have in common, as GDAL says it.
+    """The layout that all rasters of a series share, as GDAL describes it.
 
     Attributes:
-        crs: the file's, or None.
+        crs: of the file, or None.
         transform: x of the first edge, width of a column, y of the first edge, height of a row, in
             units of the CRS; width and height are negative where the axis descends.
         bands: number of bands.
@@ -51,11 +51,11 @@ class GdalLayout(Layout):
 
 
 def read_layout(path: Location, sources: Sequence[RasterSource]) -> GdalLayout:
-    """The layout of a raster.
+    """Read the layout of a raster.
 
     Raises:
-        InputError: the file is not readable, has no CRS and the catalog gives none, lacks a band,
-            or its rows and columns do not follow the axes of its CRS.
+        InputError: the file is not readable, lacks a band, its rows and columns do not follow the
+            axes of its CRS, or neither file nor catalog gives a CRS.
     """
     first = sources[0]
     with environment(first), opened(path, first) as file:
@@ -77,7 +77,7 @@ def layout_of(
     """The layout of an opened raster.
 
     Raises:
-        InputError: as `read_layout`, but for bands.
+        InputError: as `read_layout`, except for bands.
     """
     transform = transform_of(path, file)
     whole = source.driver == "grib"  # decoded in float64
@@ -98,10 +98,14 @@ def layout_of(
 
 
 def transform_of(path: Location, file: DatasetReader) -> tuple[float, float, float, float]:
-    """First edge and width of a column, first edge and height of a row."""
+    """First edge and width of columns, first edge and height of rows.
+
+    Raises:
+        InputError: rows and columns do not follow the axes of the CRS.
+    """
     if file.width < 1:
         raise InputError(
-            f"{path}: a reduced grid, of rows of unlike numbers of pixels: expected a regular one"
+            f"{path}: a reduced grid, whose rows differ in length: expected a regular one"
         )
     t = file.transform
     if t.b or t.d or t.is_identity or t.is_degenerate:
@@ -115,12 +119,12 @@ def transform_of(path: Location, file: DatasetReader) -> tuple[float, float, flo
 def _axes(path: Location, file: DatasetReader, source: RasterSource) -> Axes:
     if file.driver in UNEVEN:
         raise InputError(
-            f"{path}: {file.driver}, of which GDAL takes uneven axes for even ones: expected "
+            f"{path}: {file.driver}, for which GDAL assumes even axes: expected "
             "driver: netcdf or zarr"
         )
     x_edges, y_edges = _edges(transform_of(path, file), file.shape)
     own = ProjCRS.from_wkt(file.crs.to_wkt()) if file.crs else None
-    grid = grib_grid(read_head(path, source, HEAD)) if file.driver == "GRIB" else None
+    grid = grib_grid(read_head(path, source, HEAD_BYTES)) if file.driver == "GRIB" else None
     if grid is not None and own is not None:
         try:
             x_edges, y_edges = grid.edges(x_edges, y_edges, own)
@@ -144,10 +148,10 @@ def _edges(
 def require_same(
     path: Location, file: DatasetReader, expected: GdalLayout, bands: bool = True
 ) -> None:
-    """An opened raster is like the first of its series.
+    """Raise if an opened raster differs from the first of its series.
 
     Raises:
-        InputError: in shape, CRS, place or number of `bands` it is not.
+        InputError: in shape, CRS, corners or, if `bands`, number of bands.
     """
     shape, transform = file.shape, transform_of(path, file)
     compared: dict[str, tuple[object, object, bool]] = {
@@ -169,10 +173,10 @@ def require_same(
 
 
 def _same_place(transform: tuple[float, float, float, float], expected: GdalLayout) -> bool:
-    """Whether the corners agree to a small share of a pixel; the shapes are the same."""
+    """Whether corners agree within `CORNER_TOLERANCE`, for equal shapes."""
     found = _edges(transform, expected.shape)
     return all(
-        bool(np.abs(one - other).max() <= SAME_PLACE * abs(other[1] - other[0]))
+        bool(np.abs(one - other).max() <= CORNER_TOLERANCE * abs(other[1] - other[0]))
         for one, other in zip(found, _edges(expected.transform, expected.shape), strict=True)
     )
 
@@ -183,12 +187,12 @@ def read_block(
     sources: Sequence[RasterSource],
     window: tuple[slice, slice],
 ) -> NDArray[np.float32]:
-    """A window of some bands of some files, opening each file once.
+    """Read a window of some bands of some files, opening each file once.
 
     Args:
-        places: rasters of the series that `layout` describes; None where there is none.
-        layout: what each file has to look like.
-        sources: one for each band, which say what else means missing besides its nodata value.
+        places: of the rasters; None without one.
+        layout: that each file must have.
+        sources: one per band, with values that mean missing besides nodata.
         window: (rows, columns); columns from the width on start again at the first column.
 
     Returns:
@@ -196,7 +200,7 @@ def read_block(
         NaN where missing or without a file.
 
     Raises:
-        InputError: a file is not readable, or of another shape, CRS, number of bands or place.
+        InputError: a file is not readable, or differs from `layout`.
     """
     assert isinstance(layout, GdalLayout)
     windows, shape = windows_of(window, layout)
@@ -220,7 +224,7 @@ def read_block(
 
 
 def windows_of(window: tuple[slice, slice], layout: Layout) -> tuple[list[Window], tuple[int, int]]:
-    """GDAL's windows that make up a window side by side, and its shape."""
+    """Windows of GDAL that form a window side by side, and its shape."""
     rows, columns = window
     parts = column_parts(window, layout.shape[1])
     return [
@@ -229,15 +233,15 @@ def windows_of(window: tuple[slice, slice], layout: Layout) -> tuple[list[Window
 
 
 def read_bands(file: DatasetReader, bands: list[int], windows: list[Window]) -> NDArray[Any]:
-    """The file's numbers, (bands, rows, columns)."""
+    """Read packed values, (bands, rows, columns)."""
     pieces = [file.read(bands, window=piece) for piece in windows]
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=2)
 
 
 def _mask(file: DatasetReader, band: int, windows: list[Window]) -> NDArray[Any] | None:
-    """What the file's own mask or alpha band says of a band, 0 where missing: (rows, columns).
+    """Read a band's mask or the alpha band, 0 where missing, (rows, columns); None without one.
 
-    GDAL does not count an alpha band of floats as a mask.
+    GDAL does not treat an alpha band of floats as a mask.
     """
     alpha = file.colorinterp.index(ColorInterp.alpha) + 1 if has_alpha(file) else None
     if MaskFlags.per_dataset in file.mask_flag_enums[band - 1]:
@@ -250,7 +254,7 @@ def _mask(file: DatasetReader, band: int, windows: list[Window]) -> NDArray[Any]
 
 
 def has_alpha(file: DatasetReader) -> bool:
-    """Whether one of several bands says which pixels count."""
+    """Whether one of several bands is an alpha band."""
     return file.count > 1 and ColorInterp.alpha in file.colorinterp
 
 
@@ -261,9 +265,9 @@ def write_band(
     band: int,
     source: RasterSource,
 ) -> None:
-    """Write a band's numbers to `out`: scaled, NaN where nodata or a missing code."""
+    """Scale a band's packed values into `out`, with NaN where they are missing."""
     nodata = file.nodatavals[band - 1]
     codes = source.missing if nodata is None else [nodata, *source.missing]
     decode(out, raw, file.scales[band - 1], file.offsets[band - 1], codes)
-    if nodata is not None and abs(nodata) > HUGE:  # the lowest number there is, often rounded
+    if nodata is not None and abs(nodata) > HUGE:  # such as the lowest float32, often rounded
         out[np.abs(raw) > HUGE] = np.nan

@@ -19,18 +19,18 @@ from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError, client_errors
 from pipeline.storage import Location, file_system
 
-# A GeoTIFF's folder is neither listed nor searched for sidecar files: both cost more than the read.
+# A GeoTIFF's folder is not listed or searched for sidecar files, which takes longer than the read.
 OPTIONS = {
     "geotiff": {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"},
-    "grib": {"GRIB_NORMALIZE_UNITS": "NO"},  # kelvins stay kelvins, as the file says
+    "grib": {"GRIB_NORMALIZE_UNITS": "NO"},  # keep the file's units, such as kelvins
 }
-CACHE = {"GDAL_CACHEMAX": 64}  # [MB] of decoded blocks, which GDAL keeps until a file is closed
-REMOTE = {  # what was read of an object is forgotten when it is closed: it may change
+CACHE = {"GDAL_CACHEMAX": 64}  # [MB] of decoded blocks of open files
+REMOTE = {  # objects may change: nothing is cached after they are closed
     "CPL_VSIL_CURL_NON_CACHED": "/vsis3/",
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "1",  # [s], then longer
 }
-KINDS = {  # GDAL's driver, where it is known, and what was expected
+KINDS = {  # GDAL's driver, if known, and the expected content
     "geotiff": ("GTiff", "a GeoTIFF"),
     "grib": ("GRIB", "GRIB messages"),
     "gdal": (None, "a raster that GDAL reads"),
@@ -38,9 +38,9 @@ KINDS = {  # GDAL's driver, where it is known, and what was expected
 
 
 def environment(source: RasterSource) -> rasterio.Env:
-    """GDAL's settings for a driver; enter it before `opened`.
+    """GDAL's settings for a driver, to be entered before `opened`.
 
-    GDAL itself takes credentials from the environment, but the endpoint by another name.
+    GDAL reads credentials from the environment, but has another name for the endpoint.
     """
     url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     scheme, _, host = (url or "").rpartition("://")
@@ -55,10 +55,13 @@ def environment(source: RasterSource) -> rasterio.Env:
 
 @contextmanager
 def opened(path: Location, source: RasterSource) -> Iterator[DatasetReader]:
-    """Open a raster; whatever GDAL finds wrong while it is open is the file's fault.
+    """Open a raster, and attribute GDAL's errors to it while it is open.
 
-    Call it within `environment`: `rasterio.open` would make another one for each file, which
-    takes a quarter of the time that opening does.
+    Call it within `environment`: `rasterio.open` would create an environment per file, which takes
+    a quarter of the time of opening.
+
+    Raises:
+        InputError: the file is not readable.
     """
     driver, expected = KINDS[source.driver]
     try:
@@ -70,10 +73,10 @@ def opened(path: Location, source: RasterSource) -> Iterator[DatasetReader]:
 
 
 def gdal_name(path: Location, source: RasterSource) -> str:
-    """What GDAL calls a file or an object, or the file inside it.
+    """GDAL's name of a file or object, or of the file inside a zip file.
 
     Raises:
-        InputError: not a zip file, or not one file inside it that the source means.
+        InputError: it is no zip file, or does not hold exactly one file that matches.
     """
     remote = not isinstance(path, Path)
     name = str(path).replace("s3://", "/vsis3/", 1) if remote else str(path)
@@ -93,7 +96,7 @@ def _archive(path: Location) -> Iterator[zipfile.ZipFile]:
 
 
 def _member(path: Location, archive: zipfile.ZipFile, pattern: str) -> str:
-    """The one file of an archive that a pattern means."""
+    """The only file of an archive that matches a pattern."""
     names = archive.namelist()
     found = [name for name in names if fnmatch(name, pattern)]
     if len(found) != 1:
@@ -104,7 +107,7 @@ def _member(path: Location, archive: zipfile.ZipFile, pattern: str) -> str:
 
 
 def read_head(path: Location, source: RasterSource, size: int) -> bytes:
-    """The first bytes of what `gdal_name` names."""
+    """Read the first bytes of the file that `gdal_name` names."""
     if source.inside is None:
         with _binary(path) as file:
             return file.read(size)

@@ -1,6 +1,6 @@
-"""GRIB, editions 1 and 2, through GDAL: a message is a band, which its metadata describe.
+"""Read GRIB messages, editions 1 and 2, which are bands for GDAL.
 
-A message's label is its validity time, the end of what it accumulates.
+A message's label is its validity time, the end of its accumulation.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ UNITS = {  # of time, code table 4.4
 
 
 def _messages(path: Location, file: DatasetReader, source: RasterSource) -> dict[datetime, int]:
-    """Bands of the messages that a source selects, by label, naive UTC.
+    """Bands of the messages that a source selects, by label (naive UTC).
 
     Raises:
-        InputError: none, or two of one time.
+        InputError: no message, or two of one time.
     """
     found: dict[datetime, int] = {}
     for band in file.indexes:
@@ -63,8 +63,10 @@ def _messages(path: Location, file: DatasetReader, source: RasterSource) -> dict
 
 
 def _length(tags: dict[str, str]) -> timedelta | None:
-    """Of the interval that a message of edition 2 is a sum or mean over, if it says that: its
-    product definition template is 4.8 then, whose numbers 26 and 27 are the unit and the length."""
+    """Length of the interval that a message of edition 2 is a sum or mean over, or None.
+
+    Such messages have product definition template 4.8, whose values 26 and 27 are unit and length.
+    """
     values = tags.get("GRIB_PDS_TEMPLATE_ASSEMBLED_VALUES", "").split()
     if tags.get("GRIB_PDS_PDTN") != "8" or len(values) < 27 or int(values[25]) not in UNITS:
         return None
@@ -74,13 +76,13 @@ def _length(tags: dict[str, str]) -> timedelta | None:
 def _labels(
     path: Location, file: DatasetReader, sources: Sequence[RasterSource]
 ) -> tuple[list[datetime], list[dict[datetime, int]]]:
-    """Times of which every source has a message, ascending, and the bands of each source."""
+    """Labels for which every source has a message, ascending, and each source's bands."""
     bands = [_messages(path, file, source) for source in sources]
     return sorted(set.intersection(*map(set, bands))), bands
 
 
 def read_layout(path: Location, sources: Sequence[RasterSource]) -> GdalLayout:
-    """The layout of the messages that some sources select.
+    """Read the layout of the messages that some sources select.
 
     Raises:
         InputError: the file is not readable or holds none of a source's messages.
@@ -100,7 +102,7 @@ def read_layout(path: Location, sources: Sequence[RasterSource]) -> GdalLayout:
 
 
 def read_times(path: Location, sources: Sequence[RasterSource]) -> list[datetime]:
-    """Labels of the file's rasters, naive UTC, ascending.
+    """Read the labels (naive UTC) of a file's rasters, ascending.
 
     Raises:
         InputError: the file is not readable; a source selects no message, or two of one time.
@@ -115,14 +117,14 @@ def read_block(
     sources: Sequence[RasterSource],
     window: tuple[slice, slice],
 ) -> NDArray[np.float32]:
-    """A window of some messages of some files, opening each file once.
+    """Read a window of some messages of some files, opening each file once.
 
-    A message is decoded whole, whatever the window: GRIB packs all of it together.
+    A message is always decoded as a whole.
 
     Args:
-        places: rasters of the series that `layout` describes; None where there is none.
-        layout: what each file has to look like.
-        sources: what selects the messages of each forcing.
+        places: of the rasters; None without one.
+        layout: that each file must have.
+        sources: one per forcing, which selects its messages.
         window: (rows, columns); columns from the width on start again at the first column.
 
     Returns:
@@ -130,7 +132,7 @@ def read_block(
         without a file.
 
     Raises:
-        InputError: a file is not readable, or not like the series' first.
+        InputError: a file is not readable, or differs from `layout`.
     """
     assert isinstance(layout, GdalLayout)
     windows, shape = windows_of(window, layout)
@@ -145,8 +147,7 @@ def read_block(
                     if position == ONLY and len(labels) != 1:
                         raise InputError(
                             f"{path}: holds {len(labels)} rasters: expected one, of the time in "
-                            "its name; or that the catalog says that times stand in the file "
-                            "(times: file)"
+                            "its name, or times: file in the catalog"
                         )
                     label = labels[0 if position == ONLY else position]
                     chosen = [found[label] for found in bands]

@@ -1,9 +1,9 @@
-"""Where the pixels of a GRIB message lie, as far as GDAL does not say it or says it wrongly.
+"""Correct the pixel coordinates that GDAL gives for GRIB messages.
 
-GDAL brings the numbers into rows from the north and columns from the west, however they were
-scanned. But it takes the first point for the west where longitudes were scanned from the east, and
-on some projections for the south-west corner whatever the scan; and Gaussian grids, whose 2 N
-parallels are the roots of a Legendre polynomial, for even ones. So the grid is read from the
+GDAL sorts values into rows from the north and columns from the west. But it takes the first point
+for the west also if longitudes are scanned from the east; on some projections, for the south-west
+corner whatever the scan; and it takes Gaussian grids, whose 2 N parallels are the roots of a
+Legendre polynomial, for even ones. So the grid is read from the
 message: WMO Manual on Codes, FM 92, section 2 of edition 1 and section 3 of edition 2.
 """
 
@@ -20,8 +20,8 @@ from pipeline.errors import InputError
 from pipeline.regrid.placement import APART, degrees_of, edges_of
 from pipeline.regrid.separable import FULL_TURN
 
-HEAD = 2**16  # bytes from a file's start, in which its first message describes its grid
-CLOSE = 2e-3  # degrees by which a latitude may be rounded: edition 1 counts in thousandths
+HEAD_BYTES = 2**16  # at a file's start, which hold the first message's grid
+LATITUDE_TOLERANCE = 2e-3  # degrees: edition 1 rounds to thousandths
 WESTWARDS, NORTHWARDS = 0x80, 0x40  # flags of the scan, code table 8 and flag table 3.4
 GEOGRAPHIC_1, PLANE_1, GAUSSIAN_1 = {0, 4, 10, 14}, {1, 3, 5}, {4, 14}  # code table 6
 GEOGRAPHIC_2, GAUSSIAN_2 = {0, 1, 40, 41}, {40, 41}  # templates 3.n
@@ -30,14 +30,14 @@ PLANE_2 = {10: 60, 20: 65, 30: 65, 31: 65, 140: 64}  # and the octet of their sc
 
 @dataclass(frozen=True)
 class GribGrid:
-    """What a message says of its grid.
+    """The grid of a message.
 
     Attributes:
-        geographic: on latitudes and longitudes, or on a plane.
+        geographic: along latitudes and longitudes, and not on a plane.
         first: the first point's latitude and longitude [degrees].
-        last: the last one's; None on a plane.
+        last: the last point's; None on a plane.
         scan: flags.
-        parallels: N of a Gaussian grid; None of any other.
+        parallels: N of a Gaussian grid, else None.
     """
 
     geographic: bool
@@ -49,15 +49,15 @@ class GribGrid:
     def edges(
         self, x_edges: NDArray[np.float64], y_edges: NDArray[np.float64], crs: CRS
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Edges of columns from the west and rows from the north, from those that GDAL gives.
+        """Correct the edges of columns (from the west) and rows (from the north) of GDAL.
 
         Args:
-            x_edges, y_edges: of which the widths are right.
-            crs: the message's own.
+            x_edges, y_edges: of GDAL, with correct widths.
+            crs: of the message.
 
         Raises:
-            InputError: rows that are not parallels of the Gaussian grid; on a plane, a first point
-                that GDAL puts elsewhere than the message.
+            InputError: rows are not parallels of the Gaussian grid; on a plane, GDAL and the
+                message disagree on the first point.
         """
         if not self.geographic:
             self._require_first(x_edges, y_edges, crs)
@@ -72,8 +72,11 @@ class GribGrid:
     def _require_first(
         self, x_edges: NDArray[np.float64], y_edges: NDArray[np.float64], crs: CRS
     ) -> None:
-        """GDAL puts the first point where the message does. Libraries differ on grids that are
-        scanned from the north, and nothing in a message tells which of them its maker followed."""
+        """Raise if GDAL and the message disagree on the first point.
+
+        Libraries differ on grids that are scanned from the north, and a message does not tell which
+        convention its producer followed.
+        """
         to_plane = Transformer.from_crs(degrees_of(crs), crs, always_xy=True)
         expected = to_plane.transform(self.first[1], self.first[0])
         column = slice(-2, None) if self.scan & WESTWARDS else slice(2)
@@ -94,7 +97,7 @@ class GribGrid:
         known = np.degrees(np.arcsin(roots_legendre(2 * self.parallels)[0]))[::-1]
         start = int(np.abs(known - ends[0]).argmin())
         found = known[start : start + rows]
-        if len(found) < rows or np.abs(found[[0, -1]] - ends).max() > CLOSE:
+        if len(found) < rows or np.abs(found[[0, -1]] - ends).max() > LATITUDE_TOLERANCE:
             raise InputError(
                 f"{rows} rows from {ends[0]:g} to {ends[1]:g} degrees: expected parallels of the "
                 f"Gaussian grid of N = {self.parallels}"
@@ -103,8 +106,7 @@ class GribGrid:
 
 
 def grib_grid(head: bytes) -> GribGrid | None:
-    """The grid of the first message in a file's first bytes; None where it is of a kind whose
-    first point is not known here."""
+    """Read the grid of the first message in a file's first bytes; None for unsupported grids."""
     start = head.find(b"GRIB")
     if start < 0 or len(head) < start + 16:
         return None
@@ -113,7 +115,7 @@ def grib_grid(head: bytes) -> GribGrid | None:
 
 def _edition_1(message: bytes) -> GribGrid | None:
     product = message[8:]
-    section = product[_whole(product, 1, 3) :]
+    section = product[_unsigned(product, 1, 3) :]
     if not product[7] & 0x80 or len(section) < 28 or section[5] not in GEOGRAPHIC_1 | PLANE_1:
         return None
     geographic = section[5] in GEOGRAPHIC_1
@@ -124,18 +126,18 @@ def _edition_1(message: bytes) -> GribGrid | None:
         if geographic
         else None,
         scan=section[27],
-        parallels=_whole(section, 26, 27) if section[5] in GAUSSIAN_1 else None,
+        parallels=_unsigned(section, 26, 27) if section[5] in GAUSSIAN_1 else None,
     )
 
 
 def _edition_2(message: bytes) -> GribGrid | None:
     at = 16
     while len(message) >= at + 5 and message[at + 4] < 3:
-        at += max(5, _whole(message, at + 1, at + 4))
+        at += max(5, _unsigned(message, at + 1, at + 4))
     section = message[at:]
     if len(section) < 72 or section[4] != 3:
         return None
-    template = _whole(section, 13, 14)
+    template = _unsigned(section, 13, 14)
     if template in PLANE_2:
         return GribGrid(
             geographic=False,
@@ -146,23 +148,23 @@ def _edition_2(message: bytes) -> GribGrid | None:
         )
     if template not in GEOGRAPHIC_2:
         return None
-    basic, parts = _whole(section, 39, 42), _whole(section, 43, 46)
+    basic, parts = _unsigned(section, 39, 42), _unsigned(section, 43, 46)
     unit = 1e-6 if basic in (0, 2**32 - 1) or parts in (0, 2**32 - 1) else basic / parts
     return GribGrid(
         geographic=True,
         first=(_signed(section, 47, 50) * unit, _signed(section, 51, 54) * unit),
         last=(_signed(section, 56, 59) * unit, _signed(section, 60, 63) * unit),
         scan=section[71],
-        parallels=_whole(section, 68, 71) if template in GAUSSIAN_2 else None,
+        parallels=_unsigned(section, 68, 71) if template in GAUSSIAN_2 else None,
     )
 
 
-def _whole(octets: bytes, first: int, last: int) -> int:
-    """The number in some octets, counted from 1 as the manual does."""
+def _unsigned(octets: bytes, first: int, last: int) -> int:
+    """Unsigned integer in some octets, counted from 1 as in the manual."""
     return int.from_bytes(octets[first - 1 : last], "big")
 
 
 def _signed(octets: bytes, first: int, last: int) -> int:
-    """Likewise, sign and magnitude."""
-    number, sign = _whole(octets, first, last), 1 << (8 * (last - first + 1) - 1)
+    """Integer in some octets, as sign and magnitude."""
+    number, sign = _unsigned(octets, first, last), 1 << (8 * (last - first + 1) - 1)
     return -(number - sign) if number & sign else number

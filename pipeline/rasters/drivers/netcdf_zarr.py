@@ -1,4 +1,4 @@
-"""NetCDF, HDF5 and Zarr, as xarray opens them: layouts, times, and windows of variables."""
+"""Read layouts, times and windows of NetCDF, HDF5 and Zarr variables with xarray."""
 
 from __future__ import annotations
 
@@ -36,33 +36,37 @@ from pipeline.regrid.coordinates import Roles
 from pipeline.regrid.separable import column_parts
 from pipeline.storage import Location, file_system
 
-SAME_PLACE = 1e-3  # the files of one series agree to this share of a pixel
+CORNER_TOLERANCE = 1e-3  # share of a pixel by which corners may differ in a series
 
 
 @dataclass(frozen=True, eq=False)
 class DatasetLayout(Layout):
-    """A layout, and what is compared with it in every file: `corners`, the outermost coordinates
-    (pixels count as `pixel` wide), by their names."""
+    """A layout with the coordinates to compare in every file.
+
+    Attributes:
+        corners: outermost values of each coordinate, by name.
+        pixel: width of a pixel in each coordinate, by name.
+    """
 
     corners: dict[str, NDArray[np.float64]]
     pixel: dict[str, float]
 
 
-# The NetCDF library must not be entered by two threads, not even with two files; xarray's own lock
-# leaves out what it does while a file is opened. Regridding goes on beside it.
+# The NetCDF library is not thread-safe, not even with two files, and xarray's own lock does not
+# cover the opening of a file. Other threads regrid meanwhile.
 NETCDF = Lock()
-# How an object is read: in blocks of bytes around what is asked for, some of which are kept.
+# Objects are read in blocks of bytes, some of which are cached.
 BY_RANGE = {"cache_type": "blockcache", "block_size": 2**20, "cache_options": {"maxblocks": 16}}
 EXPECTED = {"netcdf": "HDF5 or NetCDF 4 (classic NetCDF is read from paths)", "zarr": "zarr"}
 
 
-# The store that each series, by its layout, has open in this process.
+# The open store of each series in this process, by layout.
 _STORES: WeakKeyDictionary[DatasetLayout, tuple[Location, xr.Dataset]] = WeakKeyDictionary()
 
 
 @contextmanager
 def _opened(path: Location, source: RasterSource) -> Iterator[xr.Dataset]:
-    """Open a file or store as it is: numbers packed, times encoded, coordinates as variables."""
+    """Open a file or store undecoded: packed values, encoded times, coordinates as variables."""
     with NETCDF if source.driver == "netcdf" else nullcontext(), _dataset(path, source) as dataset:
         yield dataset
 
@@ -73,7 +77,7 @@ def _dataset(path: Location, source: RasterSource) -> xr.Dataset:
         "mask_and_scale": False,
         "decode_times": False,
         "decode_coords": False,
-        "create_default_indexes": False,  # takes as long as the rest of opening
+        "create_default_indexes": False,  # they take as long as the rest of opening
         "chunks": None,
     }
     try:
@@ -97,10 +101,10 @@ def _dataset(path: Location, source: RasterSource) -> xr.Dataset:
 
 
 def _restore_fills(dataset: xr.Dataset, root: zarr.Group, group: str | None) -> None:
-    """Give variables the `_FillValue` that their attributes say.
+    """Set each variable's `_FillValue` to the one of its attributes.
 
-    In format 2 xarray puts the array's own `fill_value` over it, which is 0 where nobody chose one;
-    in format 3 it leaves out what is no attribute.
+    In format 2 xarray replaces it by the array's `fill_value`, which is 0 by default; in format 3
+    it ignores a `fill_value` that is no attribute.
     """
     for name, variable in dataset.variables.items():
         array = root[f"{group}/{name}" if group else str(name)]
@@ -116,11 +120,11 @@ def _restore_fills(dataset: xr.Dataset, root: zarr.Group, group: str | None) -> 
 
 
 def read_layout(path: Location, sources: Sequence[RasterSource]) -> DatasetLayout:
-    """The layout of some variables of a file.
+    """Read the layout of some variables of a file.
 
     Raises:
-        InputError: the file is not readable, lacks a variable, or does not say clearly where the
-            pixels lie; the variables lie on different grids.
+        InputError: the file is not readable, lacks a variable, or has no clear coordinates; the
+            variables are on different grids.
     """
     with _opened(path, sources[0]) as dataset:
         return _layout(path, dataset, sources)
@@ -162,7 +166,7 @@ def _require_same(
     layout: DatasetLayout,
     sources: Sequence[RasterSource],
 ) -> None:
-    """Shape, outermost coordinates and units are those of the series' first file."""
+    """Raise if shape, outermost coordinates or units differ from the series' first file."""
     first = Path(layout.path).name
     variable = variable_of(path, dataset, sources[0])
     shape = variable.sizes[found.y], variable.sizes[found.x]
@@ -174,7 +178,7 @@ def _require_same(
         if (
             one is None
             or one.shape != expected.shape
-            or (np.abs(one - expected).max() > SAME_PLACE * layout.pixel[name])
+            or (np.abs(one - expected).max() > CORNER_TOLERANCE * layout.pixel[name])
         ):
             said = None if one is None else one.ravel().tolist()
             raise InputError(
@@ -190,13 +194,13 @@ def _require_same(
 
 
 @contextmanager
-def _opened_alike(
+def _opened_checked(
     path: Location, layout: DatasetLayout, sources: Sequence[RasterSource]
 ) -> Iterator[xr.Dataset]:
-    """Open a file or store that is like the series' first.
+    """Open a file or store, and compare it with the series' first.
 
-    A Zarr store stays open for the next block: to open it and to look it over takes many requests,
-    and longer than to regrid what is read of it.
+    A Zarr store stays open for the next block, as opening and comparing take many requests, and
+    longer than regridding a block.
     """
     kept = _STORES.get(layout)
     if kept is not None and kept[0] == path:
@@ -205,16 +209,16 @@ def _opened_alike(
     with _opened(path, sources[0]) as dataset:
         roles = common_roles(path, dataset, sources)
         _require_same(path, roles, dataset, layout, sources)
-        if sources[0].driver == "zarr":  # closing it does nothing
+        if sources[0].driver == "zarr":  # which needs no closing
             _STORES[layout] = path, dataset
         yield dataset
 
 
 def read_times(path: Location, sources: Sequence[RasterSource]) -> list[datetime]:
-    """Labels of the file's rasters by its own time axis, naive UTC, in the file's order.
+    """Read the labels (naive UTC) of a file's rasters, in the file's order.
 
     Raises:
-        InputError: the file is not readable or has no time.
+        InputError: the file is not readable or has no times.
     """
     with _opened(path, sources[0]) as dataset:
         roles = common_roles(path, dataset, sources)
@@ -227,12 +231,12 @@ def read_block(
     sources: Sequence[RasterSource],
     window: tuple[slice, slice],
 ) -> list[NDArray[np.float32]]:
-    """A window of some variables of some files, opening each file once.
+    """Read a window of some variables of some files, opening each file once.
 
     Args:
-        places: rasters of the series that `layout` describes; None where there is none.
-        layout: what each file has to look like.
-        sources: one for each variable.
+        places: of the rasters; None without one.
+        layout: that each file must have.
+        sources: one per variable.
         window: (rows, columns); columns from the width on start again at the first column.
 
     Returns:
@@ -240,7 +244,7 @@ def read_block(
         applied), NaN where missing or without a file.
 
     Raises:
-        InputError: a file is not readable, or not like the series' first.
+        InputError: a file is not readable, or differs from `layout`.
     """
     assert isinstance(layout, DatasetLayout)
     rows, columns = window
@@ -250,7 +254,7 @@ def read_block(
         (path, *zip(*((k, place[1]) for k, place in group), strict=True))
         for path, group in groupby(numbered, key=lambda item: item[1][0])
     ]
-    if len(files) == 1 and len(numbered) == len(places):  # as it is read: copying takes long
+    if len(files) == 1 and len(numbered) == len(places):  # returned without a copy
         path, _, positions = files[0]
         return _read_file(path, positions, layout, sources, window)
     blocks = [np.full((len(places), *shape), np.nan, np.float32) for _ in sources]
@@ -269,9 +273,9 @@ def _read_file(
     sources: Sequence[RasterSource],
     window: tuple[slice, slice],
 ) -> list[NDArray[np.float32]]:
-    """The rasters at some positions of a file: for each source float32 (rasters, rows, columns)."""
+    """Read rasters at some positions of a file: per source float32 (rasters, rows, columns)."""
     decoded = []
-    with _opened_alike(path, layout, sources) as dataset:
+    with _opened_checked(path, layout, sources) as dataset:
         for source in sources:
             variable = dataset.variables[source.variable]
             try:
@@ -287,7 +291,7 @@ def _read_file(
                 out = raw = np.ascontiguousarray(raw)
             else:
                 out = np.empty(raw.shape, np.float32)
-            for one, packed in zip(out, raw, strict=True):  # each stays in the core's cache
+            for one, packed in zip(out, raw, strict=True):  # one by one, to stay in the CPU cache
                 decode(one, packed, scale, offset, codes)
             if outside is not None:
                 out[outside] = np.nan
@@ -302,12 +306,12 @@ def _raw(
     positions: Sequence[int],
     window: tuple[slice, slice],
 ) -> NDArray[Any]:
-    """Packed numbers (positions, rows, columns)."""
+    """Read packed values, (positions, rows, columns)."""
     steps = variable.sizes[roles.time] if roles.time else 1
     if positions[0] == ONLY and steps != 1:
         raise InputError(
-            f"{path}: holds {steps} rasters: expected one, of the time in its name; or that the "
-            "catalog says that times stand in the file (times: file)"
+            f"{path}: holds {steps} rasters: expected one, of the time in its name, or "
+            "times: file in the catalog"
         )
     positions = [0] if positions[0] == ONLY else positions
     first, last = positions[0], positions[-1] + 1

@@ -64,7 +64,7 @@ def test_a_passing_failure_is_repeated(job: Job, fault: Answer):
         (Answer(b"x", headers={"Content-Type": "text/html"}), 1, ["HTML page", "expected"]),
         (Answer(b"You have tried to download this file more than twice"), 1, ["twice", "expected"]),
         (Answer(b"PK\x03\x04" + bytes(50)), 1, ["cannot be unpacked"]),
-        (Answer(b"no such file", 404), 1, ["1 of 6 files are not there", "at most 0"]),
+        (Answer(b"no such file", 404), 1, ["1 of 6 files are missing", "at most 0"]),
     ],
 )
 def test_a_lasting_failure_ends_with_one_line(

@@ -189,7 +189,7 @@ def test_one_instant_in_two_offsets(tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
         match=r"2018-06-01T00:00:00.000-04:00 has the values 7 and 8 \(site 01541000, method 100, "
-        r"value 1 and site 01541000, method 100, value 2\): expected one at an instant",
+        r"value 1 and site 01541000, method 100, value 2\): expected one per instant",
     ):
         read_answer(tmp_path, answer(("", differ)))
 

@@ -223,7 +223,7 @@ def test_the_repeated_hour_in_hourly_readings(tmp_path: Path) -> None:
 def test_times_that_the_clock_did_not_show_or_showed_twice(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"line 3: time '2018-03-11 02:15' was skipped when"):
         read_local(tmp_path, "2018-03-11 01:45", "2018-03-11 02:15")
-    with pytest.raises(InputError, match=r"line 2: time '2018-11-04 01:15' was there twice when"):
+    with pytest.raises(InputError, match=r"line 2: time '2018-11-04 01:15' occurred twice when"):
         read_local(tmp_path, "2018-11-04 01:15", "2018-11-04 01:45", "2018-11-04 02:00")
     with pytest.raises(InputError, match=r"line 2: time '2018-07-04 01:15' has no offset from"):
         read_local(tmp_path, "2018-07-04 01:15", zone=None)

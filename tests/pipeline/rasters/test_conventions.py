@@ -225,7 +225,7 @@ def test_sums_since_the_start_of_a_forecast_are_refused(tmp_path: Path, plain):
     refused(
         lambda: open_rain(tmp_path),
         "rain.nc",
-        "stand for 2 h",
+        "last 2 h",
         "expected 1 h",
         "precipitation.step",
     )
@@ -320,7 +320,7 @@ def test_a_grib_message_says_how_long_its_sum_is(tmp_path: Path, hours: int, goo
         by_starts = {**source, "time": {"label": "start"}}
         refused(lambda: open_rain(tmp_path, **by_starts), "all.grb2", "by its own bounds")
     else:
-        refused(lambda: open_rain(tmp_path, **source), "all.grb2", "stand for 3 h", "expected 1 h")
+        refused(lambda: open_rain(tmp_path, **source), "all.grb2", "last 3 h", "expected 1 h")
 
 
 @pytest.mark.parametrize("units", [None, "day as %Y%m%d"])

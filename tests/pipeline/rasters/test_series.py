@@ -251,7 +251,7 @@ def test_holes_beyond_the_limit_are_refused(folder: Path):
         (
             "rain_2020010100.tif",
             {"time": {"offset": "6h"}},
-            ["01 06:00:00", "whole steps of 1 day from"],
+            ["01 06:00:00", "whole number of steps of 1 day from"],
         ),
         ("rain_20200230.tif", {}, ["rain_20200230.tif", "day"]),
         ("2020/rain_20190101.tif", {"files": "{time:%Y/rain_%Y%m%d}.tif"}, ["2019/rain_2019"]),
