@@ -1,5 +1,8 @@
-"""Rasters and stores on S3, which a moto server plays on this machine: the same store as in a
-folder, resumed wherever the connection was cut, and one line for whatever is refused."""
+"""Rasters and stores on S3, emulated by a local moto server.
+
+The store equals the one in a folder, a run resumes wherever the connection was cut, and each
+refusal is one line.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ def s3(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[s3fs.S3FileSystem]:
     """The server with one empty bucket, and the environment that a shell would export."""
-    told = {
+    environment = {
         "AWS_ENDPOINT_URL": address,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
@@ -80,7 +83,7 @@ def s3(
         "AWS_CONFIG_FILE": str(tmp_path / "none"),
         "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
     }
-    for key, value in told.items():
+    for key, value in environment.items():
         monkeypatch.setenv(key, value)
     post(f"{address}/moto-api/reset")
     forget_environment()
@@ -90,12 +93,12 @@ def s3(
     forget_environment()
 
 
-KEPT: list[object] = []  # whose connections end with this process, and not in another loop
+OLD_SYSTEMS: list[object] = []  # their connections must not be closed in another event loop
 
 
 def forget_environment() -> None:
-    """File systems live on and hold the environment of their first use: have new ones made."""
-    KEPT.extend(s3fs.S3FileSystem._cache.values())
+    """Drop cached file systems, which hold the environment of their first use."""
+    OLD_SYSTEMS.extend(s3fs.S3FileSystem._cache.values())
     s3fs.S3FileSystem.clear_instance_cache()
 
 
@@ -106,7 +109,7 @@ def post(url: str, body: bytes = b"") -> None:
 
 
 class Web:
-    """A web server that gives the files that it was told of, by range, and no list of them."""
+    """A web server with files by range requests, and without listings."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -196,7 +199,7 @@ def test_rasters_and_store_on_s3_make_the_same_store(
     assert remote.run().exit_code == 0
     local = contents(remote.store)
     describe(remote)
-    with make_client(processes=True, workers=2) as processes:  # that are told the URL alone
+    with make_client(processes=True, workers=2) as processes:  # they receive only the URL
         report = run(load_catalog(remote.catalog), STORE, processes)
     assert report.files == 12
     found = objects(s3, STORE)
@@ -221,7 +224,7 @@ def test_rasters_and_store_on_s3_make_the_same_store(
 
 
 class Cut:
-    """A connection that ends for good after so many changes of the bucket."""
+    """A connection that fails for good after some number of changes of the bucket."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.left = self.made = 0
@@ -340,7 +343,7 @@ def test_damage_is_found(remote: World, s3: s3fs.S3FileSystem, client: Client):
 
 
 def test_zarr_below_a_root_that_is_a_url(remote: World, s3: s3fs.S3FileSystem, client: Client):
-    """Other inputs have paths of their own."""
+    """Other inputs have local paths."""
     run(load_catalog(remote.catalog), remote.store, client)
     data = rain_of(remote)
     data.to_zarr(f"s3://{BUCKET}/raw/rain.zarr", zarr_format=3, consolidated=False)
@@ -428,7 +431,7 @@ def test_netcdf_on_s3(remote: World, s3: s3fs.S3FileSystem, client: Client):
 
 
 def test_netcdf_of_a_web_server(remote: World, web: Web, client: Client, caplog):
-    """It is asked for the files of the period one by one, and for their windows by range."""
+    """Files of the period are requested one by one, and their windows by range."""
     paths = write_netcdf(remote)
     for path in paths:
         web.serve(path)
@@ -579,12 +582,12 @@ def test_a_public_bucket_needs_no_credentials(remote: World, s3: s3fs.S3FileSyst
     describe(remote)
     for name in s3.find(f"{BUCKET}/raw"):
         s3.chmod(name, "public-read")
-    told = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
-    told |= {"AWS_ENDPOINT_URL": os.environ["AWS_ENDPOINT_URL"]}
-    told |= {"AWS_NO_SIGN_REQUEST": "YES", "FSSPEC_S3_ANON": "true"}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    environment |= {"AWS_ENDPOINT_URL": os.environ["AWS_ENDPOINT_URL"]}
+    environment |= {"AWS_NO_SIGN_REQUEST": "YES", "FSSPEC_S3_ANON": "true"}
     arguments = ["run", str(remote.catalog), "--store", str(remote.store)]
     command = [sys.executable, "-m", "pipeline", *arguments]
-    done = subprocess.run(command, env=told, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "4 of 4 blocks" in done.stdout
     assert all("no terrain" in line for line in done.stderr.splitlines()), done.stderr

@@ -1,4 +1,4 @@
-"""A server on this machine that answers as the public services do, and fails where it is told to.
+"""A local server that answers like the public services, and fails on request.
 
 USGS answers are the recorded ones of the real-data folder, or made after them; rasters are small
 and generated, in the services' own layouts.
@@ -36,7 +36,7 @@ BASIN = f"/nldi/nwissite/USGS-{SITE}/basin"
 
 @dataclass(frozen=True)
 class Answer:
-    """A status, a body and headers; `cut` sends half of the body under its whole length."""
+    """A status, a body and headers; `cut` sends half of the body with its full Content-Length."""
 
     body: bytes
     status: int = 200
@@ -46,8 +46,7 @@ class Answer:
 
 @dataclass
 class Replay:
-    """Answers by path; `faults` of a path are used up first, one a request, its last for ever
-    where it is in `broken`."""
+    """Answers by path. `faults` of a path are sent first, one per request; `broken` always."""
 
     url: str
     answers: dict[str, bytes] = field(default_factory=dict)

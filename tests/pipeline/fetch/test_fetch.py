@@ -1,4 +1,4 @@
-"""Fetching against a local server: what lands on disk, and fetching again."""
+"""Fetching from a local server: files on disk, repeated fetches and dry runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong while fetching: one line, whole files, and going on after it."""
+"""Failures while fetching: one line, no partial files, and a fetch that continues."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def in_a_process(job: Job, before: str = "") -> subprocess.Popen[str]:
 
 
 def test_a_disk_that_fills_up(job: Job):
-    """The limit on a file's size stands for the disk's: the system refuses the write alike."""
+    """A limit on file sizes replaces a full disk: the system refuses the write in the same way."""
     job.write(fetch=ONLY_RAIN)
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))"
     process = in_a_process(job, limit)
@@ -238,8 +238,8 @@ def test_without_the_extra(job: Job, package: str):
 def test_an_interrupt_leaves_whole_files_and_the_next_fetch_goes_on(job: Job):
     fetch = ONLY_RAIN | {"services": {"prism": {"url": f"{job.replay.url}/prism", "pause": 5.0}}}
     job.write(fetch=fetch)
-    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    process = in_a_process(job, heard)  # also where tests run in a shell's background
+    interruptible = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    process = in_a_process(job, interruptible)  # also where tests run in a shell's background
     deadline = time.monotonic() + 60
     while job.replay.count("prism") < 2 and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -45,7 +45,7 @@ class Published:
 
     @property
     def interval(self) -> timedelta:
-        """That one raster stands for."""
+        """Length of time that one raster represents."""
         return timedelta(minutes=30) if "step" in self.source else LENGTH[self.step]
 
 
