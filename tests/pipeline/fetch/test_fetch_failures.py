@@ -111,7 +111,7 @@ def test_a_gauge_without_a_record(job: Job, domst_data: Path):
     )["daily"]
     schema = {"type": "object", "properties": {name: {"type": "string"} for name in names}}
     job.replay.answers[DAILY.replace("items", "schema")] = json.dumps(schema).encode()
-    require_one_line(job.fetch(), 1, "gauges", SITE, "not there", "expected")
+    require_one_line(job.fetch(), 1, "gauges", SITE, "are missing", "expected")
 
 
 def test_a_busy_usgs_is_asked_again(job: Job):

@@ -244,7 +244,7 @@ def test_formats_of_local_times(tmp_path: Path) -> None:
     ("keys", "message"),
     [
         ({"time_zone": "America/Nowhere", "values": "instantaneous"}, "expected an IANA time zone"),
-        ({"series": {SITE: "1"}}, "series chooses among the agency's, format is csv"),
+        ({"series": {SITE: "1"}}, "series selects a series of the agency, format is csv"),
         ({"time_zone": "UTC"}, "time_zone is for instantaneous values, values is daily"),
         ({"min_valid": 0.5}, "min_valid is for instantaneous values, values is daily"),
         ({"max_gap": "2h"}, "max_gap is for instantaneous values, values is daily"),
