@@ -300,10 +300,11 @@ def test_lat_lon_rasters_come_out_as_by_the_separable_way(x_edges, y_edges):
             np.testing.assert_allclose(found, one, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("cells", [4, 12])
 @pytest.mark.parametrize("west", [-180.0, 0.0, 175.0])
-def test_a_region_across_any_seam(west: float):
+def test_a_region_across_any_seam(west: float, cells: int):
     """Turns of the globe are only a way of writing."""
-    grid = Grid.covering((west - 0.5, 60.0, west + 0.5, 60.5))
+    grid = Grid.covering((west - 0.5, 60.0, west + 0.5, 60.5), cells_per_degree=cells)
     longitude, latitude = np.meshgrid(west + np.arange(-1, 1.01, 0.05), np.arange(61, 59.5, -0.05))
     longitude += 0.3 * (latitude - 60)
     plain = dense(curvilinear_weights(latitude, longitude, grid))
@@ -587,8 +588,10 @@ def test_centres_that_are_no_raster_over_the_region_are_refused():
 
 def test_a_pole_among_the_pixels_is_refused_only_where_the_region_reaches_it():
     edges = np.arange(-5.5, 6.0) * 25e3
-    with pytest.raises(InputError, match="pole"):
-        projected_weights(edges, edges, CRS(6931), Grid.covering((0.0, 89.0, 30.0, 90.0)))
+    for cells in (1, 12):
+        grid = Grid.covering((0.0, 89.0, 30.0, 90.0), cells_per_degree=cells)
+        with pytest.raises(InputError, match="pole"):
+            projected_weights(edges, edges, CRS(6931), grid)
     weights = projected_weights(edges, edges, CRS(6931), Grid.covering((0.0, 89.2, 30.0, 89.5)))
     np.testing.assert_allclose(weights.coverage, 1, rtol=0, atol=1e-9)
 
