@@ -37,3 +37,12 @@ def test_lstms_stepped_together_are_the_fused_ones() -> None:
         ):
             getattr(own, name).copy_(value[1])
     torch.testing.assert_close(own(x[1])[0], lstm.stepped(x)[1])
+
+
+def test_gates_start_orthogonal_and_the_forget_gate_open() -> None:
+    lstm = HeadLSTM(2, 7, Settings(hidden=5))
+    biases = lstm.bias.view(2, 4, 5)  # input, forget, cell, output
+    assert biases[:, 1].eq(1).all()
+    assert biases[:, [0, 2, 3]].eq(0).all()
+    gates = lstm.hidden_weight.view(8, 5, 5)
+    torch.testing.assert_close(gates @ gates.mT, torch.eye(5).expand(8, -1, -1))
