@@ -243,8 +243,8 @@ def test_services_run_as_processes(host):
     checked = subprocess.run(check, capture_output=True, text=True, timeout=120, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
-    host.finish("train", "--updates", "5", seconds=240)
+    host.finish("train", "--updates", "5", "--site", "99000001", seconds=240)
     assert transitions(address) > after_pipeline
     metrics = json.loads((host.folder / "data" / "runs" / "latest" / "metrics.json").read_text())
-    assert metrics["heads"]
+    assert [head["site_no"] for head in metrics["heads"]] == ["99000001"]
     assert all(process.poll() is None for process in host.processes[:3])  # the cluster lives on

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+import xarray as xr
 import yaml
 from rasterio.transform import from_origin
 from typer.testing import CliRunner, Result
@@ -53,6 +54,12 @@ class World:
 
     def run(self) -> Result:
         return self.command("run", self.catalog, "--store", self.store, "--workers", 2)
+
+
+def assert_same_data(one: xr.Dataset, other: xr.Dataset) -> None:
+    """Assert that datasets of two stores are identical but for the time of writing."""
+    loaded = (data.load().assign_attrs(history="") for data in (one, other))
+    xr.testing.assert_identical(*loaded)
 
 
 def write_raster(path: Path, values: np.ndarray, **profile: object) -> None:
