@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.catalog.models import Catalog, Fetch
+from pipeline.catalog.fetch import Fetch
+from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 from pipeline.fetch.aorc import plan_aorc
 from pipeline.fetch.files import Outcome, Show, fetch_items

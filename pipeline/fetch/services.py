@@ -16,7 +16,8 @@ from types import MappingProxyType
 
 import httpx
 
-from pipeline.catalog.models import Catalog, Fetch, ServiceName
+from pipeline.catalog.fetch import Fetch, ServiceName
+from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError, RunError
 
 FIRST_WAIT = 1.0  # s before the first retry; doubles each time

@@ -10,7 +10,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from pipeline.__main__ import app
-from pipeline.catalog.models import Fetch
+from pipeline.catalog.fetch import Fetch
 from pipeline.fetch import services
 from pipeline.fetch.manifest import MANIFEST
 from tests.pipeline.fetch.replay import SITE, Replay
