@@ -229,8 +229,8 @@ def _result(future: Future, store: Location) -> BlockReport:
     except (KilledWorker, FutureCancelledError, CommClosedError) as error:
         raise RunError(
             f"{store}: {future.key}: lost its worker ({type(error).__name__}): expected workers "
-            "that stay and have enough memory; what is done stays, and the same command goes on "
-            "from there"
+            "that stay and have enough memory; finished work is kept, and the same command "
+            "continues from there"
         ) from error
 
 

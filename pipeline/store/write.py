@@ -103,7 +103,7 @@ def writing(path: Location) -> Iterator[None]:
     except OSError as error:
         raise RunError(
             f"{path}: not written ({error.strerror or error}): expected room on the disk and "
-            "permission to write; what is done stays, and the same command goes on from there"
+            "permission to write; finished work is kept, and the same command continues from there"
         ) from error
 
 

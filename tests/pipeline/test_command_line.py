@@ -358,7 +358,9 @@ def test_a_disk_that_fills_up_later(world: World, monkeypatch: pytest.MonkeyPatc
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalStore, "set", full)
-        require_one_line(world.run(), 1, world.store, "No space left on device", "goes on")
+        require_one_line(
+            world.run(), 1, world.store, "No space left on device", "continues from there"
+        )
     assert world.command("check", world.store).exit_code == 1
     assert world.run().exit_code == 0
     assert world.command("check", world.store).exit_code == 0
@@ -443,5 +445,5 @@ def test_an_interrupt(world: World, monkeypatch: pytest.MonkeyPatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(execute, "_result", interrupted)
-        require_one_line(world.run(), 130, "interrupted", "goes on")
+        require_one_line(world.run(), 130, "interrupted", "continues from there")
     assert world.run().exit_code == 0
