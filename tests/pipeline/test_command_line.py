@@ -445,5 +445,5 @@ def test_an_interrupt(world: World, monkeypatch: pytest.MonkeyPatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(execute, "_result", interrupted)
-        require_one_line(world.run(), 130, "interrupted", "continues from there")
+        require_one_line(world.run(), 130, "interrupted", "continues")
     assert world.run().exit_code == 0
