@@ -99,7 +99,7 @@ def skill_table(metrics: dict[str, Any]) -> Table:
     title = f"{metrics['title']} ({data}{metrics['variant']}; {metrics['split']})"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("site", no_wrap=True)
-    for name in ("NSE", "90 %", "KGE", "PBIAS", "FHV", "lag", *SHORT.values()):
+    for name in ("NSE", "90 %", "KGE", "PBIAS", "FHV", "peak lag", *SHORT.values()):
         table.add_column(name, justify="right", no_wrap=True)
     keys = ("nse", "kge", "pbias", "fhv", "peak_lag", *(f"{name}_nse" for name in FLOORS))
     digits = (3, 3, 1, 1, 1, 3, 3, 3)
