@@ -21,7 +21,7 @@ from pipeline.regrid.grid import Grid
 from pipeline.regrid.placement import Axes
 from pipeline.store.read import open_region
 from tests.pipeline.handmade import COLUMNS, NORTH, PIXEL, ROWS, WEST, World
-from tests.pipeline.regrid.rasters import MAKE, plain, rain, require_equal
+from tests.pipeline.regrid.rasters import MAKE, curvilinear, plain, rain, require_equal
 
 CEA = Transformer.from_crs("EPSG:4326", "+proj=cea +ellps=WGS84", always_xy=True)  # equal-area
 
@@ -181,6 +181,14 @@ def test_the_default_grid_is_the_smallest_that_covers(kind: str):
     more = regrid(data, wider, min_valid=0)
     total = float((more.rain_valid_fraction * wider.cell_area).sum())
     assert total == pytest.approx(float((found.rain_valid_fraction * grid.cell_area).sum()), 1e-9)
+
+
+def test_the_default_grid_of_centres_across_the_antimeridian_is_no_larger():
+    data = curvilinear(1)
+    here = regrid(data)
+    shifted = data.assign_coords(lon=(data.lon + 276.5 + 180) % 360 - 180)  # across 180 degrees
+    assert np.ptp(shifted.lon.values) > 300
+    assert regrid(shifted).sizes == here.sizes
 
 
 @pytest.mark.parametrize("west", [-180.0, 0.0, -0.125])

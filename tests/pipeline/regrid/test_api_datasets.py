@@ -145,6 +145,7 @@ def test_a_dataset_keeps_what_does_not_lie_on_the_pixels():
     assert "12 cells per degree" in found.attrs["grid"]
     assert set(found.attrs) == {"title", "grid", "Conventions"}
     np.testing.assert_array_equal(found.temperature, regrid(data).rain)
+    assert regrid(found[["temperature"]]).temperature.cell_methods == "time: mean area: mean"
 
 
 @pytest.mark.parametrize("kind", MAKE)
