@@ -70,7 +70,7 @@ def train(
     A finished run returns at once.
 
     Args:
-        store: path or URL of a store written by `pipeline run`.
+        store: path or URL of a store written by `domst run`.
         run: folder of the run; made if missing.
         sites: site numbers of the watersheds to train; all of the store if left out.
         settings: of the network and the training; the defaults if left out.

@@ -196,7 +196,7 @@ def open_store(path: StorePath, *, chunks: Chunks = None) -> xr.DataTree:
 def _open_finished(path: Location) -> zarr.Group:
     """Open the root of a store, all blocks of which must be done."""
     root = open_root(path)
-    advice = "expected a finished store; `pipeline run` with the same catalog finishes it"
+    advice = "expected a finished store; `domst run` with the same catalog finishes it"
     if EXTENDING in root.attrs:
         raise InputError(f"{path}: the extension of its period was interrupted: {advice}")
     marks = read_marks(root)

@@ -19,7 +19,7 @@ PROGRESS = "progress"  # array of the root: the done-marks
 STATIC = "static"  # attribute of the root: digests of all files written before any data
 EXTENDING = "extending"  # likewise, while the period is extended: number of steps before
 UNFINISHED = ".partial"  # object below a URL while a store is created there
-DAMAGED = "as `pipeline run` wrote it; remove the store and run again"
+DAMAGED = "as `domst run` wrote it; remove the store and run again"
 
 
 def open_root(path: str | os.PathLike[str], mode: str = "r") -> zarr.Group:
@@ -40,7 +40,7 @@ def open_root(path: str | os.PathLike[str], mode: str = "r") -> zarr.Group:
             whole = PROGRESS in root and "provenance" in root.attrs
         except (FileNotFoundError, GroupNotFoundError, ValueError) as error:
             raise InputError(
-                f"{path}: holds no store: expected one written by `pipeline run`"
+                f"{path}: holds no store: expected one written by `domst run`"
             ) from error
     if root.attrs.get("layout") != LAYOUT or not whole:
         found = root.attrs.get("layout")

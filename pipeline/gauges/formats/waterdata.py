@@ -35,7 +35,7 @@ def read_waterdata(catalog: Catalog, path: Path) -> Iterator[Row]:
         if any(link.get("rel") == "next" for link in answer.get("links") or []):
             raise InputError(
                 f"{path}: one page of several, with a link to the next: expected the features of "
-                "all pages in one file, as `pipeline fetch` writes them"
+                "all pages in one file, as `domst fetch` writes them"
             )
         for number, feature in enumerate(answer["features"], start=1):
             values = feature["properties"]
