@@ -94,7 +94,10 @@ def prepare(
     about = trained.recorded()
     metrics = trained.finished()
     if metrics is None:
-        raise InputError(f"{trained.folder}: not finished: expected a finished one; `domst train --resume --run` finishes it")
+        raise InputError(
+            f"{trained.folder}: not finished: expected a finished run; "
+            f"`domst train --resume --run {trained.folder}` finishes it"
+        )
     where = about.store if store is None else absolute(store)
     survey = survey_store(where)
     sites = [head["site_no"] for head in metrics["heads"]]
