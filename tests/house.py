@@ -1,7 +1,8 @@
 """Print the size and the import structure of the packages: `python -m tests.house [ROOT]`.
 
-A module is a file. An arrow is one file that imports another of the same package. The level of a
-file is the length of the longest chain of imports below it; files in a cycle count as one.
+A room is a file or folder directly in a package. An arrow is an import of one file, or room, by
+another of the same package. Levels are the length of the longest chain of imports; what lies in a
+cycle counts as one.
 """
 
 from __future__ import annotations
@@ -22,24 +23,27 @@ def measure(root: Path, package: str) -> dict[str, int]:
     imports = {name: graph.find_modules_directly_imported_by(name) for name in modules}
     files = sorted((root / package).rglob("*.py"))
     lines = [len(path.read_text().splitlines()) for path in files]
-    components = strong_components(imports)
+    rooms = between_rooms(imports)
     return {
         "files": len(files),
-        "folders": len({path.parent for path in files}),
         "lines": sum(lines),
-        "longest file": max(lines),
-        "arrows": sum(len(found) for found in imports.values()),
-        "arrows between folders": len(folder_arrows(imports)),
-        "levels": levels(imports, components),
-        "files in cycles": sum(len(one) for one in components if len(one) > 1),
+        "lines of the longest file": max(lines),
+        "arrows between files": sum(len(found) for found in imports.values()),
+        "levels of files": levels(imports),
+        "files in cycles": sum(len(one) for one in strong_components(imports) if len(one) > 1),
+        "rooms": len(rooms),
+        "arrows between rooms": sum(len(found) for found in rooms.values()),
+        "levels of rooms": levels(rooms),
     }
 
 
-def folder_arrows(imports: Mapping[str, set[str]]) -> set[tuple[str, str]]:
-    """Pairs of rooms, the parts directly below a package, of which one imports the other."""
-    room = {name: ".".join(name.split(".")[:2]) for name in imports}
-    pairs = {(room[name], room[other]) for name, found in imports.items() for other in found}
-    return {(one, other) for one, other in pairs if one != other}
+def between_rooms(imports: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """For each room the other rooms that it imports; the package itself is none."""
+    room = {name: ".".join(name.split(".")[:2]) for name in imports if "." in name}
+    found: dict[str, set[str]] = {one: set() for one in room.values()}
+    for name, one in room.items():
+        found[one] |= {room[other] for other in imports[name] if other in room} - {one}
+    return found
 
 
 def strong_components(imports: Mapping[str, set[str]]) -> list[set[str]]:
@@ -63,8 +67,9 @@ def reachable(name: str, imports: Mapping[str, set[str]]) -> set[str]:
     return seen
 
 
-def levels(imports: Mapping[str, set[str]], components: list[set[str]]) -> int:
-    """Number of modules in the longest chain of imports."""
+def levels(imports: Mapping[str, set[str]]) -> int:
+    """Length of the longest chain of imports."""
+    components = strong_components(imports)
     component = {name: i for i, one in enumerate(components) for name in one}
     below = [
         {component[other] for name in one for other in imports[name]} - {i}
@@ -84,9 +89,9 @@ def main() -> None:
     root = Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
     sys.path.insert(0, str(root))
     measured = {package: measure(root, package) for package in PACKAGES}
-    print(f"{'':24}" + "".join(f"{package:>10}" for package in PACKAGES))
+    print(f"{'':28}" + "".join(f"{package:>10}" for package in PACKAGES))
     for name in next(iter(measured.values())):
-        print(f"{name:24}" + "".join(f"{measured[package][name]:10}" for package in PACKAGES))
+        print(f"{name:28}" + "".join(f"{measured[package][name]:10}" for package in PACKAGES))
 
 
 if __name__ == "__main__":
