@@ -70,10 +70,12 @@ def measure(
                     continue
                 part = raw[: method.steps]
                 mine = report[kind].setdefault(name, {"seconds": float("inf")})
-                end = time.perf_counter() + TURN_SECONDS
-                while (start := time.perf_counter()) < end:
+                end, calls = time.perf_counter() + TURN_SECONDS, 0
+                # A turn's first call may wait for fresh memory: fast methods get a second one.
+                while (start := time.perf_counter()) < end or calls < min(2, method.rounds):
                     value = method.regrid(part)
                     mine["seconds"] = min(mine["seconds"], time.perf_counter() - start)
+                    calls += 1
                 mine["million_pixels_per_second"] = part.size / 1e6 / mine["seconds"]
                 mine["steps"] = len(part)
                 if turn == 0:
