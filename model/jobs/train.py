@@ -191,11 +191,12 @@ def select(survey: Survey, sites: Sequence[str] | None, store: str) -> Survey:
     """
     if sites is None:
         return survey
-    lacking = [site for site in sites if site not in survey.pixels]
+    known = list(survey.pixels)
+    lacking = [site for site in sites if site not in known]
     if lacking or not sites:
         raise InputError(
             f"{store}: lacks {', '.join(lacking) or 'every site'}: expected some of "
-            f"{', '.join(survey.pixels)}"
+            f"{', '.join(known[:10])}{' ...' if len(known) > 10 else ''}"
         )
     return replace(survey, pixels={site: survey.pixels[site] for site in sorted(set(sites))})
 
