@@ -35,7 +35,7 @@ TARGETS = {
     "pipeline/gauges/times.py": "pipeline/gauges",
     "pipeline/gauges/to_steps.py": "pipeline/gauges",
     "pipeline/units.py": "pipeline/test_units.py pipeline/gauges pipeline/run/test_aggregate.py",
-    "pipeline/evaporation.py": "model/inputs/test_watershed.py pipeline/sample",
+    "pipeline/evaporation.py": "pipeline/test_evaporation.py",
     "pipeline/watersheds": "pipeline/watersheds",
     "model/evaluation/bootstrap.py": "model/evaluation",
     "model/evaluation/floors.py": "model/evaluation",
