@@ -31,7 +31,7 @@ def integrated_radiation(latitude: float, day: int) -> float:
 
 def test_radiation_is_that_of_the_sun_on_every_latitude_and_day():
     found = solar_evaporation(LATITUDES, DAYS) * LATENT_HEAT
-    expected = [[integrated_radiation(phi, day) for phi in LATITUDES] for day in DAYS]
+    expected = [[integrated_radiation(phi, day) for phi in LATITUDES] for day in DAYS.tolist()]
     # FAO 56's declination is up to 1.4 degrees off Spencer's, which is worth 2 MJ near a pole
     np.testing.assert_allclose(found, expected, atol=2.0)
 
