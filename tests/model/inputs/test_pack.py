@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from model.inputs.pack import make_pack
+from model.inputs.soil import soil_stores
 from model.inputs.watershed import HeadData
 from model.settings import Settings
 from pipeline.errors import InputError
@@ -27,6 +29,17 @@ def test_spinup_is_the_end_of_the_first_year(make_head: Make) -> None:
     assert pack.runoff[0, :100].isnan().all()
     # the season runs on from the spin-up into the record
     assert (pack.basin[0, :, :2].diff(dim=0).norm(dim=1) < 0.04).all()
+
+
+@pytest.mark.parametrize("step_hours", [24, 6])
+def test_soil_stores_percolate_by_the_length_of_a_step(make_head: Make, step_hours: int) -> None:
+    head = dataclasses.replace(make_head("01"), step_seconds=3600.0 * step_hours)
+    settings = Settings(warmup=100)
+    pack = make_pack([head], settings, CPU)
+    first_year = min(365 * 24 // step_hours, head.split.train.stop)
+    rain = head.forcing[:, 0]
+    excess, _ = soil_stores(rain, head.demand, step_hours / 24, first_year, settings)
+    np.testing.assert_array_equal(pack.water[0, pack.spinup :, 1:, :-1].numpy(), excess)
 
 
 def test_packs_refuse_heads_of_different_times(make_head: Make) -> None:

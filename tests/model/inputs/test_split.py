@@ -30,6 +30,23 @@ def test_water_years_split_the_record_in_order() -> None:
     )
 
 
+@pytest.mark.parametrize(("last", "year"), [("2018-09-29", 2018), ("2018-09-28", 2017)])
+def test_a_water_year_is_complete_if_at_most_its_last_step_is_missing(last: str, year: int) -> None:
+    dates = days("2010-10-01", last)
+    assert Split.by_water_year(dates).years(dates)["test"] == (year,)
+
+
+@pytest.mark.parametrize(("first", "missing"), [("2010-10-02", False), ("2010-10-03", True)])
+def test_a_water_year_is_complete_if_at_most_its_first_step_is_missing(
+    first: str, missing: bool
+) -> None:
+    dates = days(first, "2013-09-30")
+    with pytest.raises(
+        InputError, match=r"complete water years are \[" + ("2012" if missing else "2011")
+    ):
+        Split.by_water_year(dates, test=[2030])
+
+
 def test_chosen_years_are_held_out() -> None:
     dates = days("2010-10-01", "2018-09-30")
     split = Split.by_water_year(dates, validation=[2014, 2015], test=[2017, 2018])
