@@ -13,6 +13,7 @@ import zarr
 from model.inputs.watershed import load_head, survey_store
 from model.settings import Settings
 from pipeline.errors import InputError
+from tests.model.inputs.test_leaks import load, make_watershed
 
 
 def test_forcings_are_those_of_the_step_in_which_discharge_was_last_measured(
@@ -103,3 +104,21 @@ def test_years_without_a_record_are_refused(
 def test_a_path_without_a_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere"):
         survey_store(str(tmp_path / "nowhere.zarr"))
+
+
+def test_precipitation_is_the_first_channel_whatever_the_others_are_called() -> None:
+    named = "_".join(("precipitation", "")).rstrip("_")  # equal to the constant, not the same
+    watershed = make_watershed("2012-10-01", ("temperature", "potential_evaporation"))
+    watershed = watershed.rename(precipitation="rain").rename(rain=named)
+    head = load(watershed, Settings())
+    assert head.channels == ("precipitation", "potential_evaporation", "temperature")
+
+
+def test_without_weather_what_does_not_run_off_evaporates() -> None:
+    """After Turc and Pike, in the training years: ET / P = 1 / sqrt(1 + (P / PET)^2)."""
+    head = load(make_watershed("2012-10-01", ()), Settings())
+    train = head.split.train
+    rain, demand = head.forcing[train, 0].mean(), head.demand[train].mean()
+    evaporated = 1 - np.nanmean(head.runoff[train]) / rain
+    assert 0.1 < evaporated < 0.95
+    assert 1 / np.sqrt(1 + (rain / demand) ** 2) == pytest.approx(evaporated, rel=1e-5)
