@@ -83,7 +83,9 @@ def draw_skill(run: Run, heads: Sequence[dict[str, Any]]) -> None:
     )
     axes.set_yticks(rows, [label(head["name"], head["site_no"]) for head in order], fontsize=8)
     axes.set_xlim(LOWEST_NSE - 0.02, 1)
-    axes.set_xlabel(f"NSE on the test years (1 is perfect, 0 is the mean; at {LOWEST_NSE} or less)")
+    axes.set_xlabel(
+        f"NSE on the test years (1: perfect, 0: as the mean; left edge: {LOWEST_NSE} or less)"
+    )
     axes.grid(axis="x", color="#e5e5e5")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
