@@ -1,6 +1,7 @@
 """Cost of the pipeline by length of the record: hourly fields of 7000 x 3500 pixels.
 
-    python -m benchmarks.pipeline_scale [--days N ...] [--workers N] [--json FILE]
+    python -m benchmarks.pipeline_scale steps [--days N ...] [--workers N] [--json FILE]
+    python -m benchmarks.pipeline_scale watersheds | requests     by number of watersheds
 
 Fields of 0.01 degree from -130 to -60 E and 20 to 55 N, one tiled GeoTIFF per hour, become stores
 of 1, 4 and 16 days: once over Iowa, which needs a window of each field, and once the whole fields.
@@ -38,6 +39,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import zoom
 
+from benchmarks.store_requests import requests
+from benchmarks.watershed_scale import watersheds
 from pipeline.catalog.models import load_catalog
 from pipeline.run.cluster import make_client
 from pipeline.run.execute import run
@@ -266,7 +269,7 @@ def show(report: dict[str, Any]) -> None:
     print(f"a raster: {report['raster_bytes'] / 1e6:.1f} MB compressed, the files in the cache")
 
 
-def main(
+def steps(
     days: Annotated[list[int], typer.Option(min=1, help="lengths of the record")] = [1, 4, 16],  # noqa: B006
     workers: Annotated[int, typer.Option(min=1, help="processes of one thread")] = 2,
     repeats: Annotated[int, typer.Option(min=1, help="runs, of which the fastest counts")] = 1,
@@ -307,4 +310,7 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False, no_args_is_help=True)
+    for command in (steps, watersheds, requests):
+        app.command()(command)
+    app()

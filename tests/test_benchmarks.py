@@ -7,14 +7,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import botocore.session
 import numpy as np
 import pandas as pd
 import pytest
+import shapely
 import torch
 
 from benchmarks import encoder
+from benchmarks.counted_s3 import counted_s3
+from benchmarks.head_access import SOME, WAYS
+from benchmarks.made_up_watersheds import make_rings
+from benchmarks.pipeline_speed import measure, show
 from benchmarks.synthetic import make_head, melt_snow, route, simulate_soil
 from model.training.trainer import Trainer
+from pipeline.sample.world import full_world
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 # packages that the benchmark of a GPU does without
@@ -124,3 +131,110 @@ def test_every_encoder_of_the_benchmark_takes_its_place_in_the_network(
     assert (kind in made) == settings.cnn
     assert found["ms"] > 0
     assert np.isfinite(found["nse"])
+
+
+def test_made_up_watersheds_have_the_sizes_asked_for_and_lie_in_the_region() -> None:
+    world = full_world()
+    cells = np.resize([gauge.cells for gauge in world.gauges], 100)
+    polygons = shapely.polygons(make_rings(world.grid, cells))
+    assert shapely.is_valid(polygons).all()
+    np.testing.assert_allclose(shapely.area(polygons) * 144, cells)
+    assert shapely.contains(shapely.box(*world.grid.bounds), polygons).all()
+    assert len({polygon.wkt for polygon in polygons}) == 100
+    overlaps = shapely.STRtree(polygons).query(polygons, predicate="overlaps")
+    assert len(overlaps.T) > 100
+
+
+def test_speed_is_compared_with_bare_reading(tmp_path: Path, tiny_sample: Path) -> None:
+    found = measure(tiny_sample / "catalog.yaml", tmp_path, repeats=1)
+    show(found)
+    assert found["rasters"] == 1095
+    bare = found["bare_reading_rasters_per_second"]
+    assert found["command_over_bare"] == pytest.approx(found["rasters_per_second"] / bare)
+    blocks = found["blocks_rasters_per_second"]
+    assert found["blocks_over_bare"] == pytest.approx(blocks / bare)
+    assert blocks > found["rasters_per_second"] > 0
+
+
+def scale(*arguments: str, report: Path) -> str:
+    """Run `python -m benchmarks.pipeline_scale`, which writes a report; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.pipeline_scale", *arguments, "--json", str(report)],
+        capture_output=True,
+        text=True,
+        cwd=CHECKOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_scale_by_watersheds(tmp_path: Path, tiny_sample: Path) -> None:
+    report = tmp_path / "report.json"
+    arguments = ("--counts", "3", "--counts", "2", "--repeats", "1", "--tiny")
+    printed = scale("watersheds", *arguments, "--sample", str(tiny_sample), report=report)
+    assert all(way in printed for way in WAYS)
+    found = json.loads(report.read_text())
+    assert found["rasters"] == 1095
+    few, more = found["cases"]
+    assert (few["watersheds"], more["watersheds"]) == (2, 3)
+    assert few["ratio"] == 1
+    assert more["ratio"] == more["seconds"] / few["seconds"]
+    for row in (few, more):
+        assert row["peak_bytes"] > 2**26
+        assert row["stored_bytes"] > row["stored_files"] > 10
+        assert row["rasters_per_second"] == 1095 / row["seconds"]
+        access = row["access"]
+        opened = [access[way]["opened"] for way in ("open one", "load one", f"load {SOME}")]
+        assert 0 < opened[0] < opened[1] < opened[2]
+    assert more["stored_bytes"] > few["stored_bytes"]
+
+
+def test_scale_by_requests(tmp_path: Path, tiny_sample: Path) -> None:
+    report = tmp_path / "report.json"
+    scale("requests", "--counts", "2", "--sample", str(tiny_sample), report=report)
+    (case,) = json.loads(report.read_text()).values()
+    assert case.keys() == {"run", *WAYS}
+    run, reading = case["run"], case["load one"]
+    assert run["PUT"] > 10
+    assert run["received bytes"] > 100_000
+    assert reading["PUT"] == reading["received bytes"] == 0
+    assert reading["sent bytes"] > case["open one"]["sent bytes"] > 0
+    dear, cheap = (run["PUT"] + run["LIST"] + run["POST"]), (run["GET"] + run["HEAD"])
+    assert run["dollars"] == pytest.approx((5 * dear + 0.4 * cheap) / 1e6)
+
+
+def test_requests_to_s3_are_counted_as_they_are_billed() -> None:
+    with counted_s3() as server:
+        server.make_bucket("bucket")
+        client = botocore.session.Session().create_client(
+            "s3",
+            "us-east-1",
+            endpoint_url=server.address,
+            aws_access_key_id="made-up",
+            aws_secret_access_key="made-up",
+        )
+        for name, body in (("a/b", b"12345678"), ("c", b"123"), ("d", b"")):
+            client.put_object(Bucket="bucket", Key=name, Body=body)
+        for asked in ({}, {"Range": "bytes=2-3"}):
+            client.get_object(Bucket="bucket", Key="a/b", **asked)["Body"].read()
+        with pytest.raises(client.exceptions.NoSuchKey):
+            client.get_object(Bucket="bucket", Key="absent")
+        client.head_object(Bucket="bucket", Key="a/b")
+        client.list_objects_v2(Bucket="bucket")
+        client.list_objects_v2(Bucket="bucket", Prefix="a/")
+        client.delete_object(Bucket="bucket", Key="c")
+        client.delete_objects(Bucket="bucket", Delete={"Objects": [{"Key": "d"}]})
+        part = client.create_multipart_upload(Bucket="bucket", Key="e")["UploadId"]
+        client.abort_multipart_upload(Bucket="bucket", Key="e", UploadId=part)
+        assert server.counts() == {
+            "PUT": 4,
+            "received bytes": 11,
+            "GET": 3,
+            "sent bytes": 10,
+            "HEAD": 1,
+            "LIST": 2,
+            "DELETE": 3,
+            "POST": 1,
+        }
+        client.close()
