@@ -12,8 +12,9 @@ from shapely.geometry import MultiPolygon, Polygon
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 from pipeline.regrid.grid import CELLS_PER_DEGREE, Grid, zone_area
-from pipeline.watersheds.polygons import MAX_SEGMENT, Watershed, rounded
+from pipeline.watersheds.polygons import Watershed, rounded
 
+MAX_SEGMENT = 0.005  # degrees, of the boundary: much less than a cell
 ROUNDING = 1e-12  # shares of a cell nearer than this to 0 or 1 are rounding errors
 
 
@@ -50,8 +51,11 @@ def region_grid(catalog: Catalog, watersheds: Sequence[Watershed]) -> Grid:
         west, south, east, north = shapely.total_bounds([w.polygon for w in watersheds])
         return Grid.covering((west, south, east, north))
     region = Grid.covering(catalog.bounds)
-    for watershed in watersheds:
-        if not shapely.box(*region.bounds).covers(shapely.box(*watershed.polygon.bounds)):
+    bounds = shapely.bounds([w.polygon for w in watersheds])
+    west, south, east, north = region.bounds
+    inside = (bounds[:, :2] >= (west, south)) & (bounds[:, 2:] <= (east, north))
+    for watershed, held in zip(watersheds, inside.all(axis=1), strict=True):
+        if not held:
             raise InputError(
                 f"{catalog.path}: bounds: {region.bounds}: expected to hold the watershed of "
                 f"{watershed.site_no}, which spans {rounded(watershed.polygon.bounds)}"
@@ -79,9 +83,10 @@ def coverage(polygon: Polygon | MultiPolygon, grid: Grid) -> np.ndarray:
     u = xy[:, 0] * CELLS_PER_DEGREE - grid.west  # columns east of the grid's west edge
     v = grid.north - xy[:, 1] * CELLS_PER_DEGREE  # rows south of its north edge
     along = ring[1:] == ring[:-1]
-    u, v = _cut(np.stack([u[:-1], u[1:]])[:, along], np.stack([v[:-1], v[1:]])[:, along])
-    u, v = np.clip(u, 0, grid.nx), np.clip(v, 0, grid.ny)  # outside, only what is west counts
-    middle_u, middle_v = u.mean(axis=0), v.mean(axis=0)  # (pieces,), each within one cell
+    u, v = _cut(np.array([u[:-1], u[1:]])[:, along], np.array([v[:-1], v[1:]])[:, along])
+    # outside the grid, only what is west counts
+    u, v = u.clip(0, grid.nx), v.clip(0, grid.ny)
+    middle_u, middle_v = (u[0] + u[1]) / 2, (v[0] + v[1]) / 2  # (pieces,), each within one cell
     column = np.minimum(middle_u.astype(int), grid.nx - 1)
     row = np.minimum(middle_v.astype(int), grid.ny - 1)
     # heights as shares of the row's area: the sphere's zones are equal in area, not in latitude
@@ -89,9 +94,9 @@ def coverage(polygon: Polygon | MultiPolygon, grid: Grid) -> np.ndarray:
     edges = zone_area(grid.y_edges)
     height = (zone[0] - zone[1]) / (edges[row] - edges[row + 1])
     east = column + 1 - middle_u  # mean width of the cell east of the piece
-    partial, whole = np.zeros(grid.shape), np.zeros(grid.shape)
-    np.add.at(partial, (row, column), height * east)
-    np.add.at(whole, (row, column), height)  # cells farther east get the full width
+    cell, size = row * grid.nx + column, grid.nx * grid.ny
+    partial = np.bincount(cell, height * east, size).reshape(grid.shape)
+    whole = np.bincount(cell, height, size).reshape(grid.shape)  # of the cells farther east
     share = partial + np.cumsum(whole, axis=1) - whole
     assert -1e-9 < share.min() <= share.max() < 1 + 1e-9, (share.min(), share.max())
     share[share < ROUNDING] = 0.0
@@ -105,13 +110,15 @@ def _cut(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Segments are shorter than a cell, so that each crosses at most one integer in u and in v.
     """
     at_u, at_v = _crossing(*u), _crossing(*v)
-    t = np.stack([0 * at_u, np.minimum(at_u, at_v), np.maximum(at_u, at_v), 1 + 0 * at_u])
+    t = np.array([0 * at_u, np.minimum(at_u, at_v), np.maximum(at_u, at_v), 1 + 0 * at_u])
     u, v = u[0] + t * (u[1] - u[0]), v[0] + t * (v[1] - v[0])  # (4, segments)
-    return np.stack([u[:-1], u[1:]]).reshape(2, -1), np.stack([v[:-1], v[1:]]).reshape(2, -1)
+    some = t[1:] > t[:-1]  # most segments cross nothing, and are one piece
+    return np.array([u[:-1][some], u[1:][some]]), np.array([v[:-1][some], v[1:][some]])
 
 
 def _crossing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Share of the way from a to b at which an integer is crossed; 1 without a crossing."""
-    integer = np.ceil(np.minimum(a, b))
-    crosses = (integer > np.minimum(a, b)) & (integer < np.maximum(a, b))
+    low = np.minimum(a, b)
+    integer = np.ceil(low)
+    crosses = (integer > low) & (integer < np.maximum(a, b))
     return np.where(crosses, (integer - a) / np.where(crosses, b - a, 1.0), 1.0)

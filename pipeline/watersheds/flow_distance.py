@@ -11,20 +11,24 @@ import shapely
 from affine import Affine
 from rasterio.features import rasterize
 from scipy.ndimage import distance_transform_edt
-from shapely.geometry import MultiPolygon, Polygon
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 from pipeline.regrid.grid import CELLS_PER_DEGREE, Grid
 from pipeline.units import M2_PER_KM2
 from pipeline.watersheds.flow_directions import FlowField, flow_field_of
-from pipeline.watersheds.polygons import WGS84, Watershed
+from pipeline.watersheds.polygons import Watershed
+from pipeline.watersheds.straight_distance import (
+    fill_gaps,
+    guess_outlet,
+    mean_distance,
+    straight_distance,
+)
 
 LOG = logging.getLogger(__name__)
 AREA_WARN, AREA_FAIL = 0.1, 0.5  # relative difference of the traced area from the polygon's
 SINUOSITY = 1.7  # flow path over straight line; 1.69 to 1.76 traced on Daddys Creek
 FIT_PIXELS = 2000  # number of traced pixels to fit a watershed's own sinuosity to, about
-POINTS_PER_CELL = 16  # per side, to sample distances without a DEM
 
 Window = tuple[slice, slice]
 
@@ -111,56 +115,34 @@ def traced_paths(
     distance = _cell_means(grid, coverage, lon, lat, length, weight)
     if np.isnan(distance[coverage > 0]).any():
         some = slice(None, None, 1 + length.size // FIT_PIXELS)
-        straight = _distance(lon[some], lat[some], end)
+        straight = straight_distance(lon[some], lat[some], end)
         sinuosity = SINUOSITY  # for a watershed of one pixel
         if straight.any():
             sinuosity = np.dot(length[some], weight[some]) / np.dot(straight, weight[some])
-        _fill_gaps(distance, watershed.polygon, grid, coverage, end, sinuosity, half_pixel)
+        fill_gaps(distance, watershed.polygon, grid, coverage, end, sinuosity, half_pixel)
     return FlowPath(distance, end, traced_area, slope if np.isfinite(slope) else None, "d8")
 
 
 def straight_paths(watershed: Watershed, grid: Grid, coverage: np.ndarray) -> FlowPath:
     """Compute straight distances times `SINUOSITY`, without terrain.
 
-    The outlet is guessed: from the boundary point farthest from the centroid, the boundary point
-    farthest from that. On Daddys Creek and two basins nested in it the guess is 2 to 5 km off the
-    traced outlet; on a third it is the wrong end of the basin.
+    The outlet is guessed; see `guess_outlet`. On Daddys Creek and two basins nested in it the guess
+    is 2 to 5 km off the traced outlet; on a third it is the wrong end of the basin.
     """
-    polygon = watershed.polygon
-    boundary = shapely.get_coordinates(polygon)
-    tip = _farthest(boundary, (polygon.centroid.x, polygon.centroid.y))
-    end = _farthest(boundary, tip)
+    end = guess_outlet(watershed.polygon)
     LOG.warning(
         "%s: no terrain: outlet guessed at %.4f, %.4f, distances straight times %g",
         watershed.site_no, *end, SINUOSITY,
     )  # fmt: skip
-    n = POINTS_PER_CELL
-    x = (np.arange(grid.nx * n) + 0.5) / (n * CELLS_PER_DEGREE) + grid.bounds[0]
-    y = grid.bounds[3] - (np.arange(grid.ny * n) + 0.5) / (n * CELLS_PER_DEGREE)
-    lon, lat = (a.ravel() for a in np.meshgrid(x, y))
-    held = shapely.contains_xy(polygon, lon, lat)
-    lon, lat = lon[held], lat[held]
-    length = SINUOSITY * _distance(lon, lat, end)
-    distance = _cell_means(grid, coverage, lon, lat, length, np.ones_like(length))
-    _fill_gaps(distance, polygon, grid, coverage, end, SINUOSITY, 1.0)
+    distance = SINUOSITY * mean_distance(watershed.polygon, grid, end)
+    distance[coverage == 0] = np.nan
+    fill_gaps(distance, watershed.polygon, grid, coverage, end, SINUOSITY, 1.0)
     return FlowPath(distance, end, None, None, "great-circle")
 
 
 def _unwrap(lon: np.ndarray, middle: float) -> np.ndarray:
     """Shift longitudes to within 180 degrees of `middle`."""
     return np.asarray(lon - 360 * np.round((lon - middle) / 360))
-
-
-def _distance(lon: np.ndarray, lat: np.ndarray, end: tuple[float, float]) -> np.ndarray:
-    """Geodesic distances [m] from points to `end`."""
-    ones = np.ones_like(lon)
-    return np.asarray(WGS84.inv(lon, lat, end[0] * ones, end[1] * ones)[2])
-
-
-def _farthest(points: np.ndarray, start: tuple[float, float]) -> tuple[float, float]:
-    """The point of `points` (n, 2) farthest from `start`."""
-    lon, lat = points[_distance(points[:, 0], points[:, 1], start).argmax()]
-    return float(lon), float(lat)
 
 
 def _masks(
@@ -244,23 +226,3 @@ def _cell_means(
     amount = np.bincount(cell, weight[held], size)
     mean = np.where(amount > 0, total / np.where(amount > 0, amount, 1.0), np.nan)
     return np.where(coverage > 0, mean.reshape(grid.shape), np.nan)
-
-
-def _fill_gaps(
-    distance: np.ndarray,
-    polygon: Polygon | MultiPolygon,
-    grid: Grid,
-    coverage: np.ndarray,
-    end: tuple[float, float],
-    sinuosity: float,
-    minimum: float,
-) -> None:
-    """Fill covered cells without a distance: straight times `sinuosity`, at least `minimum`."""
-    for row, column in np.argwhere((coverage > 0) & np.isnan(distance)):
-        x0, x1 = grid.x_edges[column : column + 2]
-        y1, y0 = grid.y_edges[row : row + 2]
-        point = polygon.intersection(shapely.box(x0, y0, x1, y1)).representative_point()
-        if point.is_empty:  # a sliver that the intersection rounds away
-            point = shapely.Point((x0 + x1) / 2, (y0 + y1) / 2)
-        straight = _distance(np.array([point.x]), np.array([point.y]), end)[0]
-        distance[row, column] = max(straight * sinuosity, minimum)

@@ -10,6 +10,7 @@ import logging
 import math
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,23 +19,22 @@ import numpy as np
 import pyogrio.errors
 import shapely
 from pyarrow.lib import ArrowException
-from pyproj import Geod
 from pyproj.exceptions import ProjError
 from shapely.geometry import MultiPolygon, Polygon
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 from pipeline.gauges.record import site_number
+from pipeline.regrid.grid import zone_area
 from pipeline.units import AREA_M2, M2_PER_KM2
 
 LOG = logging.getLogger(__name__)
-WGS84 = Geod(ellps="WGS84")
 REPAIR_TOLERANCE = 1e-3  # largest relative change of area by the repair of a ring
 AREA_WARN, AREA_FAIL = 0.1, 0.5  # relative differences from the reported drainage area
 PARQUET = (".parquet", ".geoparquet")  # GDAL's wheels do not read it
+POLYGONAL = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 FULL_TURN = np.array([360.0, 0.0])  # degrees of longitude and latitude
 MAX_WIDTH = 90.0  # degrees of longitude that a watershed may span
-MAX_SEGMENT = 0.005  # degrees; an edge this long bends less than 0.1 m from a geodesic
 
 
 @dataclass(frozen=True)
@@ -92,26 +92,52 @@ def read_watersheds(catalog: Catalog) -> list[Watershed]:
         raise InputError(f"{path}: several polygons of {', '.join(twice)}: expected one a site")
     if table.empty:
         raise InputError(f"{path}: holds no polygon: expected one a gauge")
-    watersheds = []
-    for _, row in table.sort_values("site_no").iterrows():
-        polygon = _valid_polygon(row[table.geometry.name], path, row["site_no"])
-        reported = row[settings.area_field] if settings.area_field else None
-        watershed = Watershed(
-            site_no=row["site_no"],
-            name=str(row[settings.name_field]) if settings.name_field else row["site_no"],
+    table = table.sort_values("site_no")
+    sites = table["site_no"].tolist()
+    polygons = _valid_polygons(np.asarray(table.geometry), path, sites)
+    names = table[settings.name_field] if settings.name_field else sites
+    reported = table[settings.area_field] if settings.area_field else [None] * len(table)
+    watersheds = [
+        Watershed(
+            site_no=site,
+            name=str(name),
             polygon=polygon,
-            reported_area=_reported_area(reported, settings.area_units, path),
-            area=polygon_area(polygon),
+            reported_area=_reported_area(value, settings.area_units, path),
+            area=area,
         )
+        for site, name, polygon, value, area in zip(
+            sites, names, polygons, reported, polygon_areas(polygons).tolist(), strict=True
+        )
+    ]
+    for watershed in watersheds:
         _compare_areas(watershed, path)
-        watersheds.append(watershed)
     return _align_longitudes(watersheds)
 
 
 def polygon_area(polygon: Polygon | MultiPolygon) -> float:
-    """Area [m2] of a polygon of EPSG:4326 on the WGS84 ellipsoid (Karney 2013, geodesics)."""
-    oriented = shapely.orient_polygons(shapely.segmentize(polygon, MAX_SEGMENT))
-    return float(WGS84.geometry_area_perimeter(oriented)[0])
+    """Area [m2] of a polygon of EPSG:4326 on the WGS84 ellipsoid."""
+    return float(polygon_areas(np.array([polygon]))[0])
+
+
+def polygon_areas(polygons: np.ndarray) -> np.ndarray:
+    """Areas [m2] of polygons of EPSG:4326 on the WGS84 ellipsoid, float64 (n,).
+
+    Green's theorem: the area between an edge and the equator is the edge's width in longitude times
+    the mean of `zone_area` along it, by Gauss's quadrature with three points. Its relative error is
+    below 1e-9 for edges of 10 degrees.
+    """
+    parts, owner = shapely.get_parts(shapely.orient_polygons(polygons), return_index=True)
+    rings, part = shapely.get_rings(parts, return_index=True)
+    xy, ring = shapely.get_coordinates(rings, return_index=True)
+    along = ring[1:] == ring[:-1]
+    start, end = xy[:-1][along], xy[1:][along]
+    step = end - start
+    middle, reach = (start + end)[:, 1] / 2, np.sqrt(0.15) * step[:, 1]
+    outer = zone_area(middle - reach) + zone_area(middle + reach)
+    zone = (5 * outer + 8 * zone_area(middle)) / 18
+    # counterclockwise, the northern edges run west
+    below = -np.radians(step[:, 0]) * zone
+    return np.bincount(owner[part[ring[1:][along]]], below, len(polygons))
 
 
 def _read_table(path: Path) -> gpd.GeoDataFrame:
@@ -139,6 +165,19 @@ def _read_table(path: Path) -> gpd.GeoDataFrame:
         return table.to_crs(4326)
     except ProjError as error:
         raise InputError(f"{path}: CRS {table.crs.name}: expected one on the Earth") from error
+
+
+def _valid_polygons(geometries: np.ndarray, path: Path, sites: Sequence[str]) -> np.ndarray:
+    """Return valid polygons; see `_valid_polygon`."""
+    polygons = geometries.copy()
+    bounds = shapely.bounds(geometries)
+    (west, south), (east, north) = bounds.T[:2], bounds.T[2:]
+    degrees = (west >= -180) & (east <= 180) & (south >= -90) & (north <= 90)
+    polygonal = np.isin(shapely.get_type_id(geometries), POLYGONAL)
+    good = polygonal & degrees & (east - west <= MAX_WIDTH) & shapely.is_valid(geometries)
+    for index in np.flatnonzero(~good).tolist():
+        polygons[index] = _valid_polygon(geometries[index], path, sites[index])
+    return polygons
 
 
 def _valid_polygon(geometry: object, path: Path, site: str) -> Polygon | MultiPolygon:
@@ -191,13 +230,14 @@ def _join_across_antimeridian(geometry: Polygon | MultiPolygon) -> Polygon | Mul
 
 def _align_longitudes(watersheds: list[Watershed]) -> list[Watershed]:
     """Give watersheds longitudes from 0 to 360 if one of them crosses the antimeridian."""
-    if all(watershed.polygon.bounds[2] <= 180 for watershed in watersheds):
+    bounds = shapely.bounds([watershed.polygon for watershed in watersheds])
+    if bounds[:, 2].max() <= 180:
         return watersheds
     return [
         replace(watershed, polygon=shapely.transform(watershed.polygon, lambda xy: xy + FULL_TURN))
-        if watershed.polygon.bounds[0] < 0
+        if west < 0
         else watershed
-        for watershed in watersheds
+        for watershed, west in zip(watersheds, bounds[:, 0], strict=True)
     ]
 
 

@@ -15,7 +15,7 @@ from shapely.geometry import MultiPolygon, Point, Polygon, box
 
 from pipeline.regrid.grid import Grid
 from pipeline.watersheds.coverage import coverage, watershed_grid
-from pipeline.watersheds.polygons import polygon_area
+from pipeline.watersheds.polygons import polygon_area, polygon_areas
 
 CELL = 1 / 12  # degrees
 GEOD = Geod(ellps="WGS84")
@@ -193,3 +193,20 @@ def test_area_against_geodesics(sides: int) -> None:
     holed = Polygon(polygon.exterior, [Point(-90, 40).buffer(0.1).exterior])
     inner = abs(GEOD.polygon_area_perimeter(*holed.interiors[0].xy)[0])
     assert polygon_area(holed) == pytest.approx(expected - inner, rel=1e-6)
+
+
+@pytest.mark.parametrize(("side", "south"), [(1.0, 60.0), (10.0, 0.0), (10.0, 60.0)])
+def test_area_of_long_edges_by_quadrature(side: float, south: float) -> None:
+    triangle = Polygon([(5, south), (5 + side, south), (5, south + side)])
+    expected = triangle_area(lambda latitude: south + side - latitude, south, south + side)
+    assert polygon_area(triangle) == pytest.approx(expected, rel=1e-9)
+
+
+@settings(max_examples=20)
+@given(several=st.lists(polygons(), min_size=1, max_size=4))
+def test_areas_of_several_polygons(several: list[Polygon]) -> None:
+    areas = polygon_areas(np.array([*several, MultiPolygon(several)]))
+    for polygon, area in zip(several, areas, strict=False):
+        assert area == pytest.approx(equal_area(polygon).area, rel=1e-6)
+        assert area == pytest.approx(polygon_area(polygon), rel=1e-12)
+    assert areas[-1] == pytest.approx(areas[:-1].sum(), rel=1e-12)

@@ -117,6 +117,21 @@ def test_small_faults_of_a_ring_are_repaired_and_large_ones_refused(tmp_path: Pa
         read_watersheds(make_catalog(tmp_path))
 
 
+def test_a_repaired_polygon_between_good_ones(tmp_path: Path) -> None:
+    spike = [(-90.0, 41.5), (-90.002, 41.5001), (-90.001, 41.5001)]
+    faulty = Polygon([(-90.3, 41.5), (-90.3, 41.2), (-90.0, 41.2), *spike])
+    far = box(-80.5, 30, -80, 30.2)
+    write(tmp_path, far, faulty, BASIN, SITE_NO=[3, 2, 1], NAME=["far", "faulty", "basin"])
+    found = read_watersheds(make_catalog(tmp_path, name_field="NAME"))
+    assert [(w.site_no, w.name) for w in found] == [
+        ("00000001", "basin"), ("00000002", "faulty"), ("00000003", "far"),
+    ]  # fmt: skip
+    assert [w.polygon.is_valid for w in found] == [True] * 3
+    assert found[2].polygon.equals(far)
+    for watershed in found:
+        assert watershed.area == pytest.approx(polygon_area(watershed.polygon), rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("polygon", "message"),
     [
@@ -257,11 +272,15 @@ def test_region(tmp_path: Path) -> None:
     assert region_grid(free, watersheds) == Grid.covering((-91, 41, -90, 41.5))
     bound = make_catalog(tmp_path, bounds=[-92, 40, -89, 42])
     assert region_grid(bound, watersheds).shape == (24, 36)
-    tight = make_catalog(tmp_path, bounds=[-90.9, 40, -89, 42])
-    with pytest.raises(
-        InputError, match=r"catalog.yaml: bounds: .* hold the watershed of 03539601"
+    for site, *bounds in (
+        (3539601, -90.9, 40, -89, 42),
+        (3539600, -92, 41.1, -90.1, 42),
+        (3539601, -92, 41.15, -89, 42),
+        (3539600, -92, 40, -89, 41.4),
     ):
-        region_grid(tight, watersheds)
+        tight = make_catalog(tmp_path, bounds=bounds)
+        with pytest.raises(InputError, match=rf"yaml: bounds: .* hold the watershed of 0{site}"):
+            region_grid(tight, watersheds)
 
 
 # --- the real basins ---------------------------------------------------------------------------
