@@ -7,12 +7,16 @@ flag gives the reason. Codes: help.waterdata.usgs.gov, "unit values codes" and "
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 NO_DATA = -999999.0
+NUMBER, REFUSED = 254, 255  # codes of texts that are no flags
+DECIMAL = r"^-?[0-9]{1,18}(?:\.[0-9]{0,18})?$"  # as most numbers are written
 
 # CF: flag_values are the codes, flag_meanings the names. 0: also outside the record.
 FLAGS = MappingProxyType(
@@ -56,27 +60,54 @@ _BY_APPROVAL = (
 )
 
 
-def value_and_flag(value: str, qualifiers: str) -> tuple[float, int]:
-    """Parse a value and its qualifiers.
+def parse_values(
+    texts: pa.LargeStringArray,
+) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Parse texts in the place of values.
 
     Returns:
-        The number, NaN if withheld, and the flag's code.
-
-    Raises:
-        ValueError: the text is neither a finite number nor one of the agency's words.
+        Numbers, NaN where there is none, and codes: the flag of a text for no value, else `NUMBER`,
+        or `REFUSED` for a text that is neither a finite number nor one of the agency's words.
     """
-    withheld, status = _parse_qualifiers(qualifiers)
-    word = value.casefold()
+    plain = pc.match_substring_regex(texts, DECIMAL)
+    numbers = np.array(pc.if_else(plain, texts, None).cast(pa.float64()), copy=True)
+    codes = np.where(numbers == NO_DATA, FLAGS["unavailable"], NUMBER).astype(np.uint8)
+    others = np.flatnonzero(~np.asarray(plain))
+    for k, text in zip(others, texts.take(others).to_pylist(), strict=True):
+        numbers[k], codes[k] = _parse_value(text)
+    numbers[codes != NUMBER] = np.nan
+    return numbers, codes
+
+
+def _parse_value(text: str) -> tuple[float, int]:
+    """The number of a text, and its code as of `parse_values`."""
+    word = text.casefold()
     if word in NO_VALUE:
-        return np.nan, FLAGS[withheld or NO_VALUE[word]]
-    number = float(value)
+        return np.nan, FLAGS[NO_VALUE[word]]
+    try:
+        number = float(text)
+    except ValueError:
+        return np.nan, REFUSED
     if not np.isfinite(number):
-        raise ValueError(value)
-    if withheld:
-        return np.nan, FLAGS[withheld]
-    if number == NO_DATA:
-        return np.nan, FLAGS["unavailable"]
-    return number, FLAGS[status]
+        return np.nan, REFUSED
+    return number, FLAGS["unavailable"] if number == NO_DATA else NUMBER
+
+
+def parse_qualifiers(qualifiers: str) -> tuple[int, int]:
+    """Parse the qualifiers of a value.
+
+    Qualifiers other than approval, estimation, ice and equipment are ignored.
+
+    Returns:
+        The flag of the reason why the value is withheld, or `NUMBER`; and the flag that it has
+        otherwise.
+    """
+    words = set(re.split(r"[\s:,;]+", qualifiers.casefold()))
+    withheld = next((FLAGS[what] for word, what in WITHHOLDING.items() if word in words), NUMBER)
+    status = next((what for word, what in STATUS.items() if word in words), "")
+    if words & ESTIMATED:
+        return withheld, FLAGS[f"{status}_estimated" if status else "estimated"]
+    return withheld, FLAGS[status or "unqualified"]
 
 
 def holds_value(value: str) -> bool:
@@ -87,20 +118,6 @@ def holds_value(value: str) -> bool:
 def worst_flag(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Combine flags of two values, uint8: the lower approval, estimated if one is."""
     return _WORST[first, second]
-
-
-@lru_cache(maxsize=1024)  # few are distinct in a record
-def _parse_qualifiers(qualifiers: str) -> tuple[str | None, str]:
-    """The reason why a value is withheld, or None, and the flag that it has otherwise.
-
-    Qualifiers other than approval, estimation, ice and equipment are ignored.
-    """
-    words = set(re.split(r"[\s:,;]+", qualifiers.casefold()))
-    withheld = next((what for word, what in WITHHOLDING.items() if word in words), None)
-    status = next((what for word, what in STATUS.items() if word in words), "")
-    if words & ESTIMATED:
-        return withheld, f"{status}_estimated" if status else "estimated"
-    return withheld, status or "unqualified"
 
 
 def _worst_table() -> np.ndarray:

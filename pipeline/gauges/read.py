@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from pipeline.catalog.models import Catalog
@@ -12,14 +13,15 @@ from pipeline.gauges.formats.nwis_json import read_nwis_json
 from pipeline.gauges.formats.rdb import read_rdb
 from pipeline.gauges.formats.waterdata import read_waterdata
 from pipeline.gauges.formats.waterml import read_waterml
-from pipeline.gauges.record import GaugeRecord, Row, listed, make_record, site_number
+from pipeline.gauges.record import GaugeRecord, RecordFile, listed, site_number
+from pipeline.gauges.rows import Rows, gather
 
-READERS: dict[str, Callable[[Catalog, Path], Iterable[Row]]] = {
+READERS: dict[str, Callable[[Catalog, Path], Rows]] = {
     "rdb": read_rdb,
     "csv": read_csv,
-    "json": read_nwis_json,
-    "waterml": read_waterml,
-    "waterdata": read_waterdata,
+    "json": partial(gather, read_nwis_json),
+    "waterml": partial(gather, read_waterml),
+    "waterdata": partial(gather, read_waterdata),
 }
 VALUES = {"daily": "daily means", "instantaneous": "instantaneous values"}
 
@@ -41,27 +43,18 @@ def read_gauges(catalog: Catalog, sites: Sequence[str]) -> dict[str, GaugeRecord
     """
     gauges = catalog.gauges
     wanted = [site_number(site) for site in sites]
-    paths = {site: catalog.resolve(gauges.files.replace("{site}", site)) for site in wanted}
+    by_path: dict[Path, list[str]] = {}
+    for site in wanted:
+        by_path.setdefault(catalog.resolve(gauges.files.replace("{site}", site)), []).append(site)
     records: dict[str, GaugeRecord] = {}
-    for path in dict.fromkeys(paths.values()):  # one file at a time, as rows are many
-        here = [site for site in wanted if paths[site] == path]
-        rows = _by_site(READERS[gauges.format](catalog, path), set(here))
-        missing = [site for site in here if site not in rows]
+    for path, here in by_path.items():  # one file at a time, as rows are many
+        file = RecordFile(catalog, path, READERS[gauges.format](catalog, path))
+        missing = [site for site in here if site not in file.sites]
         if missing:
             raise InputError(
-                f"{path}: holds {listed(rows)}: expected a record of {', '.join(missing)}, "
+                f"{path}: holds {listed(file.sites)}: expected a record of {', '.join(missing)}, "
                 f"{VALUES[gauges.values]} of discharge"
             )
         for site in here:
-            records[site] = make_record(catalog, site, rows.pop(site), path)
+            records[site] = file.record(site)
     return {site: records[site] for site in wanted}
-
-
-def _by_site(rows: Iterable[Row], wanted: set[str]) -> dict[str, list[Row]]:
-    """Group rows by site; other sites than those wanted get an empty list."""
-    sites: dict[str, list[Row]] = {}
-    for row in rows:
-        held = sites.setdefault(row.site_no, [])
-        if row.site_no in wanted:
-            held.append(row)
-    return sites

@@ -1,4 +1,4 @@
-"""Convert a site's rows of text to a clean series in m3 s-1 with flags."""
+"""Convert rows of text to each site's clean series in m3 s-1 with flags."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
-from pipeline.gauges.flags import holds_value, value_and_flag
-from pipeline.gauges.times import day_starts, instants
+from pipeline.gauges.flags import NUMBER, REFUSED, parse_qualifiers, parse_values
+from pipeline.gauges.rows import Rows
+from pipeline.gauges.times import Days, Instants, Positions, Times
 from pipeline.units import DISCHARGE_M3_S
 
 DAY = timedelta(days=1)
@@ -51,22 +52,6 @@ class GaugeRecord:
         assert self.start.is_unique
 
 
-class Row(NamedTuple):
-    """One value of a record as text.
-
-    `series` names the sensor or method, for sites with several; its first word is the identifier.
-    `qualifiers` are separated by blanks, commas or colons. `place` is the position in the file, for
-    messages: "line 12".
-    """
-
-    site_no: str
-    series: str
-    time: str
-    value: str
-    qualifiers: str
-    place: str
-
-
 @lru_cache(maxsize=1024)  # few are distinct in a record
 def site_number(text: object) -> str:
     """Restore the leading zeros of a site number, which spreadsheets and integer fields drop."""
@@ -82,75 +67,123 @@ def listed(names: Iterable[str], most: int = 8) -> str:
     return (", ".join(names[:most]) or "nothing") + more
 
 
-def make_record(catalog: Catalog, site: str, rows: list[Row], path: Path) -> GaugeRecord:
-    """Make a site's record from its rows: sorted, duplicates resolved.
+class RecordFile:
+    """Records of one or more sites in a file, of which each text is parsed once.
 
-    Raises:
-        InputError: several series and none selected, an invalid time or value, or two values for
-            one day or instant.
+    Args:
+        catalog: describes the file.
+        path: of the file, for messages.
+        rows: of the file.
     """
-    gauges = catalog.gauges
-    rows = _select_series(catalog, site, rows, path)
-    daily = gauges.values == "daily"
-    start = (day_starts if daily else instants)(catalog, rows, path)
-    parsed = [_value(row, path) for row in rows]
-    discharge = np.array([value for value, _ in parsed])
-    flag = np.array([code for _, code in parsed], dtype=np.uint8)
-    # by time, numbers before missing values: the first of each time is kept
-    order = np.lexsort((np.isnan(discharge), start.asi8))
-    start, discharge, flag = start[order], discharge[order], flag[order]
-    again = start.asi8[1:] == start.asi8[:-1]
-    differs = again & (discharge[1:] != discharge[:-1]) & ~np.isnan(discharge[1:])
-    if differs.any():
-        i = int(differs.argmax())
-        first, second = rows[order[i]], rows[order[i + 1]]
-        raise InputError(
-            f"{path}: site {site}: {first.time} has the values {discharge[i]:g} and "
-            f"{discharge[i + 1]:g} ({first.place} and {second.place}): expected one "
-            f"{'per day' if daily else 'per instant'}"
+
+    def __init__(self, catalog: Catalog, path: Path, rows: Rows) -> None:
+        self._catalog, self._path, self._rows = catalog, path, rows
+        numbers: dict[str, int] = {}
+        sites = rows.site_no.each(lambda text: numbers.setdefault(site_number(text), len(numbers)))
+        site = np.array(sites, np.min_scalar_type(len(numbers)))[rows.site_no.codes]
+        order = np.argsort(site, kind="stable")
+        ends = np.cumsum(np.bincount(site, minlength=len(numbers)))
+        pieces = np.split(order, ends[:-1])
+        # by site number the positions of its rows, in the file's order
+        self.sites = {number: pieces[k] for number, k in numbers.items() if pieces[k].size}
+
+    def record(self, site: str) -> GaugeRecord:
+        """A site's record: sorted, duplicates resolved.
+
+        Raises:
+            InputError: several series and none selected, an invalid time or value, or two values
+                for one day or instant.
+        """
+        gauges = self._catalog.gauges
+        at = self._of_selected_series(site)
+        start = self._times.of(at)
+        discharge, flag = self._values(at)
+        if not (start[1:] > start[:-1]).all():
+            kept = self._first_of_each_time(site, at, start, discharge)
+            start, discharge, flag = start[kept], discharge[kept], flag[kept]
+        return GaugeRecord(
+            site_no=site,
+            start=pd.DatetimeIndex(start),
+            interval=DAY if gauges.values == "daily" else INSTANT,
+            discharge=discharge * DISCHARGE_M3_S[gauges.units],
+            flag=flag,
+            source=self._path,
         )
-    kept = np.append(True, ~again)
-    return GaugeRecord(
-        site_no=site,
-        start=start[kept],
-        interval=DAY if daily else INSTANT,
-        discharge=discharge[kept] * DISCHARGE_M3_S[gauges.units],
-        flag=flag[kept],
-        source=path,
-    )
 
+    @cached_property
+    def _times(self) -> Days | Instants:
+        kind = Days if self._catalog.gauges.values == "daily" else Instants
+        return kind(self._catalog, self._rows, self._path)
 
-def _select_series(catalog: Catalog, site: str, rows: list[Row], path: Path) -> list[Row]:
-    """Rows of the series that the catalog selects, or of the only one that holds values."""
-    series: dict[str, list[Row]] = {}
-    for row in rows:
-        series.setdefault(row.series, []).append(row)
-    choices = catalog.gauges.series or {}
-    choice = next((name for key, name in choices.items() if site_number(key) == site), None)
-    if choice is not None:
-        chosen = [name for name in series if choice in (name, name.partition(" ")[0])]
-        if len(chosen) != 1:
+    @cached_property
+    def _numbers(self) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+        return parse_values(self._rows.value.distinct)
+
+    @cached_property
+    def _qualifiers(self) -> NDArray[np.uint8]:
+        return np.array(self._rows.qualifiers.each(parse_qualifiers), np.uint8).reshape(-1, 2)
+
+    def _of_selected_series(self, site: str) -> Positions:
+        """Rows of the series that the catalog selects, or of the only one that holds values."""
+        at, series = self.sites[site], self._rows.series
+        names: dict[str, list[int]] = {}
+        for code in np.unique(series.codes[at]).tolist():
+            names.setdefault(series.distinct[code].as_py(), []).append(code)
+        choices = self._catalog.gauges.series or {}
+        choice = next((name for key, name in choices.items() if site_number(key) == site), None)
+        if choice is not None:
+            found = [name for name in names if choice in (name, name.partition(" ")[0])]
+            if len(found) != 1:
+                raise InputError(
+                    f"{self._path}: site {site}: discharge has the series {listed(names)}: "
+                    f"expected one of them, not {choice!r}, in gauges.series of "
+                    f"{self._catalog.path}"
+                )
+        elif len(names) > 1:
+            _, kinds = self._numbers
+            holds_value = kinds[self._rows.value.codes[at]] >= NUMBER
+            filled = set(series.codes[at[holds_value]].tolist())
+            found = [name for name, codes in names.items() if filled & set(codes)] or [*names]
+            if len(found) != 1:
+                raise InputError(
+                    f"{self._path}: site {site}: discharge has the series {listed(found)}: "
+                    f"expected a choice of one in gauges.series of {self._catalog.path}"
+                )
+        else:
+            return at
+        return at[np.isin(series.codes[at], names[found[0]])]
+
+    def _values(self, at: Positions) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+        """Discharge in the file's units, NaN if withheld, and flags of the rows at positions."""
+        rows = self._rows
+        number, kind = (parsed[rows.value.codes[at]] for parsed in self._numbers)
+        refused = kind == REFUSED
+        if refused.any():
+            row = at[refused.argmax()]
             raise InputError(
-                f"{path}: site {site}: discharge has the series {listed(series)}: expected one of "
-                f"them, not {choice!r}, in gauges.series of {catalog.path}"
+                f"{self._path}: {rows.place(row)}: discharge {rows.value[row]!r} on "
+                f"{rows.time[row]}: expected a number, a blank, Ice or Eqp"
             )
-        return series[chosen[0]]
-    filled = [name for name in series if any(holds_value(row.value) for row in series[name])]
-    candidates = filled or list(series)
-    if len(candidates) > 1:
-        raise InputError(
-            f"{path}: site {site}: discharge has the series {listed(candidates)}: expected a "
-            f"choice of one in gauges.series of {catalog.path}"
-        )
-    return series[candidates[0]]
+        withheld, status = self._qualifiers[rows.qualifiers.codes[at]].T
+        flag = np.where(kind == NUMBER, status, kind)
+        flag = np.where(withheld == NUMBER, flag, withheld)
+        return np.where(withheld == NUMBER, number, np.nan), flag
 
-
-def _value(row: Row, path: Path) -> tuple[float, int]:
-    """Discharge in the file's units, NaN if missing, and the flag's code."""
-    try:
-        return value_and_flag(row.value, row.qualifiers)
-    except ValueError as error:
-        raise InputError(
-            f"{path}: {row.place}: discharge {row.value!r} on {row.time}: "
-            "expected a number, a blank, Ice or Eqp"
-        ) from error
+    def _first_of_each_time(
+        self, site: str, at: Positions, start: Times, discharge: NDArray[np.float64]
+    ) -> Positions:
+        """Positions in `at`, ascending in time, of one row per time: a number if one has it."""
+        order = np.lexsort((np.isnan(discharge), start))
+        start, discharge = start[order], discharge[order]
+        again = start[1:] == start[:-1]
+        differs = again & (discharge[1:] != discharge[:-1]) & ~np.isnan(discharge[1:])
+        if differs.any():
+            i = int(differs.argmax())
+            first, second = at[order[i]], at[order[i + 1]]
+            raise InputError(
+                f"{self._path}: site {site}: {self._rows.time[first]} has the values "
+                f"{discharge[i]:g} and {discharge[i + 1]:g} ({self._rows.place(first)} and "
+                f"{self._rows.place(second)}): expected one "
+                f"{'per day' if self._catalog.gauges.values == 'daily' else 'per instant'}"
+            )
+        return order[np.append(True, ~again)]

@@ -6,20 +6,22 @@ one hour occurs twice: the first pass is daylight saving time, the second is sta
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from pipeline.catalog.models import Catalog
 from pipeline.catalog.time import YEARS
 from pipeline.errors import InputError
+from pipeline.gauges.rows import Rows, Texts
 
-OFFSET = re.compile(r"\d(?:Z|[+-]\d\d:?\d\d)$")
+OFFSET = r"[0-9](?:Z|[+-][0-9][0-9]:?[0-9][0-9])$"
 # Hours from UTC of the agency's time zone codes; help.waterdata.usgs.gov/code/tz_query
 ZONE_HOURS = {
     "UTC": 0, "GMT": 0,
@@ -33,116 +35,129 @@ ZONE_HOURS = {
 }  # fmt: skip
 
 ZONE_OFFSETS = {code: f"{hours:+03d}:00" for code, hours in ZONE_HOURS.items()}
+FIRST, END = np.datetime64(f"{YEARS[0]}-01-01"), np.datetime64(f"{YEARS[1] + 1}-01-01")
+Times: TypeAlias = NDArray[np.datetime64]
+Positions: TypeAlias = NDArray[np.intp]
 
 
-class Timed(Protocol):
-    """A row with a time as text, and its place in the file for messages."""
+class Days:
+    """Starts of the days of a file's rows."""
 
-    @property
-    def time(self) -> str: ...
-    @property
-    def place(self) -> str: ...
+    def __init__(self, catalog: Catalog, rows: Rows, path: Path) -> None:
+        self._rows, self._path = rows, path
+        self._format = catalog.gauges.time_format or "%Y-%m-%d"
+        date = _parsed(catalog, rows.time.distinct.to_pylist(), self._format, utc=False)
+        date[date != date.astype("datetime64[D]")] = np.datetime64("NaT")
+        label = catalog.gauges.time
+        self._start = label.start_of(pd.DatetimeIndex(date), timedelta(days=1)).to_numpy()
+
+    def of(self, at: Positions) -> Times:
+        """Starts (UTC) of the days of the rows at some positions, by the catalog's time label.
+
+        Raises:
+            InputError: a text is no day.
+        """
+        start: Times = self._start[self._rows.time.codes[at]]
+        bad = np.isnat(start)
+        if bad.any():
+            raise InputError(
+                f"{_where(self._path, self._rows, at[bad.argmax()], 'date')}: expected a day as "
+                f"{self._format}"
+            )
+        return start
 
 
-def day_starts(catalog: Catalog, rows: Sequence[Timed], path: Path) -> pd.DatetimeIndex:
-    """Starts (naive UTC) of the rows' days, by the catalog's time label.
+class Instants:
+    """Instants of a file's rows."""
 
-    Raises:
-        InputError: a text is no day.
+    def __init__(self, catalog: Catalog, rows: Rows, path: Path) -> None:
+        self._rows, self._path, self._catalog = rows, path, catalog
+        self._format = time_format = catalog.gauges.time_format or "ISO8601"
+        text = rows.time.distinct
+        exact = np.asarray(pc.match_substring_regex(text, OFFSET), bool) | ("%z" in time_format)
+        self._local = ~exact
+        with_offset = pc.if_else(exact, text, None).to_pylist()
+        self._first = _parsed(catalog, with_offset, time_format, utc=True)
+        zone = catalog.gauges.time_zone
+        if zone is None or exact.all():
+            return
+        # of each text the instant in daylight saving time, and in standard time
+        others = pc.if_else(exact, None, text).to_pylist()
+        clock = _parsed(catalog, others, time_format, utc=False)
+        summer, winter = (
+            pd.DatetimeIndex(clock)
+            .tz_localize(zone, ambiguous=np.full(clock.size, dst), nonexistent="NaT")
+            .tz_convert("UTC")
+            .tz_localize(None)
+            .to_numpy()
+            for dst in (True, False)
+        )
+        self._clock = clock
+        self._skipped = np.isnat(summer) & ~np.isnat(clock)
+        self._repeated = (summer != winter) & ~np.isnat(clock)
+        self._first, self._second = np.where(exact, self._first, summer), winter
+
+    def of(self, at: Positions) -> Times:
+        """Instants (UTC) of the rows at some positions, those of one series in the file's order.
+
+        Raises:
+            InputError: a text is no instant, lacks an offset and the catalog has no time zone, was
+                skipped when daylight saving began, or is ambiguous.
+        """
+        codes = self._rows.time.codes[at]
+        instant: Times = self._first[codes]
+        local = np.flatnonzero(self._local[codes])
+        if local.size:
+            second = self._in_second_pass(at[local])
+            instant[local[second]] = self._second[codes[local[second]]]
+        bad = np.isnat(instant)
+        if bad.any():
+            where = _where(self._path, self._rows, at[bad.argmax()], "time")
+            raise InputError(f"{where}: expected an instant as {self._format}")
+        return instant
+
+    def _in_second_pass(self, at: Positions) -> NDArray[np.bool_]:
+        """Whether each row, none with an offset, is of the second pass of an hour."""
+        zone = self._catalog.gauges.time_zone
+        if zone is None:
+            raise InputError(
+                f"{_where(self._path, self._rows, at[0], 'time')} has no offset from UTC: expected "
+                f"one, or gauges.time_zone in {self._catalog.path}"
+            )
+        codes = self._rows.time.codes[at]
+        skipped = self._skipped[codes]
+        if skipped.any():
+            raise InputError(
+                f"{_where(self._path, self._rows, at[skipped.argmax()], 'time')} was skipped when "
+                f"daylight saving began in {zone}: expected a time that the clock showed"
+            )
+        second, undecided = _second_pass(self._clock[codes], self._repeated[codes])
+        if undecided.any():
+            raise InputError(
+                f"{_where(self._path, self._rows, at[undecided.argmax()], 'time')} occurred twice "
+                f"when daylight saving ended in {zone}: expected both passes of that hour in "
+                "order, or times with an offset"
+            )
+        return second
+
+
+def with_zone(time: Texts, code: Texts) -> tuple[pa.Array, NDArray[np.bool_]]:
+    """Append the offsets of time zone codes to local times.
+
+    Returns:
+        The texts (n,), and whether each code is unknown.
     """
-    time_format = catalog.gauges.time_format or "%Y-%m-%d"
-    date = _parsed(catalog, [row.time for row in rows], time_format, utc=False)
-    bad = np.flatnonzero(~_in_range(date) | (date != date.normalize()))
-    if bad.size:
-        row = rows[bad[0]]
-        raise InputError(f"{path}: {row.place}: date {row.time!r}: expected a day as {time_format}")
-    return catalog.gauges.time.start_of(date.as_unit("ns"), timedelta(days=1))
+    offsets = code.each(lambda text: ZONE_OFFSETS.get(text.upper()))
+    unknown = np.array([offset is None for offset in offsets], bool)[code.codes]
+    local = time.distinct.take(time.codes)
+    offset = pa.array(offsets, pa.large_string()).take(code.codes)
+    nothing = pa.scalar("", pa.large_string())
+    return pc.binary_join_element_wise(local, offset, nothing), unknown
 
 
-def instants(catalog: Catalog, rows: Sequence[Timed], path: Path) -> pd.DatetimeIndex:
-    """Instants (naive UTC) of the rows.
-
-    Raises:
-        InputError: a text is no instant, lacks an offset and the catalog has no time zone, was
-            skipped when daylight saving began, or is ambiguous.
-    """
-    time_format = catalog.gauges.time_format or "ISO8601"
-    text = np.array([row.time for row in rows], dtype=object)
-    exact = np.array(["%z" in time_format or bool(OFFSET.search(t)) for t in text], dtype=bool)
-    found = pd.DatetimeIndex(np.full(text.size, np.datetime64("NaT", "ns")))
-    found = found.where(~exact, _utc(catalog, text, exact, time_format))
-    local = np.flatnonzero(~exact)
-    if local.size:
-        found = found.where(exact, _local(catalog, rows, local, time_format, path, len(rows)))
-    bad = np.flatnonzero(~_in_range(found))
-    if bad.size:
-        row = rows[bad[0]]
-        raise InputError(
-            f"{path}: {row.place}: time {row.time!r}: expected an instant as {time_format}"
-        )
-    return found
-
-
-def with_zone(time: str, code: str) -> str | None:
-    """Append the offset of a time zone code to a local time; None for an unknown code."""
-    offset = ZONE_OFFSETS.get(code.upper())
-    return None if offset is None else time + offset
-
-
-def _utc(
-    catalog: Catalog, text: np.ndarray, exact: np.ndarray, time_format: str
-) -> pd.DatetimeIndex:
-    """Instants of the texts with an offset, NaT for the others."""
-    times = _parsed(catalog, [t if e else None for t, e in zip(text, exact, strict=True)],
-                    time_format, utc=True)  # fmt: skip
-    return times.tz_localize(None).as_unit("ns")
-
-
-def _local(
-    catalog: Catalog,
-    rows: Sequence[Timed],
-    local: np.ndarray,
-    time_format: str,
-    path: Path,
-    size: int,
-) -> pd.DatetimeIndex:
-    """Instants (size,) of the rows at positions `local`, in the catalog's time zone; else NaT."""
-    zone = catalog.gauges.time_zone
-    first = rows[local[0]]
-    if zone is None:
-        raise InputError(
-            f"{path}: {first.place}: time {first.time!r} has no offset from UTC: expected one, or "
-            f"gauges.time_zone in {catalog.path}"
-        )
-    clock = _parsed(catalog, [rows[i].time for i in local], time_format, utc=False)
-    clock = clock.as_unit("ns")
-    summer, winter = (
-        clock.tz_localize(zone, ambiguous=np.full(clock.size, dst), nonexistent="NaT")
-        .tz_convert("UTC")
-        .tz_localize(None)
-        for dst in (True, False)
-    )
-    skipped = np.flatnonzero(summer.isna() & ~clock.isna())
-    if skipped.size:
-        row = rows[local[skipped[0]]]
-        raise InputError(
-            f"{path}: {row.place}: time {row.time!r} was skipped when daylight saving began in "
-            f"{zone}: expected a time that the clock showed"
-        )
-    repeated = (summer != winter) & ~clock.isna()
-    second, undecided = _second_pass(clock.asi8, repeated)
-    if undecided.any():
-        row = rows[local[int(undecided.argmax())]]
-        raise InputError(
-            f"{path}: {row.place}: time {row.time!r} occurred twice when daylight saving ended in "
-            f"{zone}: expected both passes of that hour in order, or times with an offset"
-        )
-    found = np.full(size, np.datetime64("NaT", "ns"))
-    found[local] = summer.where(~second, winter).to_numpy()
-    return pd.DatetimeIndex(found)
-
-
-def _second_pass(clock: np.ndarray, repeated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _second_pass(
+    clock: Times, repeated: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which of the `repeated` times belong to the second pass, and which are undecided.
 
     A run of such times must go back once, where the second pass begins.
@@ -150,7 +165,7 @@ def _second_pass(clock: np.ndarray, repeated: np.ndarray) -> tuple[np.ndarray, n
     second, undecided = np.zeros(clock.size, dtype=bool), np.zeros(clock.size, dtype=bool)
     edges = np.flatnonzero(np.diff(np.concatenate(([False], repeated, [False])).astype(int)))
     for begin, end in edges.reshape(-1, 2):
-        back = np.flatnonzero(np.diff(clock[begin:end]) <= 0)
+        back = np.flatnonzero(np.diff(clock[begin:end]) <= np.timedelta64(0))
         if back.size == 1:
             second[begin + back[0] + 1 : end] = True
         else:
@@ -158,19 +173,21 @@ def _second_pass(clock: np.ndarray, repeated: np.ndarray) -> tuple[np.ndarray, n
     return second, undecided
 
 
-def _parsed(
-    catalog: Catalog, text: Sequence[str | None], time_format: str, utc: bool
-) -> pd.DatetimeIndex:
-    """Parse times; NaT if a text is none."""
+def _parsed(catalog: Catalog, text: list[str | None], time_format: str, utc: bool) -> Times:
+    """Parse times, datetime64[ns]; NaT if a text is none within the supported years."""
     try:
-        times = pd.to_datetime(text, format=time_format, errors="coerce", utc=utc)
+        times = pd.to_datetime(
+            np.array(text, object), format=time_format, errors="coerce", utc=utc, cache=False
+        )
     except ValueError as error:
         raise InputError(
             f"{catalog.path}: gauges.time_format: {time_format!r}: {error}: expected strptime's"
         ) from error
-    return pd.DatetimeIndex(times)
+    found = pd.DatetimeIndex(times).tz_localize(None).to_numpy()
+    in_range = (found >= FIRST) & (found < END)
+    return np.where(in_range, found, np.datetime64("NaT")).astype("datetime64[ns]")
 
 
-def _in_range(times: pd.DatetimeIndex) -> np.ndarray:
-    """Whether times are within the supported years; false for NaT."""
-    return np.asarray((times.year >= YEARS[0]) & (times.year <= YEARS[1]))
+def _where(path: Path, rows: Rows, row: int, what: str) -> str:
+    """The beginning of a message on the time of a row."""
+    return f"{path}: {rows.place(row)}: {what} {rows.time[row]!r}"

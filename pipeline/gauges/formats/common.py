@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.csv
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 
+Column: TypeAlias = pa.Array | pa.ChunkedArray  # of large_string
 DISCHARGE = "00060"  # parameter: discharge, in ft3/s by definition
 # Statistic codes: 00003 is the mean; unit values have 00011, 00000 or none
 STATISTICS = {"daily": ("00003",), "instantaneous": ("00000", "00011", "")}
@@ -48,6 +52,33 @@ def read_json(path: Path, what: str) -> Any:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: not JSON ({error}): expected {what}") from error
+
+
+def split_columns(lines: str, delimiter: str, width: int, kind: pa.DataType) -> list[Column] | None:
+    """Split lines of fields without quotes to columns; empty lines are left out.
+
+    Args:
+        lines: text of all lines.
+        delimiter: of the fields.
+        width: number of fields in a line.
+        kind: type of the columns, text or a dictionary of text.
+
+    Returns:
+        The columns; None if a line has more or fewer fields, or there is no line.
+    """
+    names = [str(k) for k in range(width)]
+    try:
+        table = pa.csv.read_csv(
+            pa.BufferReader(lines.encode()),
+            pa.csv.ReadOptions(column_names=names),
+            pa.csv.ParseOptions(delimiter=delimiter, quote_char=False),
+            pa.csv.ConvertOptions(
+                column_types=dict.fromkeys(names, kind), strings_can_be_null=False
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+    return table.columns if table.num_columns == width else None  # by itself without a name
 
 
 def check_units(catalog: Catalog, path: Path, text: str) -> None:

@@ -18,7 +18,8 @@ from pipeline.gauges.formats.common import (
     check_units,
     read_json,
 )
-from pipeline.gauges.record import Row, site_number
+from pipeline.gauges.record import site_number
+from pipeline.gauges.rows import Row
 
 MIDNIGHT = "T00:00:00.000"  # which the service appends to a day
 

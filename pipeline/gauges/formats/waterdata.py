@@ -19,7 +19,8 @@ from pipeline.gauges.formats.common import (
     check_units,
     read_json,
 )
-from pipeline.gauges.record import Row, site_number
+from pipeline.gauges.record import site_number
+from pipeline.gauges.rows import Row
 
 
 def read_waterdata(catalog: Catalog, path: Path) -> Iterator[Row]:
@@ -71,5 +72,5 @@ def _row(values: dict[str, Any], place: str) -> Row:
     if holds_value(value):
         qualifiers = ["e" if q.casefold() in WITHHOLDING else q for q in qualifiers]
     status = values["approval_status"] or ""
-    series, time = values["time_series_id"], values["time"]
+    series, time = str(values["time_series_id"]), str(values["time"])
     return Row(site_number(site), series, time, value, " ".join([status, *qualifiers]), place)
