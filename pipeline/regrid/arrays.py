@@ -109,8 +109,16 @@ def _apply(pixels: NDArray[Any], weights: Weights, min_valid: float) -> tuple[Fl
     with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, so missing
         raw = np.ascontiguousarray(pixels, np.float32)
     value, valid = weights.apply(raw)
-    value[valid < np.float32(min_valid)] = np.nan
+    drop_below(value, valid, min_valid)
     return value, valid
+
+
+def drop_below(value: Floats, valid: Floats, min_valid: float) -> None:
+    """Set values to NaN in place where the valid fraction is too small.
+
+    The threshold is rounded as the fractions are: a cell with exactly 0.7 has a value by 0.7.
+    """
+    value[valid < np.float32(min_valid)] = np.nan
 
 
 def _blocks(leading: tuple[int, ...], size: int) -> Iterator[tuple[Any, ...]]:

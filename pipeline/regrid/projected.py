@@ -21,12 +21,13 @@ from pipeline.regrid.cell_shares import shares
 from pipeline.regrid.grid import Grid
 from pipeline.regrid.kernels import SIDE, Tiles, cell_means, cut_tiles
 from pipeline.regrid.pixel_edges import Sides, curvilinear_sides, projected_sides
-from pipeline.regrid.separable import Window, require_axis
+from pipeline.regrid.separable import SLIVER, Window, require_axis
 from pipeline.regrid.weights_cache import key_of, load_arrays, save_arrays
 
-ALGORITHM = 2  # part of the cache's key: raise it whenever the weights come out differently
+ALGORITHM = 3  # part of the cache's key: raise it whenever the weights come out differently
 BAND_PIXELS = 2**18  # pixels whose overlaps are computed together
 MAX_OVERLAP = 1e-3  # share of a cell that pixels may cover twice: the rounding of a seam
+MAX_LOST = 4 * SLIVER  # share of a cell that overlaps too narrow to count may have had
 
 Floats = NDArray[np.float64]
 
@@ -245,7 +246,8 @@ def _weights(sides: Sides | None, grid: Grid) -> OverlapWeights | None:
         raise InputError(
             f"raster covers a cell {covered.max():.6g} times: expected no overlapping pixels"
         )
-    weight = matrix.data / np.repeat(np.maximum(covered, 1), np.diff(matrix.indptr))
+    covered[covered < 1 - MAX_LOST] = 1  # and stay so; the others become whole
+    weight = matrix.data / np.repeat(covered, np.diff(matrix.indptr))
     window = (
         slice(rows.start + top, rows.start + bottom + 1),
         slice(columns.start + left, columns.start + right + 1),

@@ -23,7 +23,7 @@ from pipeline.errors import InputError
 from pipeline.regrid.grid import Grid, zone_area
 
 # Published pixel edges carry rounding (1/24 degree written as 0.041666666667). An overlap narrower
-# than this share of a pixel is rounding and counts as none.
+# than this share of a pixel is rounding and counts as none; its area goes to the cell's others.
 SLIVER = 1e-7
 FULL_TURN = 360.0  # degrees of longitude around the globe
 
@@ -250,8 +250,9 @@ def _overlap(
     inside = at < (first + length)[:, None]
     at = np.minimum(at, low.size - 1)
     shared = np.where(inside, np.minimum(high[at], cell_high) - np.maximum(low[at], cell_low), 0)
-    shared[shared <= SLIVER * (high - low)[at]] = 0
-    share = shared / (cell_high - cell_low)
+    counted = np.where(shared > SLIVER * (high - low)[at], shared, 0)
+    whole, kept = (part.sum(axis=1, keepdims=True) for part in (shared, counted))
+    share = counted / (cell_high - cell_low) * (whole / np.where(kept > 0, kept, 1))
     if not share.any():
         return None
     if not forward:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pipeline.catalog.models import PRECIPITATION
 from pipeline.errors import InputError
 from pipeline.rasters.series import RasterSeries
+from pipeline.regrid.arrays import drop_below
 from pipeline.regrid.separable import FINITE
 from pipeline.run.plan import RasterBlock, Source
 
@@ -41,7 +42,7 @@ class StepMeans:
         self._share = np.zeros_like(self._amount)
 
     def add(
-        self, first: int, value: NDArray[np.float32], valid_fraction: NDArray[np.float32]
+        self, first: int, value: NDArray[np.floating], valid_fraction: NDArray[np.floating]
     ) -> None:
         """Add intervals, arrays (intervals, y, x), from position `first` in the block on."""
         if self.per_step == 1:
@@ -65,7 +66,7 @@ class StepMeans:
         if (scale, offset) != (1.0, 0.0):
             value = value * scale + offset
         value = value.astype(np.float32, copy=False)
-        value[valid < np.float32(min_valid)] = np.nan
+        drop_below(value, valid, min_valid)
         return value, valid
 
 

@@ -385,6 +385,18 @@ def test_covered_cells_are_exactly_full_and_constants_stay():
         assert (value == np.float32(3.7)).all()
 
 
+def test_slivers_that_count_for_no_pixel_leave_no_cell_short():
+    """A 12-km raster over much of CONUS, of which each cell has a value with a min_valid of 1."""
+    crs = CRS("+proj=lcc +lat_1=38.5 +lat_2=38.5 +lat_0=38.5 +lon_0=-97.5 +R=6370000")
+    grid = Grid.covering((-110.0, 28.0, -84.0, 48.0))
+    edges = 12000.0 * np.arange(-140.0, 141.0)
+    for order in (1, -1):
+        weights = projected_weights(edges, edges[::order], crs, grid)
+        np.testing.assert_allclose(weights.coverage, 1, rtol=0, atol=1e-10)
+        _, valid = weights.apply(np.full((1, *weights.raw_shape), 3.7, np.float32))
+        assert (valid == 1).all()
+
+
 def test_the_total_is_conserved_to_1e_8_and_cells_to_1e_4_mm():
     """A whole field against exact overlaps; sums in float64, so only float32 output rounds."""
     x_edges, y_edges = around(STAGE_IV, IOWA, 4762.5, 9000.0)

@@ -246,6 +246,19 @@ def test_covered_cells_are_exactly_full_and_constants_stay():
     assert (value == np.float32(3.7)).all()
 
 
+@pytest.mark.parametrize("step", [0.5, 1 / 12, 0.01])
+def test_slivers_that_count_for_no_pixel_leave_no_cell_short(step: float):
+    """Edges with rounding beside those of the cells, as of coordinates in float32."""
+    grid = Grid.covering((-97.0, 40.0, -90.0, 44.0))
+    rng = np.random.default_rng(0)
+    x_edges, y_edges = axis(-98.0, step, round(9 / step)), axis(45.0, -step, round(6 / step))
+    x_edges, y_edges = (e + step * rng.uniform(-9e-8, 9e-8, e.size) for e in (x_edges, y_edges))
+    weights = separable_weights(x_edges, y_edges, grid)
+    np.testing.assert_allclose(weights.coverage, 1, rtol=0, atol=1e-12)
+    _, valid = weights.apply(np.full((1, *weights.raw_shape), 3.7, np.float32))
+    assert (valid == 1).all()
+
+
 def test_north_stays_north_and_west_stays_west():
     """A field that equals latitude, or longitude, is the same field after regridding."""
     grid = Grid.covering((-97.0, 40.0, -96.0, 42.0))

@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
+from pyproj import CRS
 
 from pipeline.catalog.models import load_catalog
 from pipeline.rasters.drivers import netcdf_zarr as datasets
+from pipeline.regrid.grid import Grid
+from pipeline.regrid.projected import projected_weights
 from pipeline.run import memory
+from pipeline.run.aggregate import StepMeans
 from pipeline.run.plan import make_plan
 from pipeline.store.read import open_region
 from tests.pipeline.handmade import NORTH, PIXEL, WEST, World, make_world
@@ -188,6 +192,27 @@ def test_partial_steps_follow_the_rule(world: World, hours: float, step: str):
         assert np.isnan(value[~kept]).all()
         partial += ((fraction > 0) & (fraction < 0.99)).sum()
     assert partial > 10
+
+
+@pytest.mark.parametrize("per_step", [1, 24])
+def test_full_cells_have_a_value_whatever_the_threshold(per_step: int):
+    """And those of a float64 array too: they are taken as float32."""
+    crs = CRS("+proj=lcc +lat_1=38.5 +lat_2=38.5 +lat_0=38.5 +lon_0=-97.5 +R=6370000")
+    grid = Grid.covering((-110.0, 28.0, -84.0, 48.0))
+    edges = 12000.0 * np.arange(-140.0, 141.0)
+    weights = projected_weights(edges, edges, crs, grid)
+    raw = np.random.default_rng(0).gamma(0.5, 2.0, (1, *weights.raw_shape)).astype(np.float32)
+    results = []
+    for dtype in ("float32", "float64"):
+        means = StepMeans(1, per_step, grid.shape)
+        for interval in range(per_step):
+            means.add(interval, *(part.astype(dtype) for part in weights.apply(raw)))
+        value, valid = means.result(1.0, 0.0, 1.0)
+        assert value.dtype == valid.dtype == np.float32
+        assert (valid == 1).all()
+        assert np.isfinite(value).all()
+        results.append(value)
+    np.testing.assert_array_equal(results[0], results[1])
 
 
 def test_the_day_begins_where_the_period_does(world: World):
