@@ -7,7 +7,6 @@ service names. Any other answer that is not the requested file ends the fetch wi
 from __future__ import annotations
 
 import os
-import random
 import re
 import threading
 import time
@@ -19,9 +18,8 @@ import httpx
 from pipeline.catalog.fetch import Fetch, ServiceName
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError, RunError
+from pipeline.retry import pause
 
-FIRST_WAIT = 1.0  # s before the first retry; doubles each time
-LONGEST_WAIT = 60.0  # s between two retries, unless the service names a wait
 LONGEST_RETRY_AFTER = 300.0  # s that a service may name; beyond, the fetch ends
 HTML = re.compile(rb"\s*(?:<!doctype html|<html)", re.IGNORECASE)
 
@@ -157,8 +155,7 @@ class Service:
             if named is not None and named > LONGEST_RETRY_AFTER:
                 raise RunError(f"{self.name}: {url}: {problem}, to be repeated in {named:.0f} s")
             if attempt < self.retries:
-                longest = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt)
-                self._wait(named if named is not None else random.uniform(longest / 2, longest))
+                self._wait(pause(attempt) if named is None else named)
         raise RunError(f"{self.name}: {url}: {problem}, asked {self.retries + 1} times")
 
     def _read(self, method: str, url: str) -> tuple[int, httpx.Headers, bytes]:

@@ -29,6 +29,8 @@ REMOTE = {  # objects may change: nothing is cached after they are closed
     "CPL_VSIL_CURL_NON_CACHED": "/vsis3/",
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "1",  # [s], then longer
+    "GDAL_HTTP_CONNECTTIMEOUT": "30",  # [s]
+    "GDAL_HTTP_LOW_SPEED_TIME": "30",  # [s] without a byte; GDAL would wait forever
 }
 KINDS = {  # GDAL's driver, if known, and the expected content
     "geotiff": ("GTiff", "a GeoTIFF"),
@@ -64,12 +66,17 @@ def opened(path: Location, source: RasterSource) -> Iterator[DatasetReader]:
         InputError: the file is not readable.
     """
     driver, expected = KINDS[source.driver]
+    is_open = False
     try:
         with DatasetReader(gdal_name(path, source), driver=driver) as file:
+            is_open = True
             yield file
     except RasterioError as error:
         reason = " ".join(str(error.__cause__ or error).split())
-        raise InputError(f"{path}: not readable ({reason}): expected {expected}") from error
+        # GDAL does not say why it cannot read on; at a URL it is the connection, most of the time
+        cut = not isinstance(path, Path) and (is_open or "TIFFRead" in reason)
+        cause = ConnectionError(reason) if cut else error
+        raise InputError(f"{path}: not readable ({reason}): expected {expected}") from cause
 
 
 def gdal_name(path: Location, source: RasterSource) -> str:

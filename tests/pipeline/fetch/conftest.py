@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from dataretrieval import nldi
 
-from pipeline.fetch import services
 from tests.pipeline.fetch.job import Job
 from tests.pipeline.fetch.replay import (
     DAYS,
@@ -26,7 +25,7 @@ from tests.pipeline.fetch.replay import (
 
 @pytest.fixture
 def replay(monkeypatch: pytest.MonkeyPatch) -> Iterator[Replay]:
-    monkeypatch.setattr(services, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr("pipeline.retry.FIRST_WAIT", 0.01)
     monkeypatch.setattr("dataretrieval.transport.retry._RETRY_BASE_BACKOFF", 0.01)
     monkeypatch.setattr(nldi, "_AVAILABLE_DATA_SOURCES", None)
     with serving() as started:
