@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -53,7 +53,7 @@ class DatasetLayout(Layout):
 
 
 # The NetCDF library is not thread-safe, not even with two files, and xarray's own lock does not
-# cover the opening of a file. Other threads regrid meanwhile.
+# cover the opening of a file. Other threads decode and regrid meanwhile.
 NETCDF = Lock()
 # Objects are read in blocks of bytes, some of which are cached.
 BY_RANGE = {"cache_type": "blockcache", "block_size": 2**20, "cache_options": {"maxblocks": 16}}
@@ -66,9 +66,22 @@ _STORES: WeakKeyDictionary[DatasetLayout, tuple[Location, xr.Dataset]] = WeakKey
 
 @contextmanager
 def _opened(path: Location, source: RasterSource) -> Iterator[xr.Dataset]:
-    """Open a file or store undecoded: packed values, encoded times, coordinates as variables."""
-    with NETCDF if source.driver == "netcdf" else nullcontext(), _dataset(path, source) as dataset:
+    """Open a file or store undecoded: packed values, encoded times, coordinates as variables.
+
+    Values are read from it under `_lock` alone.
+    """
+    with _lock(source):
+        dataset = _dataset(path, source)
+    try:
         yield dataset
+    finally:
+        with _lock(source):
+            dataset.close()
+
+
+def _lock(source: RasterSource) -> AbstractContextManager[Any]:
+    """What a thread holds while it uses the library that reads a source."""
+    return NETCDF if source.driver == "netcdf" else nullcontext()
 
 
 def _dataset(path: Location, source: RasterSource) -> xr.Dataset:
@@ -126,7 +139,7 @@ def read_layout(path: Location, sources: Sequence[RasterSource]) -> DatasetLayou
         InputError: the file is not readable, lacks a variable, or has no clear coordinates; the
             variables are on different grids.
     """
-    with _opened(path, sources[0]) as dataset:
+    with _opened(path, sources[0]) as dataset, _lock(sources[0]):
         return _layout(path, dataset, sources)
 
 
@@ -207,8 +220,9 @@ def _opened_checked(
         yield kept[1]
         return
     with _opened(path, sources[0]) as dataset:
-        roles = common_roles(path, dataset, sources)
-        _require_same(path, roles, dataset, layout, sources)
+        with _lock(sources[0]):
+            roles = common_roles(path, dataset, sources)
+            _require_same(path, roles, dataset, layout, sources)
         if sources[0].driver == "zarr":  # which needs no closing
             _STORES[layout] = path, dataset
         yield dataset
@@ -220,7 +234,7 @@ def read_times(path: Location, sources: Sequence[RasterSource]) -> list[datetime
     Raises:
         InputError: the file is not readable or has no times.
     """
-    with _opened(path, sources[0]) as dataset:
+    with _opened(path, sources[0]) as dataset, _lock(sources[0]):
         roles = common_roles(path, dataset, sources)
         return labels_of(path, dataset, roles, sources[0])
 
@@ -279,7 +293,9 @@ def _read_file(
         for source in sources:
             variable = dataset.variables[source.variable]
             try:
-                raw = _raw(path, variable, roles_of(path, dataset, source), positions, window)
+                with _lock(source):
+                    roles = roles_of(path, dataset, source)
+                    raw = _raw(path, variable, roles, positions, window)
                 raw, about = as_unsigned(raw, variable.attrs)
                 scale, offset, codes = packing(raw, about, source)
             except client_errors(*UNREADABLE) as error:
