@@ -108,7 +108,7 @@ class TerrainRaster:
     def window_around(
         self, polygon: Polygon | MultiPolygon, reach: float, margin: int, share: float
     ) -> Window | None:
-        """Find the window around a polygon; None if the raster has no pixel there.
+        """Find the window around a polygon; None if the raster does not reach the polygon.
 
         Args:
             polygon: in EPSG:4326.
@@ -117,14 +117,12 @@ class TerrainRaster:
             share: of the polygon's longer side that is added around it.
         """
         box = self._pixel_box(polygon)
-        if box is None:
+        if box is None or (box[1] <= 0).any() or (box[0] >= self.shape).any():
             return None
         side = self._pixel_side(box)
         around = np.ceil(reach / side) + 1 + margin + np.ceil(share * (box[1] - box[0]).max())
         start = np.maximum(np.floor(box[0]) - around, 0).astype(int)
         stop = np.minimum(np.floor(box[1]) + 1 + around, self.shape).astype(int)
-        if (start >= stop).any():
-            return None
         return slice(int(start[0]), int(stop[0])), slice(int(start[1]), int(stop[1]))
 
     def _pixel_box(self, polygon: Polygon | MultiPolygon) -> np.ndarray | None:

@@ -133,6 +133,29 @@ def test_pixels_outside_the_polygon_do_not_count() -> None:
     assert path.distance[0, 0] == pytest.approx((15 * step + own) / 6, rel=1e-6)
 
 
+def test_pixels_that_drain_elsewhere_do_not_count() -> None:
+    size = CELL / 8
+    field = drawn([[W, E, E, E, PIT]], -90.0, 45.0, size)
+    path = trace(field, box(-90, 45 - size, -90 + 5 * size, 45))
+    assert path.traced_area == pytest.approx(4 * field.area[0, 0], rel=1e-6)
+    step = walk((-90, 45 - size / 2), (-90 + size, 45 - size / 2))
+    own = np.sqrt(field.area[0, 4]) / 2
+    assert path.distance[0, 0] == pytest.approx((6 * step + own) / 4, rel=1e-6)
+
+
+def test_lengths_down_a_tall_raster() -> None:
+    rows, size = 300, CELL / 100
+    field = drawn([[S, S, S]] * rows, -90.0, 45.0, size)
+    last = 45 - (rows - 0.5) * size
+    expected = [walk((-90, 45 - (row + 0.5) * size), (-90, last)) for row in range(rows)]
+    np.testing.assert_allclose(field.length, np.transpose([expected] * 3), rtol=1e-6, atol=1e-6)
+    corner = GEOD.inv(-90, 45, -90, 45 - size)[2], GEOD.inv(-90, 45, -90 + size, 45)[2]
+    assert field.area[0, 0] == pytest.approx(corner[0] * corner[1], rel=1e-4)
+    assert field.area.sum() == pytest.approx(
+        polygon_area(box(-90, 45 - rows * size, -90 + 3 * size, 45)), rel=1e-9
+    )
+
+
 def test_a_greater_river_that_touches_the_polygon_is_not_the_outlet() -> None:
     size = CELL / 4
     directions = [

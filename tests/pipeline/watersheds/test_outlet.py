@@ -246,6 +246,21 @@ def test_only_the_window_is_read(tmp_path: Path) -> None:
         raster.flow_field()
 
 
+@pytest.mark.parametrize("away", [0.0, 5.0, 17.5, 500.0])
+def test_polygons_beside_the_raster(tmp_path: Path, away: float) -> None:
+    catalog = draw(tmp_path, np.full((50, 40), S))
+    beside = [
+        pixels(slice(-away - 10, -away), slice(-away - 10, -away)),
+        pixels(slice(50 + away, 60 + away), slice(40 + away, 50 + away)),
+        pixels(slice(10, 20), slice(40 + away, 50 + away)),
+    ]
+    for watershed in beside:
+        with pytest.raises(
+            InputError, match=r"d8.tif: spans -89.9992..-89.9342, 44.9175..44.9992:"
+        ):
+            traced(catalog, watershed)
+
+
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32615", "EPSG:3413"])
 def test_the_window_holds_the_polygon_its_surroundings_and_a_margin(
     tmp_path: Path, crs: str
