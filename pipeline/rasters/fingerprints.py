@@ -56,7 +56,7 @@ def take_fingerprints(
             url = f"{folder}/{name}"
             if name not in listed:
                 raise InputError(f"{url}: no longer there: expected a raster to stay in place")
-            found[url] = listed[name]["size"] or 0, _of_object(url, listed[name], by_content)
+            found[url] = listed[name]["size"] or 0, object_version(url, listed[name], by_content)
     return found
 
 
@@ -66,7 +66,7 @@ def _fingerprint(path: Location, by_content: bool) -> Fingerprint:
     def of_one(name: str, about: dict[str, Any]) -> str:
         if by_content and isinstance(path, Path):
             return sha256(path / name)
-        return _of_object(f"{path}/{name}", about, by_content)
+        return object_version(f"{path}/{name}", about, by_content)
 
     try:
         if isinstance(path, Path) and not path.is_dir():
@@ -85,7 +85,7 @@ def _fingerprint(path: Location, by_content: bool) -> Fingerprint:
     return sum(about["size"] or 0 for about in found.values()), digest
 
 
-def _of_object(name: str, about: dict[str, Any], by_content: bool) -> str:
+def object_version(name: str, about: dict[str, Any], by_content: bool) -> str:
     """What a file system says of an object that distinguishes its versions."""
     if by_content and ETAG not in about:
         raise InputError(f"{name}: no {ETAG}: expected one, or versions: time in the catalog")

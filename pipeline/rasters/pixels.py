@@ -32,6 +32,7 @@ class Layout:
         lengths: of the rasters' intervals as the file states them, each once; empty if it does not.
         begins: starts (naive UTC) of the rasters' intervals as the file states them, by position;
             empty if it does not.
+        time: name of the time dimension; None without one.
     """
 
     path: Location
@@ -42,6 +43,7 @@ class Layout:
     itemsize: int
     lengths: tuple[timedelta, ...] = field(default=(), kw_only=True)
     begins: tuple[datetime, ...] = field(default=(), kw_only=True)
+    time: str | None = field(default=None, kw_only=True)
 
     def weights(self, grid: Grid) -> Weights:
         """The pixels' shares in the cells of `grid`.

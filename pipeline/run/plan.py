@@ -9,17 +9,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
-from pipeline.rasters.files import ONLY
-from pipeline.rasters.fingerprints import take_fingerprints
+from pipeline.rasters.file_list import describe_files
 from pipeline.rasters.series import RasterSeries, group_forcings, open_series
 from pipeline.regrid.placement import Weights
 from pipeline.run.memory import MemoryLimit, WorkerMemory, series_memory, shared_by_threads
@@ -166,7 +161,7 @@ def _blocks(
     """Divide the period into blocks, each with the fingerprint of its raw files."""
     times = catalog.period.times
     by_content = catalog.versions == "content"
-    listed = [_describe_files(series, by_content) for series, _ in opened]
+    listed = [describe_files(series, by_content) for series, _ in opened]
     form = "%Y-%m-%d" if catalog.period.step == "day" else "%Y-%m-%dT%H"
     blocks = []
     for index, start in enumerate(range(0, len(times), block_steps)):
@@ -202,33 +197,3 @@ def _blocks(
         for (series, weights), files, piece in zip(opened, listed, pieces, strict=True)
     )
     return tuple(blocks), sources
-
-
-@dataclass(frozen=True, eq=False)
-class FileList:
-    """The files of a series, known without opening them.
-
-    Attributes:
-        lines: for each interval the name and version of its file, and the raster's position in it
-            if there are several; empty without a raster.
-        sizes: float64 (intervals,), bytes of the file, divided equally among its rasters.
-        count: number of files.
-    """
-
-    lines: list[str]
-    sizes: np.ndarray
-    count: int
-
-
-def _describe_files(series: RasterSeries, by_content: bool) -> FileList:
-    rasters = np.flatnonzero(series.present).tolist()
-    places = [series.files.place(interval) for interval in rasters]
-    held = Counter(path for path, _ in places)
-    versions = take_fingerprints(list(held), series.sources[0].driver == "zarr", by_content)
-    lines, sizes = [""] * series.present.size, np.zeros(series.present.size)
-    for interval, (path, position) in zip(rasters, places, strict=True):
-        size, version = versions[path]
-        at = "" if position == ONLY else f" {position}"
-        lines[interval] = f"{Path(path).name} {size} {version}{at}"
-        sizes[interval] = size / held[path]
-    return FileList(lines, sizes, len(held))

@@ -36,6 +36,7 @@ from pipeline.run.execute import run
 from pipeline.store.read import list_sites, open_gauges, open_region, open_watershed
 from tests.pipeline.handmade import World, assert_same_data, write_raster
 from tests.pipeline.rasters.test_drivers import RAIN, grib, series_of
+from tests.pipeline.rasters.test_file_list import LAYOUTS, Archive, follow
 from tests.pipeline.run.test_execute import contents
 from tests.pipeline.test_command_line import require_one_line
 
@@ -356,6 +357,14 @@ def test_zarr_below_a_root_that_is_a_url(remote: World, s3: s3fs.S3FileSystem, c
     np.testing.assert_allclose(found.valid_fraction, expected.valid_fraction, atol=1e-6)
     remote.edit(gauges={"format": "csv", "files": "discharge.csv", "units": "m3/s"})
     require_one_line(remote.run(), 2, f"s3://{BUCKET}/raw/discharge.csv", "expected a path")
+
+
+@pytest.mark.parametrize(
+    ("layout", "by_content"),
+    [("2", True), ("3-sharded-consolidated", True), ("3-dot-group", False)],
+)
+def test_a_zarr_archive_that_grows(tmp_path: Path, layout: str, by_content: bool):
+    follow(Archive(f"s3://{BUCKET}/raw/rain.zarr", **LAYOUTS[layout]), tmp_path, by_content)
 
 
 def rain_of(world: World) -> xr.Dataset:

@@ -163,6 +163,7 @@ def _layout(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSource]
         itemsize=variable.dtype.itemsize,
         lengths=lengths,
         begins=begins,
+        time=roles.time,
         corners=corners,
         pixel={
             name: float(abs(values.flat[-1] - values.flat[0]))
