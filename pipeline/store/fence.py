@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from zarr.abc.store import Store
+from zarr.abc.store import OffsetByteRequest, Store
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
@@ -46,7 +46,8 @@ class FencedStore(WrapperStore[Store]):
         if isinstance(self.location, Path):
             require_lease(self.location, self.run)
             return
-        content = await self._store.get(LEASE, default_buffer_prototype())
+        whole = OffsetByteRequest(0)  # as a range, for which s3fs makes one request and not two
+        content = await self._store.get(LEASE, default_buffer_prototype(), whole)
         holder = decode_lease(content.to_bytes(), self.location) if content else None
         if holder is None or holder.run != self.run:
             raise lease_lost(self.location, holder)

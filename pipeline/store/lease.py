@@ -112,7 +112,7 @@ def read_lease(store: Location) -> Holder | None:
             content = (store / LEASE).read_bytes()
         else:
             system, root = file_system(store)
-            content = system.cat_file(f"{root}/{LEASE}")
+            content = system.cat_file(f"{root}/{LEASE}", start=0)  # as a range: s3fs asks once
     except FileNotFoundError:
         return None
     return decode_lease(content, store)

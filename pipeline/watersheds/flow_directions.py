@@ -1,13 +1,10 @@
-"""Flow directions and accumulated areas and lengths, from a DEM or a D8 raster.
-
-Lengths and areas of pixels are those on the WGS84 ellipsoid, whatever the raster's CRS.
-"""
+"""Flow directions in a window of a DEM or a D8 raster."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -15,14 +12,26 @@ from typing import NamedTuple
 import numpy as np
 import pyflwdir
 import rasterio
+import shapely
 from affine import Affine
-from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
+from shapely.geometry import MultiPolygon, Polygon
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
-from pipeline.regrid.grid import WGS84_A, WGS84_E2, zone_area
+from pipeline.watersheds.flow_field import (
+    FlowField,
+    Sides,
+    flow_field,
+    from_degrees,
+    pixel_degrees,
+    quadrilateral_areas,
+    to_degrees,
+)
+
+Window = tuple[slice, slice]  # rows, columns
+ROUND_TRIP = 1e-3  # degrees by which a projection and its inverse may differ
 
 
 class Codes(NamedTuple):
@@ -42,216 +51,187 @@ CODES: Mapping[str, Codes] = MappingProxyType(
 )
 
 
+class NoPixelError(InputError):
+    """A raster, or a window of it, has no valid pixel."""
+
+
 @dataclass(frozen=True)
-class FlowField:
-    """Flow directions of a raster, and what is derived from them; arrays (rows, columns).
+class TerrainRaster:
+    """Header of a DEM or a D8 raster; pixels are read by windows.
 
     Attributes:
-        source: file of the raster.
-        crs, transform: georeference of the raster.
-        valid: whether a pixel has an elevation or a direction.
-        elevation: [m], NaN if not valid or, of a D8 raster, not known.
-        lon, lat: pixel centres [degrees].
-        area: area of the pixels [m2], 0 if not valid.
-        upstream_area: area that drains through each pixel, its own included [m2].
-        length: length of the flow path to the raster's edge or a pit [m].
-        position, last: numbering of the pixels. Those upstream of a pixel, itself included, have
-            positions from its `position` to `last`, exclusive; whole numbers as float64.
+        path: of the file.
+        codes: a key of `CODES`; None for a DEM.
+        crs, transform: georeference.
+        shape: (rows, columns).
     """
 
-    source: Path
+    path: Path
+    codes: str | None
     crs: CRS
     transform: Affine
-    valid: np.ndarray
-    elevation: np.ndarray
-    lon: np.ndarray
-    lat: np.ndarray
-    area: np.ndarray
-    upstream_area: np.ndarray
-    length: np.ndarray
-    position: np.ndarray
-    last: np.ndarray
+    shape: tuple[int, int]
 
-    @cached_property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """West, south, east, north of the valid pixels' centres [degrees]."""
-        lon, lat = self.lon[self.valid], self.lat[self.valid]
+    @classmethod
+    def open(cls, path: Path, codes: str | None = None) -> TerrainRaster:
+        """Read the header of a DEM, or of a D8 raster with `codes`.
+
+        Raises:
+            InputError: not readable, or no CRS.
+        """
+        what = "a DEM" if codes is None else "a D8 raster"
+        try:
+            with rasterio.open(path) as source:
+                crs, transform, shape = source.crs, source.transform, source.shape
+        except RasterioError as error:
+            raise InputError(f"{path}: not readable ({error}): expected {what}") from error
+        if crs is None:
+            raise InputError(f"{path}: has no CRS: expected {what} with one")
+        if shape == (1, 1):
+            raise InputError(f"{path}: has one pixel: expected {what} of more")
+        return cls(path, codes, crs, transform, shape)
+
+    @property
+    def whole(self) -> Window:
+        """The window that holds the whole raster."""
+        return slice(0, self.shape[0]), slice(0, self.shape[1])
+
+    @property
+    def span(self) -> tuple[float, float, float, float]:
+        """West, south, east, north of a lattice of pixel centres [degrees]."""
+        rows, columns = (np.linspace(0.5, size - 0.5, min(size, 100)) for size in self.shape)
+        lon, lat = pixel_degrees(self.crs, self.transform, rows, columns)
+        finite = np.isfinite(lon) & np.isfinite(lat)
+        lon, lat = lon[finite], lat[finite]
         return float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())
 
-    @cached_property
-    def min_pixel_side(self) -> float:
-        """Side of a square with the area of the smallest valid pixel [m]."""
-        return float(np.sqrt(self.area[self.valid].min()))
+    def window_around(
+        self, polygon: Polygon | MultiPolygon, reach: float, margin: int, share: float
+    ) -> Window | None:
+        """Find the window around a polygon; None if the raster does not reach the polygon.
 
-    @cached_property
-    def from_degrees(self) -> Transformer:
-        """Transformer from longitude and latitude to the raster's CRS."""
-        return Transformer.from_crs(4326, self.crs, always_xy=True)
+        Args:
+            polygon: in EPSG:4326.
+            reach: distance around the polygon [m].
+            margin: pixels around that.
+            share: of the polygon's longer side that is added around it.
+        """
+        box = self._pixel_box(polygon)
+        if box is None or (box[1] <= 0).any() or (box[0] >= self.shape).any():
+            return None
+        side = self._pixel_side(box)
+        around = np.ceil(reach / side) + 1 + margin + np.ceil(share * (box[1] - box[0]).max())
+        start = np.maximum(np.floor(box[0]) - around, 0).astype(int)
+        stop = np.minimum(np.floor(box[1]) + 1 + around, self.shape).astype(int)
+        return slice(int(start[0]), int(stop[0])), slice(int(start[1]), int(stop[1]))
+
+    def _pixel_box(self, polygon: Polygon | MultiPolygon) -> np.ndarray | None:
+        """Least and greatest pixel position of a polygon, ((row, column), (row, column)).
+
+        None if the raster's projection does not reach there: far from its origin it may have no
+        finite coordinates, or those of another place.
+        """
+        lon, lat = shapely.get_coordinates(polygon).T
+        x, y = from_degrees(self.crs).transform(lon, lat)
+        back = to_degrees(self.crs).transform(x, y)
+        with np.errstate(invalid="ignore"):
+            off = np.array([(back[0] - lon + 180) % 360 - 180, back[1] - lat])
+        if not np.abs(off).max() < ROUND_TRIP:
+            return None
+        inverse = ~self.transform
+        rows = inverse.d * x + inverse.e * y + inverse.f
+        columns = inverse.a * x + inverse.b * y + inverse.c
+        return np.array([[rows.min(), columns.min()], [rows.max(), columns.max()]])
+
+    def _pixel_side(self, box: np.ndarray) -> float:
+        """Side of a square with the area of the smallest of the pixels at the corners of a box."""
+        sides = []
+        for row in box[:, 0]:
+            for column in box[:, 1]:
+                corners = row + np.arange(2), column + np.arange(2)
+                area = quadrilateral_areas(*pixel_degrees(self.crs, self.transform, *corners))
+                sides.append(np.sqrt(area.item()))
+        return float(np.nanmin(sides))
+
+    def flow_field(self, window: Window | None = None) -> FlowField:
+        """Read, or derive from elevations, the flow directions in a window or the whole raster.
+
+        A DEM's depressions are filled and D8 directions derived (Wang & Liu 2006, by pyflwdir);
+        water leaves at edge pixels without a lower neighbour. With D8 directions water leaves at
+        pits, over the edge and into pixels without a direction.
+
+        Raises:
+            InputError: not readable, no valid pixel, other codes, or circular directions.
+        """
+        rows, columns = window or self.whole
+        values = self._read(rows, columns)
+        if self.codes is None:
+            elevation = np.ma.filled(values.astype(np.float32), np.nan)
+            if np.isnan(elevation).all():
+                raise NoPixelError(f"{self.path}: has no valid pixel: expected elevations")
+            flow = pyflwdir.from_dem(elevation, nodata=np.nan)
+        else:
+            elevation = np.broadcast_to(np.float32(np.nan), values.shape)
+            flow = self._parse_directions(values, self.codes)
+        transform = self.transform * Affine.translation(columns.start, rows.start)
+        cut = Sides(
+            north=rows.start > 0,
+            south=rows.stop < self.shape[0],
+            west=columns.start > 0,
+            east=columns.stop < self.shape[1],
+        )
+        return flow_field(flow, self.crs, transform, self.path, elevation, cut)
+
+    def _read(self, rows: slice, columns: slice) -> np.ma.MaskedArray:
+        """Read the first band, nodata masked."""
+        window = rasterio.windows.Window.from_slices(rows, columns)
+        try:
+            with rasterio.open(self.path) as source:
+                values: np.ma.MaskedArray = source.read(1, masked=True, window=window)
+        except RasterioError as error:
+            raise InputError(f"{self.path}: not readable ({error}): expected a raster") from error
+        return values
+
+    def _parse_directions(self, values: np.ma.MaskedArray, codes: str) -> pyflwdir.FlwdirRaster:
+        """Check directions with the codes of `CODES[codes]` and parse them."""
+        ftype, directions, pits, nodata = CODES[codes]
+        data = np.ma.getdata(values)
+        valid = ~np.ma.getmaskarray(values) & np.isfinite(data) & (data != nodata)
+        data = np.where(data == -1, 255, data)  # 255 in a file of signed bytes
+        found = np.unique(data[valid])
+        known = (*directions, *pits)
+        other = found[~np.isin(found, known)]
+        if other.size:
+            fits = [k for k, v in CODES.items() if np.isin(found, (*v.directions, *v.pits)).all()]
+            hint = f", or the {fits[0]} codes in terrain.codes, which would fit" if fits else ""
+            raise InputError(
+                f"{self.path}: holds {', '.join(f'{v:g}' for v in other[:8])}: expected {codes} "
+                f"codes, {', '.join(map(str, known))}{hint}"
+            )
+        if not valid.any():
+            raise NoPixelError(f"{self.path}: has no valid pixel: expected D8 directions")
+        data = np.where(valid, data, nodata).astype(np.uint8)
+        circling = int(valid.sum())
+        with suppress(ValueError):  # pyflwdir's, if there is no pit
+            flow = pyflwdir.from_array(data, ftype=ftype, check_ftype=False)
+            circling -= flow.idxs_seq.size  # of all pixels from pits upstream
+        if circling:
+            raise InputError(
+                f"{self.path}: {circling} pixels drain in a circle: expected paths to a pit"
+            )
+        return flow
 
 
-def flow_field_of(catalog: Catalog) -> FlowField:
-    """Flow field of the catalog's terrain, cached until the file changes.
+def open_terrain(catalog: Catalog) -> TerrainRaster:
+    """Read the header of the catalog's terrain.
 
     Raises:
-        InputError: as `derive_directions` and `read_directions`.
+        InputError: not readable, or no CRS.
     """
     assert catalog.terrain is not None
     path = catalog.resolve(catalog.terrain.raster)
     try:
-        stat = path.stat()
+        path.stat()
     except OSError as error:
         raise InputError(f"{path}: not readable ({error.strerror}): expected a raster") from error
-    return _field_of(path, catalog.terrain.codes, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=1)
-def _field_of(path: Path, codes: str | None, modified_ns: int, size: int) -> FlowField:
-    """Flow field of a file in a certain version."""
-    return derive_directions(path) if codes is None else read_directions(path, codes)
-
-
-def derive_directions(dem: Path) -> FlowField:
-    """Fill a DEM's depressions and derive D8 directions (Wang & Liu 2006, by pyflwdir).
-
-    Water leaves at edge pixels without a lower neighbour.
-
-    Raises:
-        InputError: not readable, no CRS, or no valid pixel.
-    """
-    values, crs, transform = _read_raster(dem, "a DEM")
-    elevation = np.ma.filled(values.astype(np.float32), np.nan)
-    if np.isnan(elevation).all():
-        raise InputError(f"{dem}: has no valid pixel: expected elevations")
-    flow = pyflwdir.from_dem(elevation, nodata=np.nan)
-    return flow_field(flow, crs, transform, dem, elevation)
-
-
-def read_directions(path: Path, codes: str) -> FlowField:
-    """Read D8 directions from a raster with the codes of `CODES[codes]`.
-
-    Water leaves at pits, over the raster's edge and into pixels without a direction.
-
-    Raises:
-        InputError: not readable, no CRS, no valid pixel, other codes, or circular directions.
-    """
-    ftype, directions, pits, nodata = CODES[codes]
-    values, crs, transform = _read_raster(path, "a D8 raster")
-    data = np.ma.getdata(values)
-    valid = ~np.ma.getmaskarray(values) & np.isfinite(data) & (data != nodata)
-    data = np.where(data == -1, 255, data)  # 255 in a file of signed bytes
-    known = (*directions, *pits)
-    other = np.unique(data[valid & ~np.isin(data, known)])
-    if other.size:
-        found = np.unique(data[valid])
-        fits = [k for k, v in CODES.items() if np.isin(found, (*v.directions, *v.pits)).all()]
-        hint = f", or the {fits[0]} codes in terrain.codes, which would fit" if fits else ""
-        raise InputError(
-            f"{path}: holds {', '.join(f'{v:g}' for v in other[:8])}: expected {codes} codes, "
-            f"{', '.join(map(str, known))}{hint}"
-        )
-    if not valid.any():
-        raise InputError(f"{path}: has no valid pixel: expected D8 directions")
-    data = np.where(valid, data, nodata).astype(np.uint8)
-    flow = pyflwdir.from_array(data, ftype=ftype)
-    circling = int((flow.rank == -1).sum())
-    if circling:
-        raise InputError(f"{path}: {circling} pixels drain in a circle: expected paths to a pit")
-    unknown = np.full(data.shape, np.nan, np.float32)
-    return flow_field(flow, crs, transform, path, unknown)
-
-
-def _read_raster(path: Path, what: str) -> tuple[np.ma.MaskedArray, CRS, Affine]:
-    """Read the first band of a raster, nodata masked, and its georeference."""
-    try:
-        with rasterio.open(path) as source:
-            crs, transform = source.crs, source.transform
-            values = source.read(1, masked=True)
-    except RasterioError as error:
-        raise InputError(f"{path}: not readable ({error}): expected {what}") from error
-    if crs is None:
-        raise InputError(f"{path}: has no CRS: expected {what} with one")
-    return values, crs, transform
-
-
-def flow_field(
-    flow: pyflwdir.FlwdirRaster, crs: CRS, transform: Affine, source: Path, elevation: np.ndarray
-) -> FlowField:
-    """Accumulate areas and lengths along flow directions.
-
-    They are those on the ellipsoid; pyflwdir's own are those of the raster's plane.
-    """
-    rows, columns = flow.shape
-    valid = flow.mask.reshape(flow.shape)
-    lon, lat = _degrees(crs, transform, np.arange(rows) + 0.5, np.arange(columns) + 0.5)
-    corners = _degrees(crs, transform, np.arange(rows + 1.0), np.arange(columns + 1.0))
-    area = np.where(valid, _areas(*corners), 0.0)
-    below = np.where(valid.ravel(), flow.idxs_ds, np.arange(valid.size))
-    step = _short_distance(lon.ravel(), lat.ravel(), lon.ravel()[below], lat.ravel()[below])
-    position, last = _number_pixels(flow)
-    return FlowField(
-        source=source,
-        crs=crs,
-        transform=transform,
-        valid=valid,
-        elevation=elevation,
-        lon=lon,
-        lat=lat,
-        area=area,
-        upstream_area=flow.accuflux(area),
-        length=flow.accuflux(step.reshape(flow.shape), direction="down"),
-        position=position,
-        last=last,
-    )
-
-
-def _number_pixels(flow: pyflwdir.FlwdirRaster) -> tuple[np.ndarray, np.ndarray]:
-    """Number pixels by a depth-first walk of the flow trees: `FlowField.position` and `last`.
-
-    Before a pixel come the one it drains to, earlier neighbours that drain there too, and all
-    pixels upstream of those.
-    """
-    count = flow.accuflux(np.ones(flow.shape)).ravel()  # pixels upstream
-    pixels = np.flatnonzero(flow.mask)
-    below = np.where(flow.idxs_ds[pixels] == pixels, -1, flow.idxs_ds[pixels])  # -1: nothing
-    pixels = pixels[np.argsort(below, kind="stable")]  # grouped by the pixel they drain to
-    below = np.sort(below)
-    before = np.cumsum(count[pixels]) - count[pixels]
-    first = np.searchsorted(below, below)  # of those that drain to the same pixel
-    ahead = np.zeros(flow.size)
-    ahead[pixels] = 1 + before - before[first]
-    position = flow.accuflux(ahead.reshape(flow.shape), direction="down")
-    return position, position + count.reshape(flow.shape)
-
-
-def _degrees(
-    crs: CRS, transform: Affine, rows: np.ndarray, columns: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Longitudes and latitudes (rows, columns) of fractional pixel positions, continuous across the
-    antimeridian."""
-    column, row = np.meshgrid(columns, rows)
-    x = transform.a * column + transform.b * row + transform.c
-    y = transform.d * column + transform.e * row + transform.f
-    lon, lat = Transformer.from_crs(crs, 4326, always_xy=True).transform(x, y)
-    around = np.nanmin(np.abs(lon)) > 90 and np.nanmin(lon) < 0 < np.nanmax(lon)
-    return np.where(lon < 0, lon + 360, lon) if around else lon, lat
-
-
-def _areas(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
-    """Areas [m2] of the quadrilaterals between corners: shoelace formula in an equal-area plane."""
-    x, y = np.radians(lon), zone_area(lat)
-    dx1, dy1 = x[1:, 1:] - x[:-1, :-1], y[1:, 1:] - y[:-1, :-1]
-    dx2, dy2 = x[:-1, 1:] - x[1:, :-1], y[:-1, 1:] - y[1:, :-1]
-    area: np.ndarray = 0.5 * np.abs(dx1 * dy2 - dx2 * dy1)
-    return area
-
-
-def _short_distance(
-    lon0: np.ndarray, lat0: np.ndarray, lon1: np.ndarray, lat1: np.ndarray
-) -> np.ndarray:
-    """Distances [m] between neighbouring pixels, from the radii of curvature at their middle."""
-    middle = np.radians((lat0 + lat1) / 2)
-    w2 = 1 - WGS84_E2 * np.sin(middle) ** 2
-    north = WGS84_A * (1 - WGS84_E2) / w2**1.5 * np.radians(lat1 - lat0)
-    east = WGS84_A / np.sqrt(w2) * np.cos(middle) * np.radians(lon1 - lon0)
-    length: np.ndarray = np.hypot(north, east)
-    return length
+    return TerrainRaster.open(path, catalog.terrain.codes)

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import shapely
-from affine import Affine
-from rasterio.features import rasterize
-from scipy.ndimage import distance_transform_edt
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 from pipeline.regrid.grid import CELLS_PER_DEGREE, Grid
 from pipeline.units import M2_PER_KM2
-from pipeline.watersheds.flow_directions import FlowField, flow_field_of
+from pipeline.watersheds.flow_directions import open_terrain
+from pipeline.watersheds.outlet import Outlet, find_outlet
 from pipeline.watersheds.polygons import Watershed
 from pipeline.watersheds.straight_distance import (
     fill_gaps,
@@ -29,8 +26,6 @@ LOG = logging.getLogger(__name__)
 AREA_WARN, AREA_FAIL = 0.1, 0.5  # relative difference of the traced area from the polygon's
 SINUOSITY = 1.7  # flow path over straight line; 1.69 to 1.76 traced on Daddys Creek
 FIT_PIXELS = 2000  # number of traced pixels to fit a watershed's own sinuosity to, about
-
-Window = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -58,8 +53,9 @@ def flow_paths(
 ) -> FlowPath:
     """Compute flow distances of a watershed on a grid, from the catalog's terrain.
 
-    Flow directions are read or derived once per process, for all watersheds. Warns of a traced area
-    more than 10 % off the polygon's and, without terrain, of a guessed outlet.
+    Of the terrain a window around the polygon is read, so that time and memory grow with the
+    watershed and not with the raster. Warns of a traced area more than 10 % off the polygon's and,
+    without terrain, of a guessed outlet.
 
     Args:
         catalog: with the location of the terrain, if there is one.
@@ -74,43 +70,27 @@ def flow_paths(
     assert coverage.shape == grid.shape
     if catalog.terrain is None:
         return straight_paths(watershed, grid, coverage)
-    field = flow_field_of(catalog)
-    return traced_paths(field, watershed, grid, coverage, catalog.terrain.outlet_snap)
+    outlet = find_outlet(open_terrain(catalog), watershed, catalog.terrain.outlet_snap)
+    return traced_paths(outlet, watershed, grid, coverage)
 
 
 def traced_paths(
-    field: FlowField, watershed: Watershed, grid: Grid, coverage: np.ndarray, snap: float
+    outlet: Outlet, watershed: Watershed, grid: Grid, coverage: np.ndarray
 ) -> FlowPath:
-    """Compute flow distances along traced paths; see `flow_paths`.
+    """Compute flow distances along traced paths to the outlet; see `flow_paths`.
 
-    The outlet is the pixel in the polygon, or within `snap` metres of it, whose upstream area
-    agrees best with the polygon: greatest intersection over union. A larger river that touches the
-    polygon drains more, and agrees less. The distance of the outlet's own pixel is half its side.
+    The distance of the outlet's own pixel is half its side.
     """
-    window, inside, near = _masks(field, watershed, snap)
-    turned = _unwrap(field.lon[window], sum(grid.bounds[::2]) / 2)
-    lon, lat, area = (values[inside] for values in (turned, field.lat[window], field.area[window]))
-    position, length = (values[window][inside] for values in (field.position, field.length))
-    upstream_area, start, last = (
-        values[window][near] for values in (field.upstream_area, field.position, field.last)
-    )
-    order = np.argsort(position)
-    total = np.append(0.0, np.cumsum(area[order]))  # area inside the polygon, in that order
-    ends = np.searchsorted(position[order], (start, last))
-    within = total[ends[1]] - total[ends[0]]  # upstream area inside the polygon
-    agreement = within / (upstream_area + total[-1] - within)
-    best = int(agreement.argmax())
-    outlet = tuple(axis[best] for axis in np.nonzero(near))
-    traced_area = float(upstream_area[best])
-    _compare_areas(field, watershed, traced_area)
-
-    used = (position >= start[best]) & (position < last[best])
+    field, pixel = outlet.field, outlet.pixel
+    _compare_areas(outlet, watershed)
+    used = outlet.inside & field.upstream(pixel)
     assert used.any(), "the best agreement is above 0, so a pixel inside drains to the outlet"
-    half_pixel = 0.5 * np.sqrt(field.area[window][outlet])
-    end = float(turned[outlet]), float(field.lat[window][outlet])
-    lon, lat, weight = lon[used], lat[used], area[used]
-    length = np.maximum(length[used] - field.length[window][outlet], half_pixel)
-    height = field.elevation[window][inside][used] - field.elevation[window][outlet]
+    lon = _unwrap(field.lon[used], sum(grid.bounds[::2]) / 2)
+    lat, weight = field.lat[used], field.area[used]
+    end = float(_unwrap(field.lon[pixel], sum(grid.bounds[::2]) / 2)), float(field.lat[pixel])
+    half_pixel = 0.5 * np.sqrt(field.area[pixel])
+    length = np.maximum(field.length[used] - field.length[pixel], half_pixel)
+    height = field.elevation[used] - field.elevation[pixel]
     slope = float(np.dot(height, weight) / np.dot(length, weight))
     distance = _cell_means(grid, coverage, lon, lat, length, weight)
     if np.isnan(distance[coverage > 0]).any():
@@ -120,7 +100,8 @@ def traced_paths(
         if straight.any():
             sinuosity = np.dot(length[some], weight[some]) / np.dot(straight, weight[some])
         fill_gaps(distance, watershed.polygon, grid, coverage, end, sinuosity, half_pixel)
-    return FlowPath(distance, end, traced_area, slope if np.isfinite(slope) else None, "d8")
+    known_slope = slope if np.isfinite(slope) else None
+    return FlowPath(distance, end, outlet.upstream_area, known_slope, "d8")
 
 
 def straight_paths(watershed: Watershed, grid: Grid, coverage: np.ndarray) -> FlowPath:
@@ -145,61 +126,12 @@ def _unwrap(lon: np.ndarray, middle: float) -> np.ndarray:
     return np.asarray(lon - 360 * np.round((lon - middle) / 360))
 
 
-def _masks(
-    field: FlowField, watershed: Watershed, snap: float
-) -> tuple[Window, np.ndarray, np.ndarray]:
-    """Find valid pixels with their centre in the polygon, and those within `snap` metres of it.
-
-    Returns:
-        Slices (rows, columns) of the raster that hold them all, and two masks of that window.
-    """
-    west, south, east, north = watershed.polygon.bounds
-    bounds = field.bounds
-    inside = np.zeros(0, dtype=bool)
-    middle, half = (bounds[0] + bounds[2]) / 2, (bounds[2] - bounds[0]) / 2
-    apart = abs(_unwrap(np.array((west + east) / 2), middle) - middle) - (east - west) / 2
-    # far from its origin a projection may have no finite coordinates
-    if apart <= half and south <= bounds[3] and north >= bounds[1]:
-        polygon = shapely.transform(
-            watershed.polygon, field.from_degrees.transform, interleaved=False
-        )
-        reach = int(np.ceil(snap / field.min_pixel_side)) + 1
-        window = _window(field, polygon, reach)
-        touched = np.zeros(field.valid[window].shape, dtype=np.uint8)
-        corner = Affine.translation(window[1].start, window[0].start)
-        rasterize([polygon], out=touched, transform=field.transform * corner)
-        inside = (touched > 0) & field.valid[window]
-    if not inside.any():
-        raise InputError(
-            f"{field.source}: spans {bounds[0]:.4f}..{bounds[2]:.4f}, {bounds[1]:.4f}.."
-            f"{bounds[3]:.4f}: expected pixels in the watershed of {watershed.site_no}, "
-            f"{west:.4f}..{east:.4f}, {south:.4f}..{north:.4f}"
-        )
-    side = np.sqrt(field.area[window][inside].mean())
-    near = distance_transform_edt(touched == 0) * side <= snap
-    return window, inside, near & field.valid[window]
-
-
-def _window(field: FlowField, polygon: shapely.Geometry, margin: int) -> Window:
-    """Window of the raster within `margin` pixels of a polygon in its CRS, at least one pixel."""
-    x, y = shapely.get_coordinates(polygon).T
-    to_pixels = ~field.transform
-    positions = (
-        to_pixels.d * x + to_pixels.e * y + to_pixels.f,
-        to_pixels.a * x + to_pixels.b * y + to_pixels.c,
-    )
-    starts, stops = [], []
-    for position, size in zip(positions, field.valid.shape, strict=True):
-        starts.append(min(max(int(position.min()) - margin, 0), size - 1))
-        stops.append(min(max(int(position.max()) + 1 + margin, starts[-1] + 1), size))
-    return slice(starts[0], stops[0]), slice(starts[1], stops[1])
-
-
-def _compare_areas(field: FlowField, watershed: Watershed, traced: float) -> None:
+def _compare_areas(outlet: Outlet, watershed: Watershed) -> None:
     """Warn of, or refuse, a traced area that differs from the polygon's."""
+    traced = outlet.upstream_area
     off = traced / watershed.area - 1
     message = (
-        f"{field.source}: traces {traced / M2_PER_KM2:.4g} km2 to the outlet of "
+        f"{outlet.field.source}: traces {traced / M2_PER_KM2:.4g} km2 to the outlet of "
         f"{watershed.site_no}, {off:+.1%} off its polygon's {watershed.area / M2_PER_KM2:.4g} km2"
     )
     if abs(off) > AREA_FAIL:

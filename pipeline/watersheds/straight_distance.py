@@ -7,6 +7,7 @@ import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
 from pipeline.regrid.grid import CELLS_PER_DEGREE, WGS84_A, WGS84_E2, Grid
+from pipeline.watersheds.points import points_inside
 
 POINTS_PER_CELL = 16  # per side, to average distances over the part of a cell in a polygon
 
@@ -58,7 +59,14 @@ def mean_distance(
     n = POINTS_PER_CELL
     lon = (np.arange(grid.nx * n) + 0.5) / (n * CELLS_PER_DEGREE) + grid.bounds[0]
     lat = grid.bounds[3] - (np.arange(grid.ny * n) + 0.5) / (n * CELLS_PER_DEGREE)
-    inside = points_inside(polygon, grid, n)
+    inside = points_inside(
+        polygon,
+        lambda x, y: (
+            (x * CELLS_PER_DEGREE - grid.west) * n - 0.5,
+            (grid.north - y * CELLS_PER_DEGREE) * n - 0.5,
+        ),
+        (grid.ny * n, grid.nx * n),
+    )
     distance = straight_distance(lon, lat[:, None], end) * inside
     total, count = _cell_sums(distance, grid), _cell_sums(inside, grid)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
@@ -68,29 +76,6 @@ def _cell_sums(values: np.ndarray, grid: Grid) -> np.ndarray:
     """Sums over the points of each cell (y, x)."""
     by_row = values.reshape(grid.ny, POINTS_PER_CELL, -1).sum(axis=1)
     return by_row.reshape(grid.ny, grid.nx, POINTS_PER_CELL).sum(axis=2)
-
-
-def points_inside(polygon: Polygon | MultiPolygon, grid: Grid, n: int) -> np.ndarray:
-    """Whether points, n x n a cell, lie in a polygon, bool (y * n, x * n).
-
-    Along a row of points, the polygon begins and ends where an edge crosses the row.
-    """
-    rows, columns = grid.ny * n, grid.nx * n
-    rings = shapely.get_rings(shapely.get_parts(polygon))
-    xy, ring = shapely.get_coordinates(rings, return_index=True)
-    along = ring[1:] == ring[:-1]
-    u = (xy[:, 0] * CELLS_PER_DEGREE - grid.west) * n - 0.5  # counts columns of points
-    v = (grid.north - xy[:, 1] * CELLS_PER_DEGREE) * n - 0.5  # and rows
-    u0, u1, v0, v1 = u[:-1][along], u[1:][along], v[:-1][along], v[1:][along]
-    first = np.ceil(np.minimum(v0, v1)).clip(0, rows).astype(int)  # row that an edge crosses
-    crossed = np.ceil(np.maximum(v0, v1)).clip(0, rows).astype(int) - first  # number of rows
-    edge = np.repeat(np.arange(crossed.size), crossed)
-    row = np.arange(edge.size) - (np.cumsum(crossed) - crossed - first)[edge]
-    crossing = u0[edge] + (row - v0[edge]) * ((u1 - u0)[edge] / (v1 - v0)[edge])
-    column = np.ceil(crossing).clip(0, columns).astype(int)
-    changes = np.bincount(row * (columns + 1) + column, minlength=rows * (columns + 1))
-    crossings = changes.reshape(rows, columns + 1).cumsum(axis=1)
-    return (crossings[:, :columns] & 1).astype(bool)
 
 
 def fill_gaps(

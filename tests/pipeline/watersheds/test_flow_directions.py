@@ -17,13 +17,9 @@ from pipeline.check.checks import check_store
 from pipeline.errors import InputError
 from pipeline.store.read import open_watershed
 from pipeline.watersheds.coverage import coverage, watershed_grid
-from pipeline.watersheds.flow_directions import (
-    FlowField,
-    derive_directions,
-    flow_field_of,
-    read_directions,
-)
+from pipeline.watersheds.flow_directions import TerrainRaster, open_terrain
 from pipeline.watersheds.flow_distance import flow_paths
+from pipeline.watersheds.flow_field import FlowField
 from pipeline.watersheds.polygons import polygon_area, read_watersheds
 from tests.pipeline.handmade import World, write_polygons
 from tests.pipeline.watersheds.test_flow_distance import CELL, GEOD, make_catalog, north_up, trace
@@ -75,8 +71,13 @@ def drains_to(lines: list[str]) -> dict[tuple[int, int], tuple[int, int]]:
     return ends
 
 
+def read_directions(path: Path, codes: str) -> FlowField:
+    """The flow field of a whole D8 raster."""
+    return TerrainRaster.open(path, codes).flow_field()
+
+
 def same(one: FlowField, other: FlowField) -> None:
-    for name in ("valid", "area", "upstream_area", "length", "position", "last"):
+    for name in ("valid", "area", "upstream_area", "length"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
@@ -134,6 +135,11 @@ def test_wrong_codes_are_refused_by_name(tmp_path: Path) -> None:
 def test_circles_and_rasters_without_directions(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"d8.tif: 3 pixels drain in a circle: expected paths"):
         read_directions(write(tmp_path / "d8.tif", encode(["→←←", "↓o←"], "esri")), "esri")
+    with pytest.raises(InputError, match=r"d8.tif: 4 pixels drain in a circle: expected paths"):
+        read_directions(write(tmp_path / "d8.tif", encode(["→↓", "↑←"], "esri")), "esri")
+    one = write(tmp_path / "d8.tif", encode(["o"], "esri"))
+    with pytest.raises(InputError, match=r"d8.tif: has one pixel: expected a D8 raster of more"):
+        read_directions(one, "esri")
     nothing = write(tmp_path / "d8.tif", np.full((3, 3), 247))
     with pytest.raises(InputError, match=r"d8.tif: has no valid pixel: expected D8 directions"):
         read_directions(nothing, "esri")
@@ -176,12 +182,12 @@ def test_one_raster_and_its_codes(tmp_path: Path, terrain: Mapping[str, object])
 
 
 def test_a_changed_raster_and_changed_codes_are_read_again(tmp_path: Path) -> None:
-    write(tmp_path / "d8.tif", encode(["↓←", "↘↓"], "esri"))
     catalog = make_catalog(tmp_path, {"d8": "d8.tif", "codes": "esri"})
-    first = flow_field_of(catalog)
-    assert flow_field_of(catalog) is first
+    for lines in (["↓←", "↘↓"], ["↓←", "→o"]):
+        expected = write(tmp_path / "d8.tif", encode(lines, "esri"))
+        same(open_terrain(catalog).flow_field(), read_directions(expected, "esri"))
     with pytest.raises(InputError, match="expected ldd codes"):
-        flow_field_of(make_catalog(tmp_path, {"d8": "d8.tif", "codes": "ldd"}))
+        open_terrain(make_catalog(tmp_path, {"d8": "d8.tif", "codes": "ldd"})).flow_field()
 
 
 def test_directions_reach_the_store_and_are_part_of_its_identity(world: World) -> None:
@@ -235,7 +241,7 @@ def test_exported_directions_give_what_the_dem_gives(daddys_creek: Catalog, tmp_
     grid = watershed_grid(watershed.polygon)
     share = coverage(watershed.polygon, grid)
     expected = flow_paths(daddys_creek, watershed, grid, share)
-    fields = [derive_directions(dem)]
+    fields = [TerrainRaster.open(dem).flow_field()]
     for codes, ftype, nodata in (("esri", "d8", 247), ("ldd", "ldd", 255)):
         path = write(tmp_path / f"{codes}.tif", flow.to_array(ftype), nodata=nodata, **profile)
         fields.append(read_directions(path, codes))

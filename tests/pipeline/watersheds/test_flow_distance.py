@@ -6,7 +6,6 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-import geopandas as gpd
 import numpy as np
 import pyflwdir
 import pytest
@@ -16,16 +15,16 @@ import yaml
 from affine import Affine
 from pyproj import Geod
 from rasterio.crs import CRS
-from rasterio.features import shapes
-from scipy.ndimage import gaussian_filter
-from shapely.geometry import MultiPolygon, box, shape
+from shapely.geometry import MultiPolygon, box
 
 from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.errors import InputError
 from pipeline.regrid.grid import Grid
 from pipeline.watersheds.coverage import coverage, watershed_grid
-from pipeline.watersheds.flow_directions import FlowField, _field_of, derive_directions, flow_field
+from pipeline.watersheds.flow_directions import TerrainRaster
 from pipeline.watersheds.flow_distance import SINUOSITY, FlowPath, flow_paths, traced_paths
+from pipeline.watersheds.flow_field import FlowField, flow_field
+from pipeline.watersheds.outlet import locate_outlet
 from pipeline.watersheds.polygons import Watershed, polygon_area, read_watersheds
 
 GEOD = Geod(ellps="WGS84")
@@ -53,8 +52,9 @@ def drawn(directions: list[list[int]], west: float, north: float, size: float) -
 
 def trace(field: FlowField, polygon: shapely.Geometry, snap: float = 1000.0) -> FlowPath:
     """Flow distances on the polygon's own window."""
-    grid = watershed_grid(polygon)
-    return traced_paths(field, watershed_of(polygon), grid, coverage(polygon, grid), snap)
+    grid, watershed = watershed_grid(polygon), watershed_of(polygon)
+    outlet = locate_outlet(field, watershed, snap)
+    return traced_paths(outlet, watershed, grid, coverage(polygon, grid))
 
 
 def walk(*points: tuple[float, float]) -> float:
@@ -96,20 +96,6 @@ def test_lengths_and_areas_by_hand(north: float) -> None:
     assert field.upstream_area[1, 1] == pytest.approx(field.area[[0, 0, 1, 1], [0, 1, 0, 1]].sum())
 
 
-def test_pixels_are_numbered_by_what_is_upstream() -> None:
-    rng = np.random.default_rng(5)
-    elevation = rng.random((30, 40), dtype=np.float32)
-    elevation[rng.random(elevation.shape) < 0.1] = np.nan
-    flow = pyflwdir.from_dem(elevation, nodata=np.nan)
-    flat = np.zeros(flow.shape, np.float32)
-    field = flow_field(flow, LATLON, north_up(-90, 45, CELL), Path("random.tif"), flat)
-    position = np.where(field.valid, field.position, np.nan)
-    assert np.unique(position[field.valid]).size == field.valid.sum()
-    for pixel in np.flatnonzero(field.valid):
-        numbered = (position >= field.position.flat[pixel]) & (position < field.last.flat[pixel])
-        np.testing.assert_array_equal(numbered, flow.basins(idxs=np.array([pixel])) > 0)
-
-
 def test_cell_means_by_hand() -> None:
     # two cells side by side, four pixels each, all down to the pixel in the south-east corner
     half = CELL / 2
@@ -145,6 +131,29 @@ def test_pixels_outside_the_polygon_do_not_count() -> None:
     step = walk((-90, 45 - size / 2), (-90 + size, 45 - size / 2))
     own = np.sqrt(field.area[0, 7]) / 2
     assert path.distance[0, 0] == pytest.approx((15 * step + own) / 6, rel=1e-6)
+
+
+def test_pixels_that_drain_elsewhere_do_not_count() -> None:
+    size = CELL / 8
+    field = drawn([[W, E, E, E, PIT]], -90.0, 45.0, size)
+    path = trace(field, box(-90, 45 - size, -90 + 5 * size, 45))
+    assert path.traced_area == pytest.approx(4 * field.area[0, 0], rel=1e-6)
+    step = walk((-90, 45 - size / 2), (-90 + size, 45 - size / 2))
+    own = np.sqrt(field.area[0, 4]) / 2
+    assert path.distance[0, 0] == pytest.approx((6 * step + own) / 4, rel=1e-6)
+
+
+def test_lengths_down_a_tall_raster() -> None:
+    rows, size = 300, CELL / 100
+    field = drawn([[S, S, S]] * rows, -90.0, 45.0, size)
+    last = 45 - (rows - 0.5) * size
+    expected = [walk((-90, 45 - (row + 0.5) * size), (-90, last)) for row in range(rows)]
+    np.testing.assert_allclose(field.length, np.transpose([expected] * 3), rtol=1e-6, atol=1e-6)
+    corner = GEOD.inv(-90, 45, -90, 45 - size)[2], GEOD.inv(-90, 45, -90 + size, 45)[2]
+    assert field.area[0, 0] == pytest.approx(corner[0] * corner[1], rel=1e-4)
+    assert field.area.sum() == pytest.approx(
+        polygon_area(box(-90, 45 - rows * size, -90 + 3 * size, 45)), rel=1e-9
+    )
 
 
 def test_a_greater_river_that_touches_the_polygon_is_not_the_outlet() -> None:
@@ -186,10 +195,9 @@ def test_covered_cells_without_a_pixel_get_a_straight_distance() -> None:
     polygon = box(-90, 45 - CELL - 0.001, -90 + 2 * CELL, 45 - 0.02)
     grid = watershed_grid(polygon)
     assert grid.shape == (2, 2)
-    path = traced_paths(
-        field, replace(watershed_of(polygon), area=field.area.sum()), grid,
-        coverage(polygon, grid), 1000.0,
-    )  # fmt: skip
+    watershed = replace(watershed_of(polygon), area=field.area.sum())
+    outlet = locate_outlet(field, watershed, 1000.0)
+    path = traced_paths(outlet, watershed, grid, coverage(polygon, grid))
     assert np.isfinite(path.distance).all()
     west, east = path.distance[1]
     assert west > east > 0
@@ -206,7 +214,8 @@ def test_not_covered_is_nan() -> None:
     polygon = box(-90, 45 - CELL, -90 + 4 * CELL, 45)
     wide = Grid.covering((-90.5, 44.5, -89.0, 45.5))
     share = coverage(polygon, wide)
-    path = traced_paths(field, watershed_of(polygon), wide, share, 1000.0)
+    watershed = watershed_of(polygon)
+    path = traced_paths(locate_outlet(field, watershed, 1000.0), watershed, wide, share)
     np.testing.assert_array_equal(np.isnan(path.distance), share == 0)
     assert np.nanmin(path.distance) > 0
 
@@ -243,37 +252,11 @@ def write_dem(path: Path, elevation: np.ndarray, crs: str | None, transform) -> 
         file.write(np.nan_to_num(elevation, nan=-9999).astype(np.float32), 1)
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
-    """Rough hills of 600 x 500 pixels, and 23 watersheds delineated on them by pyflwdir.
-
-    Returns the folder and the drainage areas [m2] by site number.
-    """
-    folder = tmp_path_factory.mktemp("world")
-    noise = np.random.default_rng(7).normal(size=(500, 600))
-    elevation = 300 * gaussian_filter(noise, 12) + 30 * gaussian_filter(noise[::-1], 3)
-    elevation -= np.linspace(0, 60, 600)[None, :]
-    transform = north_up(-93.5, 42.5, 1 / 240)
-    write_dem(folder / "dem.tif", elevation, "EPSG:4326", transform)
-    flow = pyflwdir.from_dem(elevation.astype(np.float32), nodata=np.nan)
-    pixels = flow.upstream_area("cell")
-    chosen = np.flatnonzero((pixels > 800).ravel())
-    chosen = np.random.default_rng(3).choice(chosen, 23, replace=False)
-    polygons, areas = [], {}
-    for number, outlet in enumerate(chosen):
-        basin = flow.basins(idxs=np.array([outlet])).astype(np.uint8)
-        parts = [shape(s) for s, v in shapes(basin, transform=transform) if v]
-        polygons.append(shapely.make_valid(shapely.union_all(parts)))
-        areas[f"{number + 1:08d}"] = polygon_area(polygons[-1])
-    table = gpd.GeoDataFrame({"SITE_NO": list(areas)}, geometry=polygons, crs=4326)
-    table.to_file(folder / "basins.gpkg")
-    return folder, areas
-
-
-def test_23_delineated_watersheds_are_found_again(world: tuple[Path, dict[str, float]]) -> None:
-    folder, areas = world
+def test_23_delineated_watersheds_are_found_again(
+    rough_world: tuple[Path, dict[str, float]],
+) -> None:
+    folder, areas = rough_world
     catalog = make_catalog(folder, {"dem": "dem.tif"})
-    _field_of.cache_clear()
     for watershed in read_watersheds(catalog):
         grid = watershed_grid(watershed.polygon)
         share = coverage(watershed.polygon, grid)
@@ -287,7 +270,6 @@ def test_23_delineated_watersheds_are_found_again(world: tuple[Path, dict[str, f
         straight = GEOD.inv(lon, lat, x, y)[2]
         assert (path.distance - straight)[share > 0.99].min(initial=0) > -12_000
         assert np.nanmin(path.distance) > 0
-    assert _field_of.cache_info().misses == 1
 
 
 def test_a_changed_dem_is_read_again(tmp_path: Path) -> None:
@@ -310,8 +292,8 @@ def test_a_changed_dem_is_read_again(tmp_path: Path) -> None:
 # --- bad input ---------------------------------------------------------------------------------
 
 
-def test_polygons_off_the_dem(world: tuple[Path, dict[str, float]]) -> None:
-    catalog = make_catalog(world[0], {"dem": "dem.tif"})
+def test_polygons_off_the_dem(rough_world: tuple[Path, dict[str, float]]) -> None:
+    catalog = make_catalog(rough_world[0], {"dem": "dem.tif"})
     for polygon in (box(10, 50, 10.2, 50.2), box(-93.2, 42.6, -93.1, 42.7)):
         grid = watershed_grid(polygon)
         with pytest.raises(InputError, match=r"dem.tif: spans .*: expected pixels in the water"):
@@ -336,7 +318,7 @@ def test_a_projected_dem_far_from_the_polygon(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_files_that_are_no_dem(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"dem.tif: not readable"):
-        derive_directions(tmp_path / "dem.tif")
+        TerrainRaster.open(tmp_path / "dem.tif").flow_field()
     polygon = box(-90, 40, -89.9, 40.1)
     grid = watershed_grid(polygon)
     with pytest.raises(InputError, match=r"dem.tif: not readable \(No such file"):
@@ -346,14 +328,14 @@ def test_files_that_are_no_dem(tmp_path: Path) -> None:
         )  # fmt: skip
     (tmp_path / "dem.tif").write_text("not a raster")
     with pytest.raises(InputError, match=r"dem.tif: not readable"):
-        derive_directions(tmp_path / "dem.tif")
+        TerrainRaster.open(tmp_path / "dem.tif").flow_field()
     transform = north_up(-90, 45, 0.1)
     write_dem(tmp_path / "dem.tif", np.ones((3, 3)), None, transform)
     with pytest.raises(InputError, match=r"dem.tif: has no CRS"):
-        derive_directions(tmp_path / "dem.tif")
+        TerrainRaster.open(tmp_path / "dem.tif").flow_field()
     write_dem(tmp_path / "dem.tif", np.full((3, 3), np.nan), "EPSG:4326", transform)
     with pytest.raises(InputError, match=r"dem.tif: has no valid pixel"):
-        derive_directions(tmp_path / "dem.tif")
+        TerrainRaster.open(tmp_path / "dem.tif").flow_field()
 
 
 def test_an_area_that_is_off_is_logged(caplog: pytest.LogCaptureFixture) -> None:

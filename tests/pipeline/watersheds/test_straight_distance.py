@@ -10,12 +10,12 @@ from shapely.geometry import MultiPolygon, Point, Polygon, box
 
 from pipeline.regrid.grid import Grid
 from pipeline.watersheds.coverage import coverage, watershed_grid
+from pipeline.watersheds.points import points_inside
 from pipeline.watersheds.straight_distance import (
     POINTS_PER_CELL,
     fill_gaps,
     guess_outlet,
     mean_distance,
-    points_inside,
     straight_distance,
 )
 from tests.pipeline.watersheds.test_coverage import CELL, GEOD, polygons
@@ -28,6 +28,16 @@ def points_of(grid: Grid, n: int) -> tuple[np.ndarray, np.ndarray]:
     lat = north - (north - south) * (np.arange(grid.ny * n) + 0.5) / (grid.ny * n)
     x, y = np.meshgrid(lon, lat)
     return x, y
+
+
+def inside(polygon: shapely.Geometry, grid: Grid, n: int) -> np.ndarray:
+    """Whether `points_of(grid, n)` lie in the polygon."""
+    (west, _, east, north), side = grid.bounds, CELL / n
+    assert (east - west) / grid.nx == pytest.approx(CELL)
+    return points_inside(
+        polygon, lambda x, y: ((x - west) / side - 0.5, (north - y) / side - 0.5),
+        (grid.ny * n, grid.nx * n),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("latitude", [0.0, 41.7, -63.2, 85.0])
@@ -52,7 +62,7 @@ def test_points_inside_against_shapely(polygon: Polygon) -> None:
         lon, lat = points_of(grid, 5)
         expected = shapely.contains_xy(polygon, lon, lat)
         off = shapely.distance(polygon.boundary, shapely.points(lon, lat)) > 1e-9
-        np.testing.assert_array_equal(points_inside(polygon, grid, 5)[off], expected[off])
+        np.testing.assert_array_equal(inside(polygon, grid, 5)[off], expected[off])
 
 
 def test_points_inside_parts_and_on_edges() -> None:
@@ -60,14 +70,14 @@ def test_points_inside_parts_and_on_edges() -> None:
     both = MultiPolygon([ring, box(-89.5, 40.1, -89.2, 40.2)])
     grid = watershed_grid(both)
     expected = shapely.contains_xy(both, *points_of(grid, 7))
-    np.testing.assert_array_equal(points_inside(both, grid, 7), expected)
+    np.testing.assert_array_equal(inside(both, grid, 7), expected)
     # a row and a column of points lie on the edges: each point counts in one of two neighbours
     middle = Grid(0, 2, 2, 2)
     left, right = box(0, 0, CELL / 2, 2 * CELL), box(CELL / 2, 0, 2 * CELL, 2 * CELL)
     lower = box(0, 0, 2 * CELL, CELL / 2)
     upper = box(0, CELL / 2, 2 * CELL, 2 * CELL)
     for one, other in ((left, right), (lower, upper)):
-        assert (points_inside(one, middle, 5) ^ points_inside(other, middle, 5)).all()
+        assert (inside(one, middle, 5) ^ inside(other, middle, 5)).all()
 
 
 @pytest.mark.parametrize("latitude", [5.0, 45.0, 68.0])
@@ -78,11 +88,11 @@ def test_mean_distance_against_geodesics(latitude: float) -> None:
     end = guess_outlet(polygon)
     found = mean_distance(polygon, grid, end)
     lon, lat = points_of(grid, 101)
-    inside = shapely.contains_xy(polygon, lon, lat)
+    held = shapely.contains_xy(polygon, lon, lat)
     exact = GEOD.inv(lon, lat, np.full_like(lon, end[0]), np.full_like(lon, end[1]))[2]
     blocks = (grid.ny, 101, grid.nx, 101)
-    count = inside.reshape(blocks).sum(axis=(1, 3))
-    mean = (exact * inside).reshape(blocks).sum(axis=(1, 3)) / np.maximum(count, 1)
+    count = held.reshape(blocks).sum(axis=(1, 3))
+    mean = (exact * held).reshape(blocks).sum(axis=(1, 3)) / np.maximum(count, 1)
     share = coverage(polygon, grid)
     for at_least, error in ((0.999, 2e-3), (0.1, 3e-2)):  # few points are sampled in a sliver
         some = share > at_least
