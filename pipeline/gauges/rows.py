@@ -66,6 +66,11 @@ class Texts:
         """A column of one text."""
         return cls(np.zeros(size, np.int32), pa.array([text], pa.large_string()))
 
+    def merged(self) -> Texts:
+        """The same column with each text once, where sites have many texts in common."""
+        encoded = self.distinct.dictionary_encode()
+        return Texts(np.asarray(encoded.indices)[self.codes], encoded.dictionary)
+
     def __getitem__(self, row: int) -> str:
         text: str = self.distinct[self.codes[row]].as_py()
         return text
@@ -124,15 +129,18 @@ def gather(read: Callable[[Catalog, Path], Iterator[Row]], catalog: Catalog, pat
 def _encoded(chunks: Iterable[pa.Array | pa.ChunkedArray]) -> Iterator[pa.DictionaryArray]:
     """Encode arrays by their distinct texts, many short ones together."""
     short: list[pa.Array] = []
-    for chunk in chunks:
-        for piece in getattr(chunk, "chunks", [chunk]):
-            if pa.types.is_dictionary(piece.type):
-                yield piece
-                continue
-            for start in range(0, len(piece), BATCH):
-                short.append(piece.slice(start, BATCH))
-                if sum(map(len, short)) >= BATCH:
-                    yield pa.concat_arrays(short).dictionary_encode()
-                    short = []
+    held = 0  # texts in `short`
+    for piece in (p for chunk in chunks for p in getattr(chunk, "chunks", [chunk])):
+        done = pa.types.is_dictionary(piece.type)
+        if short and (done or held + len(piece) > BATCH):
+            yield pa.concat_arrays(short).dictionary_encode()
+            short, held = [], 0
+        if done:
+            yield piece
+            continue
+        *whole, rest = (piece.slice(start, BATCH) for start in range(0, len(piece) or 1, BATCH))
+        yield from (part.dictionary_encode() for part in whole)
+        short.append(rest)
+        held += len(rest)
     if short:
         yield pa.concat_arrays(short).dictionary_encode()

@@ -44,9 +44,10 @@ class Days:
     """Starts of the days of a file's rows."""
 
     def __init__(self, catalog: Catalog, rows: Rows, path: Path) -> None:
-        self._rows, self._path = rows, path
+        self._rows, self._path, time = rows, path, rows.time.merged()
+        self._codes = time.codes
         self._format = catalog.gauges.time_format or "%Y-%m-%d"
-        date = _parsed(catalog, rows.time.distinct.to_pylist(), self._format, utc=False)
+        date = _parsed(catalog, time.distinct.to_pylist(), self._format, utc=False)
         date[date != date.astype("datetime64[D]")] = np.datetime64("NaT")
         label = catalog.gauges.time
         self._start = label.start_of(pd.DatetimeIndex(date), timedelta(days=1)).to_numpy()
@@ -57,7 +58,7 @@ class Days:
         Raises:
             InputError: a text is no day.
         """
-        start: Times = self._start[self._rows.time.codes[at]]
+        start: Times = self._start[self._codes[at]]
         bad = np.isnat(start)
         if bad.any():
             raise InputError(
@@ -72,8 +73,9 @@ class Instants:
 
     def __init__(self, catalog: Catalog, rows: Rows, path: Path) -> None:
         self._rows, self._path, self._catalog = rows, path, catalog
+        time = rows.time.merged()
+        self._codes, text = time.codes, time.distinct
         self._format = time_format = catalog.gauges.time_format or "ISO8601"
-        text = rows.time.distinct
         exact = np.asarray(pc.match_substring_regex(text, OFFSET), bool) | ("%z" in time_format)
         self._local = ~exact
         with_offset = pc.if_else(exact, text, None).to_pylist()
@@ -104,7 +106,7 @@ class Instants:
             InputError: a text is no instant, lacks an offset and the catalog has no time zone, was
                 skipped when daylight saving began, or is ambiguous.
         """
-        codes = self._rows.time.codes[at]
+        codes = self._codes[at]
         instant: Times = self._first[codes]
         local = np.flatnonzero(self._local[codes])
         if local.size:
@@ -124,7 +126,7 @@ class Instants:
                 f"{_where(self._path, self._rows, at[0], 'time')} has no offset from UTC: expected "
                 f"one, or gauges.time_zone in {self._catalog.path}"
             )
-        codes = self._rows.time.codes[at]
+        codes = self._codes[at]
         skipped = self._skipped[codes]
         if skipped.any():
             raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +14,9 @@ import pyarrow.csv
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 
-Column: TypeAlias = pa.Array | pa.ChunkedArray  # of large_string
+Column: TypeAlias = pa.Array | pa.ChunkedArray  # of one of these types
+TEXT = pa.large_string()
+DISTINCT = pa.dictionary(pa.int32(), TEXT)  # faster to make and smaller, if texts repeat
 DISCHARGE = "00060"  # parameter: discharge, in ft3/s by definition
 # Statistic codes: 00003 is the mean; unit values have 00011, 00000 or none
 STATISTICS = {"daily": ("00003",), "instantaneous": ("00000", "00011", "")}
@@ -54,17 +57,19 @@ def read_json(path: Path, what: str) -> Any:
         raise InputError(f"{path}: not JSON ({error}): expected {what}") from error
 
 
-def split_columns(lines: str, delimiter: str, width: int, kind: pa.DataType) -> list[Column] | None:
+def split_columns(
+    lines: str, delimiter: str, width: int, kinds: Mapping[int, pa.DataType]
+) -> dict[int, Column] | None:
     """Split lines of fields without quotes to columns; empty lines are left out.
 
     Args:
         lines: text of all lines.
         delimiter: of the fields.
         width: number of fields in a line.
-        kind: type of the columns, text or a dictionary of text.
+        kinds: for each position that is wanted, `TEXT` or `DISTINCT`.
 
     Returns:
-        The columns; None if a line has more or fewer fields, or there is no line.
+        Columns by position; None if a line has more or fewer fields, or there is no line.
     """
     names = [str(k) for k in range(width)]
     try:
@@ -73,12 +78,14 @@ def split_columns(lines: str, delimiter: str, width: int, kind: pa.DataType) -> 
             pa.csv.ReadOptions(column_names=names),
             pa.csv.ParseOptions(delimiter=delimiter, quote_char=False),
             pa.csv.ConvertOptions(
-                column_types=dict.fromkeys(names, kind), strings_can_be_null=False
+                include_columns=[names[k] for k in kinds],
+                column_types={names[k]: kind for k, kind in kinds.items()},
+                strings_can_be_null=False,
             ),
         )
     except pa.ArrowInvalid:
         return None
-    return table.columns if table.num_columns == width else None  # by itself without a name
+    return {k: table[names[k]] for k in kinds}
 
 
 def check_units(catalog: Catalog, path: Path, text: str) -> None:

@@ -11,14 +11,14 @@ import pyarrow as pa
 from pipeline.catalog.models import Catalog, Columns
 from pipeline.errors import InputError
 from pipeline.gauges.formats.common import (
+    DISTINCT,
+    TEXT,
     Column,
     check_units,
     read_text,
     split_columns,
 )
 from pipeline.gauges.rows import Rows, Texts
-
-DISTINCT = pa.dictionary(pa.int32(), pa.large_string())
 
 
 def read_csv(catalog: Catalog, path: Path) -> Rows:
@@ -48,7 +48,7 @@ def _split_plain(text: str, names: list[str]) -> list[Column] | None:
     if not set(names) <= set(header):
         return None
     at = [header.index(name) for name in names]
-    found = split_columns(lines, ",", len(header), DISTINCT)
+    found = split_columns(lines, ",", len(header), dict.fromkeys(at, DISTINCT))
     return None if found is None else [found[k] for k in at]
 
 
@@ -64,4 +64,4 @@ def _parse(catalog: Catalog, path: Path, text: str, names: list[str]) -> list[Co
             f"{path}: columns {', '.join(map(str, table.columns))}: expected {', '.join(lacking)}, "
             f"as gauges.columns of {catalog.path} says"
         )
-    return [pa.array(table[name], pa.large_string()) for name in names]
+    return [pa.array(table[name], TEXT) for name in names]

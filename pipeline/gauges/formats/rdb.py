@@ -18,6 +18,8 @@ from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 from pipeline.gauges.formats.common import (
     DISCHARGE,
+    DISTINCT,
+    TEXT,
     Column,
     check_parameter,
     check_units,
@@ -140,7 +142,11 @@ def _values(
     path: Path, lines: Lines, header: list[str], series: list[Series], daily: bool
 ) -> Iterator[Part]:
     """Yield the parts of consecutive lines below a header, one for each series."""
-    columns, surplus = _split(lines.text, len(header))
+    kinds: dict[int, pa.DataType] = {}
+    for one in series:
+        kinds |= {one.time: TEXT, one.value: TEXT, one.site: DISTINCT}
+        kinds |= {k: DISTINCT for k in (one.zone, one.qualifiers) if k is not None}
+    columns, surplus = _split(lines.text, len(header), kinds)
     for one in series:
         time = columns[one.time]
         blank = _repeat("", len(time))
@@ -165,23 +171,25 @@ def _values(
         )
 
 
-def _split(text: str, width: int) -> tuple[list[Column], int | None]:
-    """Split lines to columns, with blanks for missing fields.
+def _split(
+    text: str, width: int, kinds: dict[int, pa.DataType]
+) -> tuple[dict[int, Column], int | None]:
+    """Split lines to columns by position, with blanks for missing fields.
 
     They end before the first line with more than `width` fields; also returns its position.
     """
-    columns = split_columns(text, "\t", width, pa.large_string())
+    columns = split_columns(text, "\t", width, kinds) if width else None
     if columns is not None:
         return columns, None
     rows = [line.split("\t") for line in text.split("\n") if line]
     surplus = next((k for k, fields in enumerate(rows) if len(fields) > width), None)
     filled = [fields + [""] * (width - len(fields)) for fields in rows[:surplus]]
-    return [pa.array([row[k] for row in filled], pa.large_string()) for k in range(width)], surplus
+    return {k: pa.array([row[k] for row in filled], TEXT) for k in kinds}, surplus
 
 
 def _repeat(text: str, size: int) -> Column:
     """A column of one text."""
-    return pa.repeat(pa.scalar(text, pa.large_string()), size)
+    return pa.DictionaryArray.from_arrays(np.zeros(size, np.int32), pa.array([text], TEXT))
 
 
 def _series_of(catalog: Catalog, path: Path, header: list[str]) -> list[Series]:
