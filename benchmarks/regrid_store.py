@@ -63,10 +63,12 @@ from benchmarks.regrid_rasters import (
 from pipeline.catalog.models import load_catalog
 from pipeline.regrid.api import regrid
 from pipeline.run.cluster import make_client
-from pipeline.run.execute import execute, prepare
+from pipeline.run.execute import Execution, execute, prepare
 from pipeline.run.plan import Plan, make_plan
+from pipeline.store.lease import hold_lease
 from pipeline.store.read import open_region
-from pipeline.store.resume import remaining_blocks
+from pipeline.store.root import TABLES
+from pipeline.store.write import StoreWriter
 
 START = datetime(2020, 6, 1)
 RAW_CHUNK = (24, 256, 256)  # steps, rows and columns that are compressed together
@@ -144,10 +146,14 @@ def reading(plan: Plan, path: Path, client: Client) -> Run:
 
 def ours(plan: Plan, store: Path, client: Client) -> Run:
     """The blocks of `pipeline run`."""
-    todo = remaining_blocks(plan.blocks, prepare(plan, store))
+    with hold_lease(store) as lease:
+        state = prepare(plan, store, lease.run)
+    state.attributes[TABLES] = state.stamp  # the blocks alone
 
     def run() -> None:
-        execute(plan, store, todo, client, lambda done, total: None)
+        with hold_lease(store) as lease:
+            state.writer = StoreWriter(store, lease.run)
+            execute(Execution(plan, state, client, lease), lambda done, total: None)
 
     return run
 

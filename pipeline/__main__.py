@@ -7,7 +7,7 @@ import gc
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +36,7 @@ MemorySize = Annotated[
         "[default: what a block needs].",
     ),
 ]
+NOTHING = "already finished, nothing to do"
 LINE_SECONDS = 5.0  # between two lines of progress where the output is not a terminal
 
 
@@ -55,10 +56,36 @@ def run(
     scheduler_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File that a running Dask scheduler wrote.")
     ] = None,
+    wait: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME", help="How long to wait for the scheduler's first worker, such as 30min."
+        ),
+    ] = "10s",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Threads, without a scheduler  [default: all cores].")
+        int | None,
+        typer.Option(min=1, help="Threads or processes without a scheduler  [default: all cores]."),
     ] = None,
+    processes: Annotated[
+        bool,
+        typer.Option(
+            "--processes",
+            help="Start processes, which read NetCDF files at the same time, and not threads.",
+        ),
+    ] = False,
     memory: MemorySize = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Change the store as a changed catalog says, unasked.")
+    ] = False,
+    keep_going: Annotated[
+        bool,
+        typer.Option(
+            "--keep-going", help="Set unreadable rasters aside, up to forcings.*.max_missing_steps."
+        ),
+    ] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take the store from a run that has died.")
+    ] = False,
 ) -> None:
     """Write the store of a catalog, or what is missing of it."""
     with exit_codes():
@@ -67,16 +94,27 @@ def run(
         size = _bytes(memory)
         from pipeline.run.cluster import dashboard_address, make_client
         from pipeline.run.execute import run as run_graph
+        from pipeline.run.unreadable import FILE as UNREADABLE
 
-        with make_client(scheduler, scheduler_file, workers=workers) as client:
+        with make_client(
+            scheduler, scheduler_file, workers=workers, processes=processes, wait=_seconds(wait)
+        ) as client:
             print(f"dashboard: {dashboard_address(client)}", flush=True)
             if described.synthetic:
                 print(f"synthetic data: {described.title}", flush=True)
             with _progress() as show:
-                report = run_graph(described, store, client, show, size)
+                report = run_graph(
+                    described, store, client, show, size,
+                    confirm=lambda lines: _confirm(lines, yes), keep_going=keep_going,
+                    take_over=take_over,
+                )  # fmt: skip
         seconds = time.perf_counter() - started
+        if report.unreadable:
+            print(f"set aside ({UNREADABLE} in the store): {len(report.unreadable)} rasters")
+            for one in report.unreadable:
+                print(f"  {one.reason}")
         if not report.blocks:
-            print(f"{store}: already finished, nothing to do")
+            print(f"{store}: {'tables written' if report.tables else NOTHING}")
             return
         print(
             f"{store}: {len(report.blocks)} of {len(report.plan.blocks)} blocks, {report.files} "
@@ -96,6 +134,10 @@ def plan(
         int | None, typer.Option(min=1, help="Threads of a worker  [default: all cores].")
     ] = None,
     memory: MemorySize = None,
+    graph: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the tasks by stage into a file that ends in .svg."),
+    ] = None,
 ) -> None:
     """Say what a run would read, compute and write, without doing it."""
     with exit_codes():
@@ -104,12 +146,38 @@ def plan(
         from pipeline.run.memory import MemoryLimit
         from pipeline.run.plan import make_plan
         from pipeline.run.summary import describe_plan
-        from pipeline.store.root import stored_block_steps
+        from pipeline.run.tasks import require_watersheds
+        from pipeline.store.root import find_stored
 
         place = None if store is None else parse_location(store)
         limit = MemoryLimit(_bytes(memory), workers or available_cores())
-        plan = make_plan(described, None if place is None else stored_block_steps(place), limit)
+        plan = make_plan(described, None if place is None else find_stored(place), limit)
+        require_watersheds(plan)
         print(describe_plan(plan, place))
+        if graph is not None:
+            from pipeline.run.graph import write_graph
+
+            write_graph(plan, graph)
+
+
+def _confirm(lines: Sequence[str], yes: bool) -> bool:
+    """Say what a run changes in a store, and ask whether to do it."""
+    for line in lines:
+        print(f"change: {line}", flush=True)
+    return yes or (sys.stdin.isatty() and typer.confirm("Change the store?"))
+
+
+def _seconds(wait: str) -> float:
+    """Return the seconds of a duration such as 30min."""
+    import pandas as pd
+
+    try:
+        seconds = float(pd.Timedelta(wait).total_seconds())
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise InputError(f"--wait {wait}: expected a time such as 30min")
+    return seconds
 
 
 def _bytes(memory: str | None) -> int | None:

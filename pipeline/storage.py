@@ -16,7 +16,7 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -70,7 +70,14 @@ def file_system(url: str) -> tuple[Any, str]:
     """The fsspec file system of a URL, and the URL's path in it."""
     import fsspec
 
-    return fsspec.core.url_to_fs(url, use_listings_cache=False)
+    return fsspec.core.url_to_fs(url, **options_of(url))
+
+
+def options_of(url: str) -> dict[str, Any]:
+    """Options of the fsspec file system of a URL."""
+    # s3fs asks for the size of each object before it reads it, if it may read its parts at once
+    own = {"max_concurrency": 1} if url.startswith("s3://") else {}
+    return {"use_listings_cache": False, **own}
 
 
 @contextmanager
@@ -168,6 +175,17 @@ def find_objects(folder: str, names: Iterable[str]) -> dict[str, dict[str, Any]]
     return {name: about for name, about in zip(names, answers, strict=True) if about is not None}
 
 
+def has_file(location: Location, name: str) -> bool:
+    """Whether there is a file in a folder, by its relative path.
+
+    Raises:
+        InputError, RunError: as `reporting_access`.
+    """
+    if isinstance(location, Path):
+        return (location / name).exists()
+    return bool(find_objects(location, [name]))
+
+
 def list_objects(url: str) -> dict[str, dict[str, Any]]:
     """List the objects below a URL.
 
@@ -210,7 +228,7 @@ def write_objects(url: str, files: Mapping[str, bytes]) -> None:
 
 
 def remove_files(location: Location, names: Collection[str]) -> None:
-    """Remove files in a folder, by their relative paths.
+    """Remove files in a folder, by their relative paths, and folders that are empty then.
 
     Raises:
         InputError, RunError: as `reporting_access`.
@@ -218,6 +236,10 @@ def remove_files(location: Location, names: Collection[str]) -> None:
     if isinstance(location, Path):
         for name in names:
             (location / name).unlink()
+        folders = {parent for name in names for parent in Path(name).parents} - {Path()}
+        for folder in sorted(folders, reverse=True):  # the innermost first
+            with suppress(OSError):  # not empty
+                (location / folder).rmdir()
     elif names:
         system, root = file_system(location)
         with reporting_access(location):

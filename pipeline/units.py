@@ -121,6 +121,8 @@ def recognise_unit(text: str, known: Iterable[str]) -> str | None:
     known = list(known)
     if text in known:
         return text
+    if not text:  # as most files have it: pint need not be loaded
+        return None
     unit = _parse(text)
     if unit is None:
         return None

@@ -67,20 +67,22 @@ def survey_store(store: str) -> Survey:
     Raises:
         InputError: no store, an unfinished one, or one without watersheds.
     """
-    from pipeline.store.read import list_sites, open_watershed
+    from pipeline.store.read import open_gauges
     from pipeline.store.root import open_root
+    from pipeline.store.sites import read_sites
 
-    sites = list_sites(store)
-    if not sites:
+    times = pd.DatetimeIndex(open_gauges(store)["time"].values)
+    root = open_root(store)
+    table, about = read_sites(root), dict[str, Any](root.attrs)
+    if not table.site_no:
         raise InputError(f"{store}: holds no watershed: expected at least one to train a head for")
-    watersheds = {site: open_watershed(store, site) for site in sites}
-    about: dict[str, Any] = dict(open_root(store).attrs)
+    pixels = table.numbers["window_rows"] * table.numbers["window_columns"]
     provenance = {key: value for key, value in about["provenance"].items() if key != "created"}
     return Survey(
         title=about["title"],
         synthetic=bool(about["synthetic"]),
-        times=pd.DatetimeIndex(watersheds[sites[0]]["time"].values),
-        pixels={site: data["coverage"].size for site, data in watersheds.items()},
+        times=times,
+        pixels=dict(zip(table.site_no, pixels.tolist(), strict=True)),
         digest=hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest(),
     )
 

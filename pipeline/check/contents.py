@@ -14,7 +14,10 @@ from pydantic import ValidationError
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 from pipeline.storage import Location
-from pipeline.store.root import array_of, attributes_of, open_root, read_array
+from pipeline.store.root import array_of, attributes_of, open_root
+from pipeline.store.sites import SiteTable, read_site_numbers, read_sites
+from pipeline.store.tables import GAUGES
+from pipeline.units import runoff_depth
 
 Status = Literal["PASS", "WARN", "FAIL"]
 
@@ -49,7 +52,12 @@ class Contents:
     @cached_property
     def sites(self) -> list[str]:
         """Site numbers of the watersheds, sorted."""
-        return [str(site) for site in read_array(array_of(self.root, "gauges/site_no"))]
+        return read_site_numbers(self.root)
+
+    @cached_property
+    def table(self) -> SiteTable:
+        """Table of the watersheds."""
+        return read_sites(self.root)
 
     @cached_property
     def steps(self) -> int:
@@ -61,15 +69,28 @@ class Contents:
         """Steps of each block."""
         return [slice(k, k + self.block_steps) for k in range(0, self.steps, self.block_steps)]
 
-    def site(self, site: str, name: str) -> np.ndarray:
-        """A whole array of a watershed."""
-        return np.asarray(array_of(self.root, f"watersheds/{site}/{name}")[...])
+    def layer(self, site: str, name: str) -> np.ndarray:
+        """Coverage or flow distance of a watershed on its window, (y, x)."""
+        return self.table.read_cells(self.root, self.sites.index(site))[name]
+
+    def cell_area(self, site: str) -> np.ndarray:
+        """Areas of the cells of a watershed's window [m2], (y, x), as the region states them."""
+        area = array_of(self.root, "region/cell_area")
+        return np.asarray(area[self.table.window(self.sites.index(site))])
+
+    def record(self, site: str, name: str) -> np.ndarray:
+        """Discharge or flag of a watershed, (time,)."""
+        return np.asarray(array_of(self.root, f"{GAUGES}/{name}")[self.sites.index(site)])
+
+    def runoff(self, site: str) -> np.ndarray:
+        """Runoff of a watershed [mm per step], float64 (time,)."""
+        area = float(self.about(site)["drainage_area_m2"])
+        discharge = self.record(site, "discharge").astype(np.float64)
+        return runoff_depth(discharge, area, self.catalog.period.step_seconds)
 
     def about(self, site: str) -> dict[str, Any]:
         """A watershed's attributes."""
-        group = self.root[f"watersheds/{site}"]
-        assert isinstance(group, zarr.Group)
-        return attributes_of(group)
+        return self.table.attributes(self.sites.index(site))
 
 
 def open_contents(path: Location) -> Contents:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import zarr
 
 from pipeline.check.contents import Check, Contents, verdict
 from pipeline.storage import read_files
-from pipeline.store.metadata import MAX_WATERSHEDS, METADATA, consolidate
-from pipeline.store.resume import digest_parts, read_static_files
-from pipeline.store.root import STATIC, array_of, attributes_of, read_marks
+from pipeline.store import cf
+from pipeline.store.digests import digest_parts, read_static_files
+from pipeline.store.metadata import METADATA, consolidate
+from pipeline.store.root import PROGRESS, STATIC, TABLES, array_of, attributes_of, blocks_done
 from pipeline.store.spec import valid_fraction_name
+from pipeline.store.tables import GAUGES, WATERSHEDS
 
 
 def check_static(store: Contents) -> Check:
-    """Check that coordinates, static layers, records and all metadata are as written."""
-    expected = attributes_of(store.root).get(STATIC, {})
+    """Check that coordinates, tables, records and all metadata are as written."""
+    attributes = attributes_of(store.root)
+    expected = attributes.get(STATIC, {})
     files = read_static_files(store.path, list(store.catalog.forcings))
     found = digest_parts(files)
     fails = [
@@ -25,46 +26,36 @@ def check_static(store: Contents) -> Check:
         for part in sorted(expected.keys() | found.keys())
         if expected.get(part) != found.get(part)
     ]
-    if not fails and len(store.sites) <= MAX_WATERSHEDS:
-        root = read_files(store.path, [METADATA])[METADATA]
-        if root != consolidate(root, files):
-            fails.append(f"{METADATA}: consolidated metadata: expected a copy of the groups' own")
+    root = read_files(store.path, [METADATA])[METADATA]
+    if not fails and root != consolidate(attributes, files):
+        fails.append(f"{METADATA}: consolidated metadata: expected a copy of the groups' own")
     return verdict("static", fails, [], f"{len(expected)} digests agree")
 
 
 def check_template(store: Contents) -> Check:
     """Check that every array is there, with the shape that follows from the catalog's period."""
-    fails, steps, forcings = [], store.steps, list(store.catalog.forcings)
-    expected: dict[str, tuple[int, ...]] = {}
-    for group, cubes, layers, series in _groups(store, forcings):
-        shape = _shape(store, f"{group}/y") + _shape(store, f"{group}/x")
-        expected |= {f"{group}/{name}": (steps, *shape) for name in cubes}
-        expected |= {f"{group}/{name}": shape for name in layers}
-        expected |= {f"{group}/{name}": (steps,) for name in series}
-        expected[f"{group}/time_bnds"] = (steps, 2)
-    for name in ("discharge", "flag"):
-        expected[f"gauges/{name}"] = (len(store.sites), steps)
-    for name, shape in expected.items():
-        found = _shape(store, name)
-        if found != shape:
-            fails.append(f"{name}: shape {found or 'none'}: expected {shape}")
-    marks = _shape(store, "progress")
-    if marks != (len(store.blocks),):
-        fails.append(f"progress: shape {marks}: expected {(len(store.blocks),)}")
-    return verdict("template", fails, [], f"{len(expected)} arrays, {len(store.sites)} watersheds")
-
-
-def _groups(
-    store: Contents, forcings: list[str]
-) -> Iterator[tuple[str, list[str], list[str], list[str]]]:
-    """Yield groups with a grid, and their arrays (time, y, x), (y, x) and (time) by name."""
-    yield "region", forcings + [valid_fraction_name(f) for f in forcings], ["cell_area"], ["time"]
-    layers, series = (
-        ["cell_area", "coverage", "flow_distance"],
-        ["time", "discharge", "flag", "runoff"],
-    )
-    for site in store.sites:
-        yield f"watersheds/{site}", forcings, layers, series
+    if TABLES not in attributes_of(store.root):
+        return verdict("template", ["watersheds and gauges are not written yet"], [], "")
+    steps, sites, forcings = store.steps, len(store.sites), list(store.catalog.forcings)
+    grid = _shape(store, "region/y") + _shape(store, "region/x")
+    fields = forcings + [valid_fraction_name(f) for f in forcings]
+    cells = _shape(store, f"{WATERSHEDS}/row")
+    expected: dict[str, tuple[int, ...]] = {
+        "time": (steps,),
+        "time_bnds": (steps, 2),
+        "region/cell_area": grid,
+        **{f"region/{name}": (steps, *grid) for name in fields},
+        **{f"{WATERSHEDS}/{name}": (sites,) for name in (*cf.OUTLET, *cf.COLUMNS, "polygon")},
+        **{f"{WATERSHEDS}/{name}": cells for name in cf.CELLS},
+        **{f"{GAUGES}/{name}": (sites, steps) for name in ("discharge", "flag")},
+        **{f"{PROGRESS}/{name}": (len(store.blocks),) for name in forcings},
+    }
+    fails = [
+        f"{name}: shape {_shape(store, name) or 'none'}: expected {shape}"
+        for name, shape in expected.items()
+        if _shape(store, name) != shape
+    ]
+    return verdict("template", fails, [], f"{len(expected)} arrays, {sites} watersheds")
 
 
 def _shape(store: Contents, name: str) -> tuple[int, ...]:
@@ -75,13 +66,13 @@ def _shape(store: Contents, name: str) -> tuple[int, ...]:
 
 def check_blocks(store: Contents) -> Check:
     """Check that every block is done."""
-    marks = read_marks(store.root)
-    open_ = np.flatnonzero(marks == 0)
+    done = blocks_done(store.root)
+    open_ = np.flatnonzero(~done)
     first = store.catalog.period.times[store.blocks[int(open_[0])].start] if open_.size else None
     fails = (
-        [f"{open_.size} of {marks.size} are not done, the first from {first}"] if open_.size else []
+        [f"{open_.size} of {done.size} are not done, the first from {first}"] if open_.size else []
     )
-    return verdict("blocks", fails, [], f"{marks.size} done")
+    return verdict("blocks", fails, [], f"{done.size} done")
 
 
 def check_time(store: Contents) -> Check:
@@ -90,12 +81,11 @@ def check_time(store: Contents) -> Check:
     start = period.times.to_numpy().astype("datetime64[s]").astype(np.int64)
     bounds = np.stack((start, start + int(period.step_seconds)), axis=1)
     fails = []
-    for group in ("region", "gauges", *(f"watersheds/{site}" for site in store.sites)):
-        time = np.asarray(array_of(store.root, f"{group}/time")[:])
-        ends = np.asarray(array_of(store.root, f"{group}/time_bnds")[:])
-        if not np.array_equal(time, start) or not np.array_equal(ends, bounds):
-            off = int((time != start).sum())
-            fails.append(f"{group}/time: {off} of {start.size} steps are not the period's")
+    time = np.asarray(array_of(store.root, "time")[:])
+    ends = np.asarray(array_of(store.root, "time_bnds")[:])
+    if not np.array_equal(time, start) or not np.array_equal(ends, bounds):
+        off = int((time != start).sum())
+        fails.append(f"time: {off} of {start.size} steps are not the period's")
     return verdict(
         "time",
         fails,

@@ -28,7 +28,7 @@ def check_water_balance(store: Contents, rain: dict[str, np.ndarray]) -> Check:
     least = YEAR_SHARE * 365.0 * SECONDS_PER_DAY / store.catalog.period.step_seconds
     fails, warns, ratios = [], [], []
     for site in store.sites:
-        runoff = store.site(site, "runoff").astype(np.float64)
+        runoff = store.runoff(site)
         both = np.isfinite(runoff) & np.isfinite(rain[site])
         total = float(rain[site][both].sum())
         if not both.any() or total <= 0:
@@ -61,7 +61,7 @@ def check_response(store: Contents, rain: dict[str, np.ndarray]) -> Check:
     steps_per_day = round(SECONDS_PER_DAY / store.catalog.period.step_seconds)
     warns, found = [], []
     for site in store.sites:
-        answer = response(rain[site], store.site(site, "runoff"), steps_per_day)
+        answer = response(rain[site], store.runoff(site), steps_per_day)
         if answer is None:
             continue
         found.append(answer)
@@ -82,7 +82,7 @@ def check_discharge(store: Contents) -> Check:
     """Check for missing and negative discharge."""
     fails, warns, most = [], [], 0.0
     for site in store.sites:
-        discharge = store.site(site, "discharge")
+        discharge = store.record(site, "discharge")
         missing = float(np.isnan(discharge).mean())
         most = max(most, missing)
         if missing == 1:

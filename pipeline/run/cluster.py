@@ -26,7 +26,8 @@ from pipeline.errors import InputError, RunError
 
 LOG = logging.getLogger(__name__)
 Kind = Literal["auto", "cpu", "cuda"]
-TIMEOUT_SECONDS = 10.0  # to connect to a scheduler, and for it to have a worker
+TIMEOUT_SECONDS = 10.0  # to connect to a scheduler, and by default for it to have a worker
+MEMORY_SHARE = 0.6  # of a worker's limit; from 0.7 on Dask writes results to disk
 LOOPBACK = "127.0.0.1"
 # Let workers keep freed memory. Dask's nanny makes glibc return it at once; training allocates the
 # same megabytes thousands of times and then spends half its time on page faults.
@@ -47,6 +48,7 @@ def make_client(
     workers: int | None = None,
     at_most: int | None = None,
     threads_per_worker: int | None = None,
+    wait: float | None = None,
 ) -> Iterator[Client]:
     """Yield a Dask client, and close it at the end together with the workers started for it.
 
@@ -61,11 +63,13 @@ def make_client(
             or GPUs.
         at_most: upper limit of the default number of cores.
         threads_per_worker: threads of each process; by default 1.
+        wait: seconds to wait for the first worker of a running scheduler, which may start workers
+            on demand; by default 10. Workers that come later are used too.
 
     Raises:
-        InputError: both an address and a file, `workers` beside either, an address or a file that
-            is not one, or "cuda" without a GPU or without dask-cuda.
-        RunError: a scheduler that does not answer, or has no worker, within 10 s.
+        InputError: both an address and a file, `workers` beside either, an address
+            or a file that is not one, or "cuda" without a GPU or without dask-cuda.
+        RunError: a scheduler that does not answer within 10 s, or has no worker in time.
     """
     address = _address(scheduler, scheduler_file)
     if address is not None:
@@ -73,13 +77,20 @@ def make_client(
             raise InputError(
                 f"--workers {workers}: the scheduler {address} has its own: expected one of the two"
             )
-        with _connected(address) as client:
+        with _connected(address, TIMEOUT_SECONDS if wait is None else wait) as client:
             yield client
         return
     cuda = cluster == "cuda" or (cluster == "auto" and _has_cuda())
     count = workers if cuda or workers else min(available_cores(), at_most or available_cores())
     with _started(cuda, processes, count, threads_per_worker) as own, Client(own) as client:
         yield client
+
+
+def worker_memory(client: Client) -> int | None:
+    """Bytes that a run may take of a worker: a share of the smallest limit; None without limits."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    limits = [int(one["memory_limit"]) for one in workers if one["memory_limit"]]
+    return int(MEMORY_SHARE * min(limits)) if limits else None
 
 
 def dashboard_address(client: Client) -> str:
@@ -110,7 +121,7 @@ def _address(scheduler: str | None, scheduler_file: Path | None) -> str | None:
 
 
 @contextmanager
-def _connected(address: str) -> Iterator[Client]:
+def _connected(address: str, wait: float) -> Iterator[Client]:
     """Yield a client of a running scheduler with at least one worker."""
     try:
         get_backend(parse_address(address)[0])  # refuses bad addresses before a client starts
@@ -123,10 +134,11 @@ def _connected(address: str) -> Iterator[Client]:
         ) from error
     with client:
         try:
-            client.wait_for_workers(1, timeout=TIMEOUT_SECONDS)
+            client.wait_for_workers(1, timeout=wait)
         except TimeoutError as error:
             raise RunError(
-                f"scheduler {address}: no worker in {TIMEOUT_SECONDS:g} s: expected at least one"
+                f"scheduler {address}: no worker in {wait:g} s: expected at least one, or a longer "
+                "--wait"
             ) from error
         yield client
 

@@ -1,23 +1,30 @@
-"""Run a plan on Dask workers: one task per block reads, regrids, clips and writes it.
+"""Run a plan on Dask workers: tables of watersheds and gauges beside blocks of regridded rasters.
 
-The graph grows with the number of blocks only: weights, series and windows are sent to the workers
-once. A task may run twice, or be killed at any moment, because it writes whole chunks that belong
-to its block alone, and marks the block as done last.
+    share --> regrid, one a block
+    share --> cover, one a group of watersheds --> trace, likewise --> finish
+    gauge, one a group of gauges ------------------------------------> finish
+
+A few blocks come first, then the tables, then the other blocks. `share` holds the series and their
+weights; it is a task, and no scattered data, so that Dask makes it again if its worker dies. The
+client alone marks blocks as done and changes the root's metadata.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
-import numpy as np
-import zarr
+import dask
+import pandas as pd
 from distributed import Client, Future, as_completed
 from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
@@ -25,47 +32,38 @@ from distributed.scheduler import KilledWorker
 
 from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.errors import InputError, RunError
-from pipeline.rasters.accumulation import Totals
-from pipeline.run.aggregate import PixelCounts, StepMeans
-from pipeline.run.cluster import make_client
+from pipeline.retry import retrying
+from pipeline.run.cluster import make_client, worker_memory
 from pipeline.run.memory import MemoryLimit
-from pipeline.run.plan import Plan, RasterBlock, Source, make_plan
-from pipeline.storage import Location, parse_location
-from pipeline.store.extend import extend, steps_before_extension
-from pipeline.store.layout import write_template
-from pipeline.store.provenance import root_attributes
-from pipeline.store.resume import (
-    changed_blocks,
-    clear_marks,
-    remaining_blocks,
-    remove_partial_files,
-    require_same_inputs,
-    update_provenance,
+from pipeline.run.plan import Plan, RasterBlock, make_plan
+from pipeline.run.tasks import (
+    BlockReport,
+    Finished,
+    Job,
+    cover_group,
+    finish_tables,
+    gauge_groups,
+    regrid_block,
+    run_task,
+    trace_group,
 )
-from pipeline.store.root import is_absent, open_root, stored_block_steps
-from pipeline.store.write import BlockWriter
+from pipeline.run.unreadable import Unreadable, require_few, save_unreadable
+from pipeline.storage import Location, parse_location, read_files
+from pipeline.store.changes import find_changes
+from pipeline.store.fence import remove_partial_files
+from pipeline.store.lease import Lease, hold_lease
+from pipeline.store.metadata import METADATA
+from pipeline.store.provenance import root_attributes
+from pipeline.store.root import find_stored, is_absent, open_root
+from pipeline.store.state import StoreState, continue_store, create_store
+from pipeline.store.tables import TableSpec
+from pipeline.store.write import StoreWriter
 
 LOG = logging.getLogger(__name__)
+SAVE_SECONDS = 5.0  # between two savings of the marks; a killed run loses what was done since
+FIRST_BLOCKS, TABLES_FIRST, OTHER_BLOCKS = 2, 1, 0  # priorities
 Progress = Callable[[int, int], None]  # rasters done, rasters to do
-
-
-@dataclass(frozen=True)
-class BlockReport:
-    """Statistics of a finished block.
-
-    Attributes:
-        name: start of its first step.
-        rasters: number of rasters read.
-        invalid_pixels: for each forcing, the share of raw pixels over the region without a value.
-        invalid_cells: for each forcing, the share of cells left without a value.
-        negative_pixels: for each forcing, the number of precipitation's raw pixels below zero.
-    """
-
-    name: str
-    rasters: int
-    invalid_pixels: dict[str, float]
-    invalid_cells: dict[str, float]
-    negative_pixels: dict[str, int]
+Confirm = Callable[[Sequence[str]], bool]  # what a changed catalog changes; whether to do it
 
 
 @dataclass(frozen=True)
@@ -75,11 +73,13 @@ class RunReport:
     Attributes:
         plan: of the run.
         blocks: those that this run did, in the order in which they finished.
-        seconds: time spent on them.
+        tables: whether this run wrote the tables of watersheds and gauges.
+        seconds: time spent on blocks and tables.
     """
 
     plan: Plan
     blocks: list[BlockReport]
+    tables: bool
     seconds: float
 
     @property
@@ -87,20 +87,39 @@ class RunReport:
         """Rasters read: files, or parts of files that hold several."""
         return sum(block.rasters for block in self.blocks)
 
+    @property
+    def unreadable(self) -> list[Unreadable]:
+        """Rasters that were set aside."""
+        return [one for block in self.blocks for one in block.unreadable]
 
-@dataclass(frozen=True)
-class Job:
-    """Everything that all blocks need, sent to the workers once.
+
+@dataclass
+class Execution:
+    """Tasks of a run in flight, and what came of them.
 
     Attributes:
-        sources: the raster series and their weights.
-        min_valid: for each forcing, the smallest valid share of a cell that gets a value.
-        writer: of the store.
+        plan, state, client: of the run.
+        lease: of the run.
+        keep_going: whether unreadable rasters are set aside.
+        blocks: by task, the block and the forcings it does.
+        finish: task that finishes the tables.
+        reports: of finished blocks.
     """
 
-    sources: tuple[Source, ...]
-    min_valid: dict[str, float]
-    writer: BlockWriter
+    plan: Plan
+    state: StoreState
+    client: Client
+    lease: Lease
+    keep_going: bool = False
+    blocks: dict[Future, tuple[RasterBlock, list[str]]] = field(default_factory=dict)
+    tables: list[Future] = field(default_factory=list)
+    finish: Future | None = None
+    reports: list[BlockReport] = field(default_factory=list)
+
+
+def refuse_changes(lines: Sequence[str]) -> bool:
+    """Answer that no change of a store is confirmed."""
+    return False
 
 
 def run(
@@ -109,22 +128,32 @@ def run(
     client: Client | None = None,
     progress: Progress = lambda done, total: None,
     memory: int | None = None,
+    *,
+    confirm: Confirm = refuse_changes,
+    keep_going: bool = False,
+    take_over: bool = False,
 ) -> RunReport:
-    """Write the store of a catalog, finish it, or extend it to a later end of the period.
+    """Write the store of a catalog, finish it, or bring it to a changed catalog.
 
     Args:
         catalog: a catalog, or the path of its file.
         store: path or URL to write to; workers must reach it, and the raw files, by the same.
-        client: Dask client whose workers do the blocks. By default the threads of this process do
+        client: Dask client whose workers do the tasks. By default the threads of this process do
             them.
         progress: called with the numbers of rasters done and to do, before the first block and
             after each.
-        memory: bytes that a worker may take, all its threads together; None for no limit.
+        memory: bytes that a worker may take, all its threads together; by default a share of its
+            own limit.
+        confirm: called with what a changed catalog changes in the store, a line each; whether to
+            do it. By default nothing is confirmed.
+        keep_going: set unreadable rasters aside, as many as the catalog allows to be missing.
+        take_over: take the store from another run that seems to be alive.
 
     Raises:
-        InputError: the data differ from what the catalog says, the store is another catalog's, or a
-            block does not fit into `memory`.
-        RunError: the disk is full or read-only, or the workers are gone.
+        InputError: the data differ from what the catalog says, changes are not confirmed, or a
+            block does not fit into the memory.
+        RunError: the disk is full or read-only, the workers are gone, or another run holds the
+            store.
 
     >>> import pipeline
     >>> from pipeline.sample.make import make_sample
@@ -139,91 +168,190 @@ def run(
     if isinstance(place, Path):
         place = Path(os.path.abspath(place))  # workers may have another working directory
     with nullcontext(client) if client is not None else make_client() as workers:
-        limit = MemoryLimit(memory, max(workers.nthreads().values()))
-        plan = make_plan(catalog, stored_block_steps(place), limit)
-        todo = remaining_blocks(plan.blocks, prepare(plan, place))
-        started = time.perf_counter()
-        reports = execute(plan, place, todo, workers, progress)
-    return RunReport(plan, reports, time.perf_counter() - started)
+        threads = max(workers.nthreads().values())
+        limit = MemoryLimit(memory or worker_memory(workers), threads, memory is not None)
+        plan = make_plan(catalog, find_stored(place), limit)
+        with hold_lease(place, take_over) as lease:
+            started = time.perf_counter()
+            state = prepare(plan, place, lease.run, confirm)
+            execution = Execution(plan, state, workers, lease, keep_going)
+            tables = state.tables_due
+            reports = execute(execution, progress)
+    return RunReport(plan, reports, tables, time.perf_counter() - started)
 
 
-def prepare(plan: Plan, store: Location) -> zarr.Group:
-    """Create the store, or prepare the existing one for the blocks that are to be done.
+def prepare(
+    plan: Plan, store: Location, run_id: str, confirm: Confirm = refuse_changes
+) -> StoreState:
+    """Create the store, or prepare the existing one for the blocks and tables that are to be done.
 
     Raises:
-        InputError: static inputs differ from what the catalog says, something else is at `store`,
-            or the store is another catalog's.
+        InputError: something else is at `store`, or changes are not confirmed.
         RunError: the disk is full or read-only.
     """
-    attributes = root_attributes(plan)
+    attributes, writer = root_attributes(plan), StoreWriter(store, run_id)
+    remove_partial_files(store, run_id)
     if is_absent(store):
-        write_template(plan, attributes, store)
-        return open_root(store, mode="r+")
-    root = open_root(store, mode="r+")
-    steps = steps_before_extension(root, plan.catalog.period)
-    require_same_inputs(store, root, attributes, extended=steps is not None)
-    if steps is not None:
-        extend(plan, attributes, store, steps)
-        root = open_root(store, mode="r+")
-    todo = remaining_blocks(plan.blocks, root)
-    if not todo:
-        return root
-    remove_partial_files(store)
-    changed = changed_blocks(todo, root)
-    if changed:
+        return create_store(plan, attributes, writer)
+    root, root_file = open_root(store), read_files(store, [METADATA])[METADATA]
+    changes = find_changes(store, root, plan, attributes)
+    if changes.lines and not confirm(changes.lines):
+        raise InputError(
+            f"{store}: written from another catalog or other files: {'; '.join(changes.lines)}: "
+            "expected --yes to do so, or another --store"
+        )
+    if changes.steps_before is not None:
         LOG.warning(
-            "%s: raw files of %d of %d blocks have changed, the first %s: they are done again",
-            store, len(changed), len(plan.blocks), changed[0].name,
+            "%s: extended from %d to %d steps, in blocks of %d as before",
+            store, changes.steps_before, plan.steps, plan.block_steps,
         )  # fmt: skip
-        clear_marks(store, root, changed)
-    update_provenance(store, root, attributes["provenance"]["forcings"])
-    return open_root(store, mode="r+")
+    return continue_store(plan, attributes, writer, root, root_file, changes, plan.blocks)
 
 
-def execute(
-    plan: Plan, store: Location, todo: list[RasterBlock], client: Client, progress: Progress
-) -> list[BlockReport]:
-    """Do blocks on the workers.
+def execute(execution: Execution, progress: Progress) -> list[BlockReport]:
+    """Do the blocks and tables that are due.
 
     Raises:
-        InputError: a raster differs from its series.
-        RunError: the disk is full or read-only, or the workers are gone.
+        InputError: a raster differs from its series; as the tasks of the tables.
+        RunError: the disk is full or read-only, the workers are gone, or the lease is lost.
     """
+    plan, state = execution.plan, execution.state
+    due = state.due(plan.blocks)
+    todo = [block for block in plan.blocks if block.index in due]
     total, done = sum(block.rasters for block in todo), 0
     progress(0, total)
-    if not todo:
+    if not todo and not state.tables_due:
         return []
+    saved = time.monotonic()
+    try:
+        submit(execution, todo, due)
+        futures = [*execution.blocks, *execution.tables]
+        for future in as_completed(futures):
+            execution.lease.require()
+            result = _result(future, state.writer.path)
+            if future in execution.blocks:
+                _finish_block(execution, future, result)
+                done += execution.blocks[future][0].rasters
+                progress(done, total)
+            elif future is execution.finish:
+                assert isinstance(result, Finished)
+                retrying(partial(state.finish_tables, result.metadata, result.digests))
+            if time.monotonic() - saved > SAVE_SECONDS:
+                retrying(state.save_marks)
+                saved = time.monotonic()
+    finally:
+        left = [one for one in (*execution.blocks, *execution.tables) if not one.done()]
+        execution.client.cancel(left)
+        retrying(state.save_marks)
+        _save_unreadable(execution)
+    return execution.reports
+
+
+def submit(execution: Execution, todo: Sequence[RasterBlock], due: dict[int, list[str]]) -> None:
+    """Submit the tasks: names begin with their stage, which the dashboard shows."""
+    plan, state, client = execution.plan, execution.state, execution.client
+    token = uuid4().hex[:8]  # one scheduler may serve several runs
+    here = socket.gethostname(), os.getpid()
+
+    def submit_one(key: str, priority: int, task: Callable[..., Any], *args: Any) -> Future:
+        key = f"{key}-{token}"
+        return client.submit(run_task, here, task, *args, key=key, priority=priority, pure=False)
+
     job = Job(
         sources=plan.sources,
         min_valid={name: source.min_valid for name, source in plan.catalog.forcings.items()},
-        writer=BlockWriter(store, {s.watershed.site_no: s.window for s in plan.sites}),
+        writer=state.block_writer,
+        keep_going=execution.keep_going,
     )
-    token = uuid4().hex[:8]  # one scheduler may serve several runs
-    shared = client.scatter(job, broadcast=True, hash=False)
-    futures = [
-        client.submit(run_block, shared, block, key=f"block-{block.name}-{token}") for block in todo
-    ]
-    reports: list[BlockReport] = []
-    try:
-        for future in as_completed(futures):
-            report = _result(future, store)
-            LOG.info(
-                "block %s: %d rasters, invalid pixels %s, invalid cells %s, negative pixels %s",
-                report.name, report.rasters, report.invalid_pixels, report.invalid_cells,
-                report.negative_pixels,
-            )  # fmt: skip
-            reports.append(report)
-            done += report.rasters
-            progress(done, total)
-    finally:
-        client.cancel([future for future in futures if not future.done()])
-    return reports
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
+        # a task, so that the scheduler keeps what it is made of
+        shared = client.submit(_identity, job, key=f"share-{token}", priority=FIRST_BLOCKS)
+    first = sum(client.nthreads().values())
+    for position, block in enumerate(todo):
+        priority = FIRST_BLOCKS if position < first else OTHER_BLOCKS
+        future = submit_one(
+            f"regrid-{block.name}", priority, regrid_block, shared, block, due[block.index]
+        )
+        execution.blocks[future] = block, due[block.index]
+    if state.tables_due:
+        retrying(state.begin_tables)
+        _submit_tables(execution, shared, submit_one)
 
 
-def _result(future: Future, store: Location) -> BlockReport:
-    """Return a block's report, or raise its failure with a message of one line."""
+def _submit_tables(execution: Execution, shared: Future, submit_one: Callable[..., Future]) -> None:
+    """Submit the tasks of the tables."""
+    plan, writer = execution.plan, execution.state.writer
+    catalog = plan.catalog
+    spec = TableSpec(catalog.title, catalog.synthetic, len(plan.watersheds), plan.steps, plan.grid)
+    where = str(catalog.resolve(catalog.watersheds.file))
+    groups = {part.start: plan.sites[part] for part in plan.groups}
+    covered, traced = [], []
+    for part in plan.groups:
+        watersheds, name = plan.watersheds[part], plan.sites[part.start]
+        covered.append(
+            submit_one(
+                f"cover-{name}", TABLES_FIRST, cover_group, shared, writer, spec, part.start,
+                watersheds, where,
+            )
+        )  # fmt: skip
+        traced.append(submit_one(f"trace-{name}", TABLES_FIRST, trace_group, catalog, covered[-1]))
+    one_file = "{site}" not in catalog.gauges.files  # which is read once
+    parts = [groups] if one_file else [{first: sites} for first, sites in groups.items()]
+    recorded = [
+        submit_one(
+            f"gauge-{next(iter(part.values()))[0]}", TABLES_FIRST, gauge_groups, catalog, writer,
+            spec, part,
+        )
+        for part in parts
+    ]  # fmt: skip
+    execution.finish = submit_one(
+        "finish-tables", TABLES_FIRST, finish_tables, writer, spec, covered, traced, recorded
+    )
+    execution.tables = [*covered, *traced, *recorded, execution.finish]
+
+
+def _identity(job: Job) -> Job:
+    return job
+
+
+def _finish_block(execution: Execution, future: Future, report: BlockReport) -> None:
+    """Note a finished block, and mark it as done."""
+    block, names = execution.blocks[future]
+    LOG.info(
+        "block %s: %d rasters, invalid pixels %s, invalid cells %s, negative pixels %s",
+        report.name, report.rasters, report.invalid_pixels, report.invalid_cells,
+        report.negative_pixels,
+    )  # fmt: skip
+    execution.reports.append(report)
+    for source in execution.plan.sources:
+        forcing = source.series.names[0]
+        found = [u for r in execution.reports for u in r.unreadable if u.forcing == forcing]
+        if found:
+            allowed = source.series.sources[0].max_missing_steps
+            require_few(forcing, source.series, found, allowed)
+    execution.state.mark(block, names)
+
+
+def _save_unreadable(execution: Execution) -> None:
+    """Write the list of rasters that were set aside."""
+    plan = execution.plan
+    period = plan.catalog.period
+    step = pd.Timedelta(seconds=period.step_seconds)
+    named = {report.name for report in execution.reports}
+    done: dict[str, list[tuple[Any, Any]]] = {}
+    for block, names in execution.blocks.values():
+        if block.name in named:
+            start, end = period.times[block.start], period.times[block.stop - 1] + step
+            for name in names:
+                done.setdefault(name, []).append((start, end))
+    found = [one for report in execution.reports for one in report.unreadable]
+    save_unreadable(execution.state.writer, done, found)
+
+
+def _result(future: Future, store: Location) -> Any:
+    """Return what a task returned and log its messages, or raise its failure in one line."""
     try:
-        return future.result()
+        result, messages = future.result()
     except (InputError, RunError):
         raise
     except (KilledWorker, FutureCancelledError, CommClosedError) as error:
@@ -232,62 +360,6 @@ def _result(future: Future, store: Location) -> BlockReport:
             "that stay and have enough memory; finished work is kept, and the same command "
             "continues from there"
         ) from error
-
-
-def run_block(job: Job, block: RasterBlock) -> BlockReport:
-    """Read, regrid and write a block on a worker.
-
-    Raises:
-        InputError: a raster differs from its series.
-        RunError: the disk is full or read-only.
-    """
-    try:
-        return _run_block(job, block)
-    except (InputError, RunError) as error:
-        failure = type(error)(str(error))
-    raise failure  # without its cause, because some of GDAL's errors cannot be pickled
-
-
-def _run_block(job: Job, block: RasterBlock) -> BlockReport:
-    report = BlockReport(block.name, block.rasters, {}, {}, {})
-    for source in job.sources:
-        _process_series(job, block, source, report)
-    job.writer.mark(block)
-    return report
-
-
-def _process_series(job: Job, block: RasterBlock, source: Source, report: BlockReport) -> None:
-    """Read, regrid and write the forcings of one series in a block."""
-    for name, (means, counts) in _read_and_regrid(source, block).items():
-        counts.require(source, name, block)
-        scale, offset = source.series.conversion(name)
-        value, valid = means.result(scale, offset, job.min_valid[name])
-        report.invalid_pixels[name] = counts.invalid_share
-        report.invalid_cells[name] = float(np.isnan(value).mean())
-        report.negative_pixels[name] = counts.negative
-        job.writer.write(block, name, value, valid)
-
-
-def _read_and_regrid(
-    source: Source, block: RasterBlock
-) -> dict[str, tuple[StepMeans, PixelCounts]]:
-    """Read and regrid a series in a block, piece by piece; return step means and pixel counts."""
-    series, weights = source.series, source.weights
-    first, stop = block.start * series.per_step, block.stop * series.per_step
-    steps, shape = block.stop - block.start, weights.shape
-    done = {
-        name: (StepMeans(steps, series.per_step, shape), PixelCounts()) for name in series.names
-    }
-    totals = {name: Totals(found) for name, found in series.stretches.items()}
-    before = int(first > 0 and any(not found[first] for found in series.stretches.values()))
-    for start in range(first, stop, source.piece):
-        begin = start - before if start == first else start  # the raster before is for totals alone
-        raw = series.read(begin, min(start + source.piece, stop), weights.window)
-        for name, pixels in raw.items():
-            if name in totals:
-                totals[name].take_apart(begin, pixels)
-            mine = pixels[start - begin :]
-            means, counts = done[name]
-            counts.add(series, name, mine)
-            means.add(start - first, *weights.apply(mine))
-    return done
+    for line in messages.lines:
+        LOG.warning("%s", line)
+    return result

@@ -41,10 +41,12 @@ class MemoryLimit:
     Attributes:
         memory: bytes of the process, all threads together; None for no limit.
         threads: number of threads that do blocks.
+        given: whether the user gave it, and blocks are to use it; else it only bounds them.
     """
 
     memory: int | None = None
     threads: int = 1
+    given: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,8 @@ class SeriesMemory:
         return self.read + self.interval
 
 
-def series_memory(series: RasterSeries, weights: Weights, clipped: int) -> SeriesMemory:
-    """Estimate the memory of a series.
-
-    Args:
-        series: the rasters.
-        weights: of the series on the region's grid.
-        clipped: number of cells in all watersheds' windows.
-    """
+def series_memory(series: RasterSeries, weights: Weights) -> SeriesMemory:
+    """Estimate the memory of a series with its weights on the region's grid."""
     forcings = len(series.names)
     cells, pixels = math.prod(weights.shape), math.prod(weights.raw_shape)
     single = series.per_step == 1
@@ -98,7 +94,7 @@ def series_memory(series: RasterSeries, weights: Weights, clipped: int) -> Serie
     held = chunks * math.prod(layout.chunk) * layout.itemsize
     per_cell = forcings * (8 if single else 16) + WRITTEN_BYTES + (0 if single else SUMMED_BYTES)
     return SeriesMemory(
-        step=cells * per_cell + clipped * 8,
+        step=cells * per_cell,
         interval=pixels * (4 * forcings + READ_BYTES) + cells * REGRIDDED_BYTES,
         read=held + CACHE_BYTES.get(driver, 0) + kept,
         raw=pixels * 4 * forcings,
@@ -137,8 +133,9 @@ class WorkerMemory:
     @property
     def most_steps(self) -> int:
         """Number of steps that a block may have, at least one."""
-        plain = self.limit.memory is None
-        rooms = [BLOCK_BYTES if plain else self.room - cost.least for cost in self.costs]
+        plain = self.limit.memory is None or not self.limit.given
+        most = BLOCK_BYTES if plain else math.inf
+        rooms = [min(most, self.room - cost.least) for cost in self.costs]
         lengths = [room // cost.step for room, cost in zip(rooms, self.costs, strict=True)]
         return max(1, int(min(lengths)))
 
@@ -160,9 +157,12 @@ class WorkerMemory:
         """
         needed, memory = self.needed(steps), self.limit.memory
         if memory is not None and needed > memory:
+            what = f"--memory {format_bytes(memory)}"
+            if not self.limit.given:
+                what = f"workers that may take {format_bytes(memory)} of their memory (or --memory)"
             raise InputError(
-                f"--memory {format_bytes(memory)}: a worker of {self.limit.threads} threads needs "
-                f"{format_bytes(needed)} for {why}: expected at least that, or fewer threads"
+                f"{what}: a worker of {self.limit.threads} threads needs {format_bytes(needed)} "
+                f"for {why}: expected at least that, or fewer threads"
             )
 
 

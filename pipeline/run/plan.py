@@ -16,16 +16,19 @@ from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 from pipeline.rasters.file_list import describe_files
 from pipeline.rasters.series import RasterSeries, group_forcings, open_series
+from pipeline.regrid.grid import Grid
 from pipeline.regrid.placement import Weights
 from pipeline.run.memory import MemoryLimit, WorkerMemory, series_memory, shared_by_threads
-from pipeline.store.spec import Block, RawFiles, StoreSpec
-from pipeline.watersheds.coverage import Site, place, region_grid
-from pipeline.watersheds.polygons import read_watersheds
+from pipeline.store.root import Stored
+from pipeline.store.spec import ALGORITHM, Block, RawFiles, StoreSpec
+from pipeline.watersheds.coverage import region_grid
+from pipeline.watersheds.polygons import Watershed, read_watersheds
 
 LOG = logging.getLogger(__name__)
 MAX_BLOCK_STEPS = 366  # an interrupted run loses a year of days at most
 TARGET_BLOCKS = 8  # that a shorter period is divided into, so that workers share it
-OUTSIDE_WARN, OUTSIDE_FAIL = 0.1, 0.5  # shares of a watershed outside the rasters
+# Keys of a forcing's description that change no value: limits, and how files are compared.
+NO_VALUES = {"max_invalid", "max_negative", "max_missing_steps"}
 
 
 @dataclass(frozen=True)
@@ -75,46 +78,40 @@ class Plan(StoreSpec):
 
 def make_plan(
     catalog: Catalog,
-    stored: int | None = None,
+    stored: Stored | None = None,
     limit: MemoryLimit = MemoryLimit(),  # noqa: B008, frozen
 ) -> Plan:
     """Plan a run: list the rasters, read one header of each series and the polygons.
 
     Args:
         catalog: what to read.
-        stored: number of steps in a block of the existing store; by default the catalog's, or what
-            fits.
+        stored: what the existing store fixes: the steps of a block and, where the catalog has no
+            bounds and the watersheds lie in it, the grid.
         limit: of a worker's memory.
 
     Raises:
-        InputError: as the modules that read them; a watershed more than half outside the rasters;
-            a memory limit that one block exceeds.
+        InputError: as the modules that read them; a memory limit that one block exceeds.
     """
     watersheds = read_watersheds(catalog)
-    grid = region_grid(catalog, watersheds)
-    sites = tuple(place(watershed, grid) for watershed in watersheds)
-    clipped = sum(site.coverage.size for site in sites)
+    grid = _grid(catalog, watersheds, stored)
     opened, costs = [], []
     for names in group_forcings(catalog):
         series = open_series(catalog, names)
         weights = series.layout.weights(grid)
         opened.append((series, weights))
-        costs.append(series_memory(series, weights, clipped))
+        costs.append(series_memory(series, weights))
     shared = shared_by_threads([weights for _, weights in opened])
     memory = WorkerMemory(limit, tuple(costs), shared)
     steps = len(catalog.period.times)
-    given = stored or catalog.block_steps
+    given = stored.block_steps if stored else catalog.block_steps
     block_steps = min(given or _block_steps(steps, opened, memory), steps)
     whose = ", as in the store" if stored else " (block_steps)" if given else ""
     memory.require(block_steps, f"a block of {block_steps} steps{whose}")
-    blocks, sources = _blocks(catalog, opened, block_steps, memory.pieces(block_steps))
-    for source in sources:
-        for site in sites:
-            _require_rasters(catalog, site, source)
+    blocks, sources = _blocks(catalog, grid, opened, block_steps, memory.pieces(block_steps))
     return Plan(
         catalog=catalog,
         grid=grid,
-        sites=sites,
+        watersheds=tuple(watersheds),
         raw_files={name: source.raw_files for source in sources for name in source.series.names},
         block_steps=block_steps,
         sources=sources,
@@ -123,19 +120,16 @@ def make_plan(
     )
 
 
-def _require_rasters(catalog: Catalog, site: Site, source: Source) -> None:
-    """Warn of, or refuse, a watershed that reaches outside the rasters."""
-    area = site.coverage * site.grid.cell_area
-    outside = 1 - float((area * source.weights.coverage[site.window]).sum() / area.sum())
-    message = (
-        f"{catalog.resolve(catalog.watersheds.file)}: {outside:.0%} of the watershed of "
-        f"{site.watershed.site_no} lies outside the rasters of {source.series.names[0]}, which "
-        f"span {source.series.layout.placement.span}"
-    )
-    if outside > OUTSIDE_FAIL:
-        raise InputError(f"{message}: expected at most {OUTSIDE_FAIL:.0%}")
-    if outside > OUTSIDE_WARN:
-        LOG.warning("%s", message)
+def _grid(catalog: Catalog, watersheds: Sequence[Watershed], stored: Stored | None) -> Grid:
+    """Grid of the region; that of the store if only the watersheds would make it smaller."""
+    grid = region_grid(catalog, watersheds)
+    if stored is None or catalog.bounds is not None:
+        return grid
+    try:
+        stored.grid.window(grid)
+    except InputError:
+        return grid  # which is refused where the store is compared with the catalog
+    return stored.grid
 
 
 def _block_steps(
@@ -154,11 +148,12 @@ def _block_steps(
 
 def _blocks(
     catalog: Catalog,
+    grid: Grid,
     opened: list[tuple[RasterSeries, Weights]],
     block_steps: int,
     pieces: Sequence[int],
 ) -> tuple[tuple[RasterBlock, ...], tuple[Source, ...]]:
-    """Divide the period into blocks, each with the fingerprint of its raw files."""
+    """Divide the period into blocks, each with the stamps of what it is made from."""
     times = catalog.period.times
     by_content = catalog.versions == "content"
     listed = [describe_files(series, by_content) for series, _ in opened]
@@ -166,21 +161,23 @@ def _blocks(
     blocks = []
     for index, start in enumerate(range(0, len(times), block_steps)):
         stop = min(start + block_steps, len(times))
-        parts = [
-            (files, slice(start * series.per_step, stop * series.per_step))
-            for files, (series, _) in zip(listed, opened, strict=True)
-        ]
-        lines = [line for files, part in parts for line in files.lines[part]]
-        digest = hashlib.sha256("\n".join(lines).encode()).digest()
+        stamps: dict[str, int] = {}
+        rasters, raw_bytes = 0, 0.0
+        for files, (series, _) in zip(listed, opened, strict=True):
+            part = slice(start * series.per_step, stop * series.per_step)
+            rasters += sum(line != "" for line in files.lines[part])
+            raw_bytes += files.sizes[part].sum()
+            for name in series.names:
+                stamps[name] = _stamp(catalog, name, grid, (start, stop), files.lines[part])
         blocks.append(
             RasterBlock(
                 index=index,
                 start=start,
                 stop=stop,
                 name=times[start].strftime(form),
-                rasters=sum(line != "" for line in lines),
-                raw_bytes=round(sum(files.sizes[part].sum() for files, part in parts)),
-                stamp=int.from_bytes(digest[:8], "little") or 1,
+                rasters=rasters,
+                raw_bytes=round(raw_bytes),
+                stamps=stamps,
             )
         )
     sources = tuple(
@@ -197,3 +194,13 @@ def _blocks(
         for (series, weights), files, piece in zip(opened, listed, pieces, strict=True)
     )
     return tuple(blocks), sources
+
+
+def _stamp(
+    catalog: Catalog, name: str, grid: Grid, steps: tuple[int, int], lines: Sequence[str]
+) -> int:
+    """Stamp of a forcing in a block: of its files, its description and the rules."""
+    described = catalog.forcings[name].model_dump_json(exclude=NO_VALUES | {"files"})
+    about = f"{ALGORITHM} {described} {grid!r} {catalog.period.start} {steps}"
+    digest = hashlib.sha256("\n".join([about, *lines]).encode()).digest()
+    return int.from_bytes(digest[:8], "little") or 1

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.run.memory import format_bytes
 from pipeline.run.plan import Plan
 from pipeline.storage import Location
-from pipeline.store.extend import steps_before_extension
-from pipeline.store.provenance import root_attributes
-from pipeline.store.resume import remaining_blocks, require_same_inputs
-from pipeline.store.root import is_absent, open_root
+from pipeline.store.changes import find_changes
+from pipeline.store.provenance import root_attributes, tables_stamp
+from pipeline.store.root import TABLES, is_absent, open_root, read_marks
+from pipeline.watersheds.polygons import Watershed
+
+SHOWN_SITES = 8
 
 
 def describe_plan(plan: Plan, store: Location | None = None) -> str:
@@ -28,7 +32,7 @@ def describe_plan(plan: Plan, store: Location | None = None) -> str:
             f"{west:g}..{east:g} E, {south:g}..{north:g} N: "
             f"{grid.ny} x {grid.nx} = {grid.ny * grid.nx} cells",
         ),
-        ("watersheds", f"{len(plan.sites)}: {', '.join(s.watershed.site_no for s in plan.sites)}"),
+        ("watersheds", f"{len(plan.sites)}: {_few(plan.watersheds)}"),
     ]
     for source in plan.sources:
         series, (rows, columns) = source.series, source.weights.raw_shape
@@ -39,7 +43,7 @@ def describe_plan(plan: Plan, store: Location | None = None) -> str:
             (
                 "read",
                 f"{', '.join(series.names)}: {held} files, "
-                f"{_size(source.raw_files.size)}, {rows} x {columns} pixels of each",
+                f"{format_size(source.raw_files.size)}, {rows} x {columns} pixels of each",
             )
         )
         if missing:
@@ -47,32 +51,52 @@ def describe_plan(plan: Plan, store: Location | None = None) -> str:
     memory = plan.memory
     threads = f"{memory.limit.threads} thread" + "s" * (memory.limit.threads > 1)
     lines += [
-        ("compute", f"{len(plan.blocks)} tasks, each a block of {plan.block_steps} steps"),
+        ("compute", f"{len(plan.blocks)} blocks of {plan.block_steps} steps"),
         ("memory", f"up to {format_bytes(memory.needed(plan.block_steps))} a worker of {threads}"),
-        ("write", f"{_size(plan.steps * plan.step_bytes)} before compression"),
+        ("write", f"{format_size(plan.steps * plan.step_bytes)} before compression"),
     ]
     if store is not None:
-        lines.append(("store", _state(plan, store)))
+        lines += _state(plan, store)
     return "\n".join(f"{key:<10} {text}" for key, text in lines)
 
 
-def _state(plan: Plan, store: Location) -> str:
+def _few(watersheds: Sequence[Watershed]) -> str:
+    """First site numbers."""
+    more = len(watersheds) - SHOWN_SITES
+    first = ", ".join(one.site_no for one in watersheds[:SHOWN_SITES])
+    return f"{first} and {more} more" if more > 0 else first
+
+
+def _state(plan: Plan, store: Location) -> list[tuple[str, str]]:
     """Describe what is still to be done of a store."""
     if is_absent(store):
-        return f"{store}: not there yet, everything is to be done"
-    root = open_root(store)
-    extended = steps_before_extension(root, plan.catalog.period) is not None
-    require_same_inputs(store, root, root_attributes(plan), extended)
-    todo = remaining_blocks(plan.blocks, root)
-    if not todo:
-        return f"{store}: finished, nothing is to be done"
-    return (
-        f"{store}: {len(todo)} of {len(plan.blocks)} tasks are to be done, "
-        f"{sum(block.rasters for block in todo)} rasters, {_size(sum(b.raw_bytes for b in todo))}"
+        return [("store", f"{store}: not there yet, everything is to be done")]
+    root, expected = open_root(store), root_attributes(plan)
+    changes = find_changes(store, root, plan, expected)
+    marks = read_marks(root)
+    todo = [
+        block
+        for block in plan.blocks
+        if any(
+            name not in marks
+            or block.index >= marks[name].size
+            or marks[name][block.index] != stamp
+            for name, stamp in block.stamps.items()
+        )
+    ]
+    lines = [("changes" if n == 0 else "", text) for n, text in enumerate(changes.lines)]
+    tables = root.attrs.get(TABLES) != tables_stamp(plan, expected)
+    if not todo and not tables:
+        return [*lines, ("store", f"{store}: finished, nothing is to be done")]
+    text = (
+        f"{store}: {len(todo)} of {len(plan.blocks)} blocks are to be done, "
+        f"{sum(block.rasters for block in todo)} rasters, "
+        f"{format_size(sum(block.raw_bytes for block in todo))}"
     )
+    return [*lines, ("store", text + ("; and the tables of watersheds and gauges" * tables))]
 
 
-def _size(count: float) -> str:
+def format_size(count: float) -> str:
     """Format a number of bytes on disk: `1.2 GB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:

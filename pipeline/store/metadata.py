@@ -1,8 +1,7 @@
 """Consolidated metadata: a copy of the metadata of all groups and arrays in the root.
 
-With it xarray opens a store without listing it and without a warning. Zarr keeps the copy inline,
-in the root's `zarr.json`, which every reader of any part has to decode: a store of very many
-watersheds has none.
+The root's `zarr.json` is the one object by which a store changes from one state to the next:
+readers take all shapes and attributes from it, in one request.
 """
 
 from __future__ import annotations
@@ -12,18 +11,17 @@ from collections.abc import Mapping
 from typing import Any
 
 METADATA = "zarr.json"  # file of a group or array
-MAX_WATERSHEDS = 100  # of a store with consolidated metadata; they take 20 kB each
 
 
-def consolidate(root: bytes, files: Mapping[str, bytes]) -> bytes:
-    """Add the consolidated metadata to a root's `zarr.json`.
+def consolidate(attributes: Mapping[str, Any], files: Mapping[str, bytes]) -> bytes:
+    """Make the content of a root's `zarr.json`.
 
     Args:
-        root: content of the root's `zarr.json`.
+        attributes: of the root.
         files: of the store below its root, content by path; others than `zarr.json` are ignored.
 
     Returns:
-        New content of the root's `zarr.json`, the same that `zarr.consolidate_metadata` writes.
+        The same that `zarr.consolidate_metadata` writes.
     """
     nodes = {
         key.removesuffix(f"/{METADATA}"): json.loads(content)
@@ -34,7 +32,18 @@ def consolidate(root: bytes, files: Mapping[str, bytes]) -> bytes:
         path: _listing(node, {}) if node["node_type"] == "group" else node
         for path, node in sorted(nodes.items(), key=lambda item: (item[0].count("/"), item[0]))
     }
-    return encode_metadata(_listing(json.loads(root), listed))
+    root = {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
+    return encode_metadata(_listing(root, listed))
+
+
+def expand(root: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Take a root's `zarr.json` apart: its attributes, and the `zarr.json` of what is below it."""
+    content = json.loads(root)
+    files = {}
+    for path, node in content["consolidated_metadata"]["metadata"].items():
+        alone = {key: value for key, value in node.items() if key != "consolidated_metadata"}
+        files[f"{path}/{METADATA}"] = encode_metadata(alone)
+    return content["attributes"], files
 
 
 def encode_metadata(content: Mapping[str, Any]) -> bytes:

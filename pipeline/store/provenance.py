@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,8 +15,8 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.storage import sha256
 from pipeline.store import cf
-from pipeline.store.root import LAYOUT
-from pipeline.store.spec import StoreSpec
+from pipeline.store.root import GRID, LAYOUT
+from pipeline.store.spec import ALGORITHM, StoreSpec
 
 # Packages that the stored numbers depend on.
 PACKAGES = ("numba", "numpy", "pyflwdir", "pyproj", "rasterio", "shapely", "zarr")
@@ -25,10 +27,7 @@ def root_attributes(spec: StoreSpec) -> dict[str, Any]:
     catalog = spec.catalog
     static = {
         "gauges": sorted(
-            {
-                catalog.resolve(catalog.gauges.files.replace("{site}", site.watershed.site_no))
-                for site in spec.sites
-            }
+            {catalog.resolve(catalog.gauges.files.replace("{site}", site)) for site in spec.sites}
         ),
         "watersheds": _with_siblings(catalog.resolve(catalog.watersheds.file)),
         "terrain": [catalog.resolve(catalog.terrain.raster)] if catalog.terrain else [],
@@ -40,6 +39,8 @@ def root_attributes(spec: StoreSpec) -> dict[str, Any]:
         "synthetic": int(catalog.synthetic),
         "layout": LAYOUT,
         "block_steps": spec.block_steps,
+        "step_seconds": catalog.period.step_seconds,
+        GRID: [spec.grid.west, spec.grid.north, spec.grid.nx, spec.grid.ny],
         "provenance": {
             "catalog": {
                 "path": str(catalog.path),
@@ -54,7 +55,9 @@ def root_attributes(spec: StoreSpec) -> dict[str, Any]:
                 key: {"files": len(files), "sha256": _digest(files)}
                 for key, files in static.items()
             },
+            "algorithm": ALGORITHM,
             "versions": {
+                "dom-st": version("dom-st"),
                 "python": platform.python_version(),
                 **{package: version(package) for package in PACKAGES},
             },
@@ -76,13 +79,37 @@ def _digest(files: Sequence[Path]) -> str:
     Raises:
         InputError: a file is not readable.
     """
-    total = hashlib.sha256()
-    for path in files:
+
+    def line(path: Path) -> str:
         try:
-            content = sha256(path)
+            return f"{path.name} {sha256(path)}\n"
         except OSError as error:
             raise InputError(
                 f"{path}: not readable ({error.strerror}): expected a file that the catalog names"
             ) from error
-        total.update(f"{path.name} {content}\n".encode())
-    return total.hexdigest()
+
+    with ThreadPoolExecutor() as threads:
+        return hashlib.sha256("".join(threads.map(line, files)).encode()).hexdigest()
+
+
+def tables_stamp(spec: StoreSpec, attributes: Mapping[str, Any]) -> str:
+    """Stamp of all that the tables of watersheds and gauges are made from.
+
+    Args:
+        spec: of the store.
+        attributes: as `root_attributes` returns them.
+    """
+    catalog, provenance = spec.catalog, attributes["provenance"]
+    parts = {
+        **{
+            key: part.model_dump(mode="json") if part else None
+            for key, part in (
+                ("gauges", catalog.gauges), ("watersheds", catalog.watersheds),
+                ("terrain", catalog.terrain), ("period", catalog.period),
+            )
+        },
+        **{key: attributes[key] for key in ("title", "synthetic", "layout", GRID)},
+        "files": [provenance[key]["sha256"] for key in ("gauges", "watersheds", "terrain")],
+        "algorithm": ALGORITHM,
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

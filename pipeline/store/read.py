@@ -1,8 +1,8 @@
-"""Open a finished store with xarray: all of it, the region, one watershed, or the gauges.
+"""Open a store with xarray: all of it, the region, one watershed, or the gauges.
 
-Everything is read when it is used, and can be written with `.to_netcdf()`: attributes are text,
-numbers or lists of numbers, and coordinates have no fill value. What a store holds is described in
-docs/store.md.
+Fields are read when they are used, and everything can be written with `.to_netcdf()`: attributes
+are text, numbers or lists of numbers, and coordinates have no fill value. What a store holds is
+described in docs/store.md.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import numpy as np
 import zarr
 
 from pipeline.errors import InputError
+from pipeline.regrid import cf_grid
 from pipeline.storage import Location, parse_location
-from pipeline.store.root import (
-    EXTENDING,
-    array_of,
-    open_root,
-    read_array,
-    read_marks,
-)
+from pipeline.store import cf
+from pipeline.store.root import TABLES, array_of, attributes_of, blocks_done, open_root
+from pipeline.store.sites import SiteTable, read_site_numbers, read_sites
+from pipeline.store.tables import GAUGES, WATERSHEDS
+from pipeline.units import runoff_depth
 
 if TYPE_CHECKING:  # importing xarray takes longer than a small run
     import xarray as xr
 
 StorePath: TypeAlias = str | os.PathLike[str]
-TEXT = ["polygon", "site_no"]  # arrays that Dask cannot cut into chunks of a certain size
+TEXT = ["flow_distance_method", "name", "polygon", "site_no"]  # Dask cannot cut text into chunks
+TIME = ["time", "time_bnds"]
 Chunks: TypeAlias = int | dict[Any, Any] | Literal["auto"] | None
 
 
@@ -37,29 +37,33 @@ def list_sites(path: StorePath) -> list[str]:
     """List the site numbers of a store's watersheds.
 
     Args:
-        path: folder or URL of a store; it need not be finished.
+        path: folder or URL of a store; its blocks need not be done.
 
     Returns:
         Site numbers with their leading zeros, sorted.
 
     Raises:
-        InputError: there is no store at `path`.
+        InputError: there is no store at `path`, or its watersheds are not written yet.
 
     Examples:
         >>> list_sites(store)
         ['99000001', '99000002', '99000003', '99000004']
     """
-    return _site_numbers(open_root(path))
+    path = parse_location(path)
+    return read_site_numbers(_with_tables(path, open_root(path)))
 
 
-def open_watershed(path: StorePath, site_no: str, *, chunks: Chunks = None) -> xr.Dataset:
-    """Open one watershed of a finished store, on the smallest grid that covers it.
+def open_watershed(
+    path: StorePath, site_no: str, *, chunks: Chunks = None, partial: bool = False
+) -> xr.Dataset:
+    """Open one watershed of a store, on the smallest grid that covers it.
 
     Args:
         path: folder or URL of the store.
         site_no: site number of its gauge, with leading zeros.
         chunks: as for `xarray.open_zarr`; None gives lazy NumPy arrays, `{}` Dask arrays in the
             store's blocks of time.
+        partial: open an unfinished store too, up to its first block that is not done.
 
     Returns:
         Variables, missing values as NaN, `time` the start of each step in UTC:
@@ -85,22 +89,19 @@ def open_watershed(path: StorePath, site_no: str, *, chunks: Chunks = None) -> x
         1.0
     """
     path = parse_location(path)
-    root = _open_finished(path)
-    sites = _site_numbers(root)
-    if site_no not in sites:
-        raise InputError(
-            f"{path}: has no watershed {site_no!r}: expected one of {', '.join(sites)}"
-        )
-    return _open(path, f"watersheds/{site_no}", chunks)
+    root, steps = _open_finished(path, partial)
+    table = read_sites(_with_tables(path, root))
+    return _in_chunks(_watershed(path, root, table, site_no, steps), root, chunks)
 
 
-def open_region(path: StorePath, *, chunks: Chunks = None) -> xr.Dataset:
-    """Open the forcings of a finished store on the region's grid.
+def open_region(path: StorePath, *, chunks: Chunks = None, partial: bool = False) -> xr.Dataset:
+    """Open the forcings of a store on the region's grid.
 
     Args:
         path: folder or URL of the store.
         chunks: as for `xarray.open_zarr`; None gives lazy NumPy arrays, `{}` Dask arrays in the
             store's blocks of time.
+        partial: open an unfinished store too, up to its first block that is not done.
 
     Returns:
         Variables, missing values as NaN, `time` the start of each step in UTC:
@@ -121,22 +122,23 @@ def open_region(path: StorePath, *, chunks: Chunks = None) -> xr.Dataset:
         'mm'
     """
     path = parse_location(path)
-    _open_finished(path)
-    return _open(path, "region", chunks)
+    root, steps = _open_finished(path, partial)
+    return _in_chunks(_region(root, steps), root, chunks)
 
 
-def open_gauges(path: StorePath, *, chunks: Chunks = None) -> xr.Dataset:
-    """Open the discharge records of a finished store.
+def open_gauges(path: StorePath, *, chunks: Chunks = None, partial: bool = False) -> xr.Dataset:
+    """Open the discharge records of a store.
 
     Args:
         path: folder or URL of the store.
         chunks: as for `xarray.open_zarr`; None gives lazy NumPy arrays, `{}` Dask arrays in the
             store's blocks of time.
+        partial: open an unfinished store too, up to its first block that is not done.
 
     Returns:
-        discharge (gauge, time) in m3 s-1, NaN where missing; flag (gauge, time), the agency's
-        qualifier; cell_y (gauge) and cell_x (gauge), row and column of the outlet's cell in the
-        region. Coordinates: site_no (gauge), indexed; longitude (gauge) and latitude (gauge) of the
+        discharge (site, time) in m3 s-1, NaN where missing; flag (site, time), the agency's
+        qualifier; cell_y (site) and cell_x (site), row and column of the outlet's cell in the
+        region. Coordinates: site_no (site), indexed; longitude (site) and latitude (site) of the
         outlet.
 
     Raises:
@@ -150,23 +152,23 @@ def open_gauges(path: StorePath, *, chunks: Chunks = None) -> xr.Dataset:
         'm3 s-1'
     """
     path = parse_location(path)
-    _open_finished(path)
-    return _open(path, "gauges", chunks)
+    root, steps = _open_finished(path, partial)
+    return _in_chunks(_gauges(_with_tables(path, root), steps), root, chunks)
 
 
-def open_store(path: StorePath, *, chunks: Chunks = None) -> xr.DataTree:
-    """Open a whole finished store: `/region`, `/gauges` and `/watersheds/<site_no>`.
-
-    This opens every array; of a store of many watersheds `open_watershed` opens one much sooner.
+def open_store(path: StorePath, *, chunks: Chunks = None, partial: bool = False) -> xr.DataTree:
+    """Open a whole store as it is laid out: `/region`, `/gauges` and `/watersheds`.
 
     Args:
         path: folder or URL of the store.
         chunks: as for `xarray.open_zarr`; None gives lazy NumPy arrays, `{}` Dask arrays in the
             store's blocks of time.
+        partial: open an unfinished store too, up to its first block that is not done.
 
     Returns:
-        The groups as `open_region`, `open_gauges` and `open_watershed` give them. Attributes of the
-        root that are nested (`provenance`, `static`) are JSON text.
+        `/region` and `/gauges` as `open_region` and `open_gauges` give them, and `/watersheds`, the
+        table of all watersheds (site) with their cells (cell). Attributes of the root that are
+        nested (`provenance`, `static`) are JSON text.
 
     Raises:
         InputError: there is no store at `path`, or it is not finished.
@@ -175,67 +177,155 @@ def open_store(path: StorePath, *, chunks: Chunks = None) -> xr.DataTree:
         >>> tree = open_store(store)
         >>> sorted(tree.children)
         ['gauges', 'region', 'watersheds']
-        >>> tree["watersheds"][site_no].discharge.dims
-        ('time',)
+        >>> tree["watersheds"].drainage_area.dims
+        ('site',)
     """
     import xarray as xr
 
     path = parse_location(path)
-    root = _open_finished(path)
-    groups = ["region", "gauges", *(f"watersheds/{site}" for site in _site_numbers(root))]
-    top = _open(path, "", chunks)
+    root, steps = _open_finished(path, partial)
+    _with_tables(path, root)
+    top = _group(root, "", TIME).isel(time=slice(steps))
     top.attrs = {
         name: json.dumps(value) if isinstance(value, Mapping) else value
-        for name, value in top.attrs.items()
+        for name, value in attributes_of(root).items()
+    }
+    groups = {
+        "/": top,
+        "region": _region(root, steps),
+        GAUGES: _gauges(root, steps),
+        WATERSHEDS: _by_number(_group(root, WATERSHEDS)),
     }
     return xr.DataTree.from_dict(
-        {"/": top, **{group: _open(path, group, chunks) for group in groups}}
+        {name: _in_chunks(one, root, chunks) for name, one in groups.items()}
     )
 
 
-def _open_finished(path: Location) -> zarr.Group:
-    """Open the root of a store, all blocks of which must be done."""
+def _open_finished(path: Location, partial: bool) -> tuple[zarr.Group, int]:
+    """Open the root of a store and return the steps to read: all, which must be done, or a part."""
     root = open_root(path)
-    advice = "expected a finished store; `domst run` with the same catalog finishes it"
-    if EXTENDING in root.attrs:
-        raise InputError(f"{path}: the extension of its period was interrupted: {advice}")
-    marks = read_marks(root)
-    if not marks.all():
-        undone = int((marks == 0).sum())
-        raise InputError(f"{path}: {undone} of {marks.size} blocks are not done: {advice}")
+    marks = blocks_done(root)
+    steps = int(array_of(root, "time").shape[0])
+    if marks.all() and (partial or TABLES in root.attrs):
+        return root, steps
+    done = marks.size if marks.all() else int(marks.argmin())
+    if partial and done:
+        return root, min(steps, done * int(attributes_of(root)["block_steps"]))
+    left = f"{int((~marks).sum())} of {marks.size} blocks are not done"
+    if marks.all():
+        left = "its watersheds and gauges are not written yet"
+    elif partial:
+        left = "its first block is not done"
+    raise InputError(
+        f"{path}: {left}: expected a finished store; `domst run` with the same catalog finishes it"
+    )
+
+
+def _with_tables(path: Location, root: zarr.Group) -> zarr.Group:
+    """Return the root of a store whose watersheds and gauges are written."""
+    if TABLES not in root.attrs:
+        raise InputError(
+            f"{path}: its watersheds and gauges are not written yet: expected them; `domst run` "
+            "with the same catalog writes them"
+        )
     return root
 
 
-def _site_numbers(root: zarr.Group) -> list[str]:
-    """Site numbers of the watersheds, sorted."""
-    return [str(site) for site in read_array(array_of(root, "gauges/site_no"))]
+def _region(root: zarr.Group, steps: int) -> xr.Dataset:
+    return _group(root, "region", timed=True).isel(time=slice(steps))
 
 
-def _open(path: Location, group: str, chunks: Chunks) -> xr.Dataset:
-    """Open a group, ready to be written as NetCDF after CF."""
+def _gauges(root: zarr.Group, steps: int) -> xr.Dataset:
+    return _by_number(_group(root, GAUGES, timed=True)).isel(time=slice(steps))
+
+
+def _by_number(data: xr.Dataset) -> xr.Dataset:
+    """Index sites by their numbers."""
+    numbered = data.set_coords("site_no").set_xindex("site_no")
+    numbered.variables["site_no"].encoding["_FillValue"] = None
+    return numbered
+
+
+def _watershed(
+    path: Location, root: zarr.Group, table: SiteTable, site_no: str, steps: int
+) -> xr.Dataset:
+    """Put a watershed together: its window of the region, its cells and its record."""
     import xarray as xr
 
-    data = xr.open_zarr(
-        str(path),
-        group=group,
-        chunks=chunks,
-        drop_variables=[] if chunks is None else TEXT,
-        consolidated=False,  # else the whole store's metadata would be decoded for one group
-        zarr_format=3,
+    site = table.find(path, site_no)
+    window = table.window(site)
+    grid, cells = table.grid(site), table.read_cells(root, site)
+    region = _group(root, "region", timed=True)
+    fractions = [name for name in region.data_vars if str(name).endswith("valid_fraction")]
+    data = region.drop_vars(fractions).reset_coords("cell_area")
+    data = data.isel(y=window[0], x=window[1])
+    for variable in data.data_vars.values():  # of the region alone
+        variable.attrs.pop("ancillary_variables", None)
+        variable.encoding.pop("cell_measures", None)
+    data[cf_grid.GRID_MAPPING].attrs = cf_grid.grid_mapping_attributes(grid)
+    on_grid = {"grid_mapping": cf_grid.GRID_MAPPING, "_FillValue": np.nan}
+    for name, attributes in (("coverage", cf.COVERAGE), ("flow_distance", cf.DISTANCE)):
+        data[name] = xr.Variable(("y", "x"), cells[name], attributes, on_grid)
+    data["flow_distance"].attrs["method"] = table.text["flow_distance_method"][site]
+    record = _group(root, GAUGES, ["discharge", "flag"]).isel(site=site).load()
+    for name in ("discharge", "flag"):
+        data[name] = record[name].variable
+        data[name].encoding.pop("coordinates", None)
+    area = float(table.numbers["drainage_area"][site])
+    runoff = runoff_depth(
+        data["discharge"].values.astype(np.float64), area, table.step_seconds
+    ).astype(np.float32)
+    data["runoff"] = xr.Variable("time", runoff, cf.RUNOFF, {"_FillValue": np.nan})
+    outline = np.array(table.read_polygon(root, site), np.dtypes.StringDType())
+    data["polygon"] = xr.Variable((), outline, cf.POLYGON)
+    data.attrs = {**data.attrs, **table.attributes(site)}
+    return data.isel(time=slice(steps))
+
+
+def _group(
+    root: zarr.Group, name: str, only: list[str] | None = None, timed: bool = False
+) -> xr.Dataset:
+    """Open a group, or some of its arrays, ready to be written as NetCDF after CF.
+
+    Args:
+        root: of the store.
+        name: of the group, empty for the root.
+        only: arrays to open; by default all.
+        timed: add the time axis, which lies in the root.
+    """
+    import xarray as xr
+
+    group = root[name] if name else root
+    assert isinstance(group, zarr.Group)
+    dropped = None if only is None else [n for n, _ in group.arrays() if n not in only]
+    data = xr.open_dataset(
+        xr.backends.ZarrStore(group, mode="r"),
+        engine="store",
+        chunks=None,
         decode_coords="all",
+        drop_variables=dropped,
     )
-    if chunks is not None:
-        text = xr.open_zarr(str(path), group=group, chunks=None, consolidated=False, zarr_format=3)
-        data = data.unify_chunks().assign(
-            {name: text[name].variable for name in TEXT if name in text.variables}
-        )
-    if "site_no" in data.variables:
-        data = data.set_coords("site_no").set_xindex("site_no")
-    for name in data.coords:
+    if timed:
+        data = data.assign_coords(_group(root, "", TIME).variables)
+    for coordinate in data.coords:
         # xarray gives every array of floats a fill value, which CF forbids of coordinates
-        data.variables[name].encoding["_FillValue"] = None
+        data.variables[coordinate].encoding["_FillValue"] = None
     for variable in data.variables.values():
         if "flag_values" in variable.attrs:  # of the type of the flags, which JSON does not keep
             values = np.array(variable.attrs["flag_values"], variable.dtype)
             variable.attrs["flag_values"] = values
     return data
+
+
+def _in_chunks(data: xr.Dataset, root: zarr.Group, chunks: Chunks) -> xr.Dataset:
+    """Turn arrays into Dask arrays, as `xarray.open_zarr` does with `chunks`."""
+    if chunks is None:
+        return data
+    text = {name: data[name] for name in TEXT if name in data.data_vars}
+    if chunks == {}:
+        chunks = {"time": int(attributes_of(root)["block_steps"])}
+    elif isinstance(chunks, int):
+        chunks = dict.fromkeys(data.dims, chunks)
+    if isinstance(chunks, dict):
+        chunks = {name: length for name, length in chunks.items() if name in data.dims}
+    return data.drop_vars(text).chunk(chunks).assign(text)

@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
+from zarr.core.sync import sync
 from zarr.errors import GroupNotFoundError
 
 from pipeline.errors import InputError
-from pipeline.storage import Location, file_system, parse_location, reporting_access
+from pipeline.regrid.grid import Grid
+from pipeline.storage import (
+    Location,
+    file_system,
+    options_of,
+    parse_location,
+    reporting_access,
+)
+from pipeline.store.lease import LEASE
 from pipeline.store.metadata import METADATA
 
-LAYOUT = 3  # version of the layout; a store of another one is refused
-PROGRESS = "progress"  # array of the root: the done-marks
-STATIC = "static"  # attribute of the root: digests of all files written before any data
-EXTENDING = "extending"  # likewise, while the period is extended: number of steps before
-UNFINISHED = ".partial"  # object below a URL while a store is created there
+LAYOUT = 4  # version of the layout; a store of another one is refused
+PROGRESS = "progress"  # group of the done-marks, one array a forcing
+TABLES = "tables"  # attribute of the root: stamp of the watersheds' and gauges' tables, if done
+STATIC = "static"  # likewise: digests of all files but the forcings' and marks'
+GRID = "grid"  # likewise: west, north, nx and ny of the region's grid, in cells
+UNFINISHED = ".unfinished"  # file of a store that is being laid out
 DAMAGED = "as `domst run` wrote it; remove the store and run again"
 
 
-def open_root(path: str | os.PathLike[str], mode: str = "r") -> zarr.Group:
-    """Open the root group of a store.
+@dataclass(frozen=True)
+class Stored:
+    """What a store fixes for later runs: steps in a block, and the region's grid."""
 
-    Consolidated metadata are not used: they describe the store as it was last finished.
+    block_steps: int
+    grid: Grid
+
+
+def open_root(path: str | os.PathLike[str]) -> zarr.Group:
+    """Open the root group of a store for reading, with the metadata of all that is below it.
 
     Raises:
         InputError: there is no store at `path`, or one of another layout.
@@ -36,25 +55,32 @@ def open_root(path: str | os.PathLike[str], mode: str = "r") -> zarr.Group:
         try:
             if isinstance(path, Path) and not path.is_dir():  # Zarr would make one
                 raise FileNotFoundError(path)
-            root = zarr.open_group(path, mode=mode, zarr_format=3, use_consolidated=False)  # type: ignore[arg-type]
-            whole = PROGRESS in root and "provenance" in root.attrs
+            options = None if isinstance(path, Path) else options_of(path)
+            root = zarr.open_group(path, mode="r", zarr_format=3, storage_options=options)
         except (FileNotFoundError, GroupNotFoundError, ValueError) as error:
             raise InputError(
                 f"{path}: holds no store: expected one written by `domst run`"
             ) from error
-    if root.attrs.get("layout") != LAYOUT or not whole:
-        found = root.attrs.get("layout")
-        raise InputError(f"{path}: store layout {found}: expected {LAYOUT}; write the store again")
+    if "layout" not in root.attrs or "provenance" not in root.attrs:
+        raise InputError(f"{path}: holds no store: expected one written by `domst run`")
+    if root.attrs["layout"] != LAYOUT or root.metadata.consolidated_metadata is None:
+        raise InputError(
+            f"{path}: store layout {root.attrs['layout']}: expected {LAYOUT}; write the store "
+            "again with `domst run` to another --store"
+        )
     return root
 
 
-def stored_block_steps(path: Location) -> int | None:
-    """Number of steps in a block of the store at `path`; None without a store.
+def find_stored(path: Location) -> Stored | None:
+    """What the store at `path` fixes for later runs; None without a store.
 
     Raises:
         InputError: there is something else at `path`, or a store of another layout.
     """
-    return None if is_absent(path) else int(attributes_of(open_root(path))["block_steps"])
+    if is_absent(path):
+        return None
+    attributes = attributes_of(open_root(path))
+    return Stored(int(attributes["block_steps"]), Grid(*attributes[GRID]))
 
 
 def array_of(root: zarr.Group, name: str) -> zarr.Array:
@@ -79,7 +105,8 @@ def attributes_of(group: zarr.Group) -> dict[str, Any]:
 def is_absent(path: Location) -> bool:
     """Whether there is no store yet.
 
-    An empty folder counts as nothing and, at a URL, so does a store whose creation was interrupted.
+    An empty folder counts as nothing, and so do a lease and a store whose creation was interrupted:
+    its root is written last.
 
     Raises:
         InputError, RunError: as `reporting_access`.
@@ -89,26 +116,60 @@ def is_absent(path: Location) -> bool:
         with reporting_access(path):
             if system.exists(f"{root}/{METADATA}"):
                 return False
-            return system.exists(f"{root}/{UNFINISHED}") or not system.find(root)
+            names = {name.rpartition("/")[2] for name in system.find(root, maxdepth=1)}
+            return bool(names & {LEASE, UNFINISHED}) or not system.find(root)
     if not os.path.lexists(path):
         return True
-    return path.is_dir() and not any(path.iterdir())
+    if not path.is_dir() or (path / METADATA).exists():
+        return False
+    return any((path / name).exists() for name in (LEASE, UNFINISHED)) or not any(path.iterdir())
 
 
-def read_marks(root: zarr.Group) -> np.ndarray:
-    """Read the fingerprints of each block's raw files, uint64 (block,); 0 if not done."""
-    return read_array(array_of(root, PROGRESS)).astype(np.uint64)
+def read_marks(root: zarr.Group) -> dict[str, np.ndarray]:
+    """Read the done-marks: by forcing the stamp of each block, uint64 (block,); 0 if not done."""
+    group = root[PROGRESS]
+    assert isinstance(group, zarr.Group)
+    names = sorted(name for name, _ in group.arrays())
+    marks = read_arrays(root, [f"{PROGRESS}/{name}" for name in names])
+    return {name: one.astype(np.uint64) for name, one in zip(names, marks, strict=True)}
 
 
-def read_array(array: zarr.Array) -> np.ndarray:
-    """Read a whole array.
+def blocks_done(root: zarr.Group) -> np.ndarray:
+    """Whether all forcings of each block are done, bool (block,)."""
+    return np.asarray(np.stack(list(read_marks(root).values())).all(axis=0))
+
+
+def read_array(array: zarr.Array, selection: Any = ...) -> np.ndarray:
+    """Read an array, or a part of it.
 
     Raises:
         InputError: a chunk is damaged.
     """
     try:
-        return np.asarray(array[...])
+        return np.asarray(array[selection])
     except (ValueError, RuntimeError) as error:  # what codecs raise
-        raise InputError(
-            f"{array.store}: {array.path}: {error}: expected a chunk, {DAMAGED}"
-        ) from error
+        raise _damaged(array, error) from error
+
+
+def read_arrays(root: zarr.Group, names: Sequence[str], selection: Any = ...) -> list[np.ndarray]:
+    """Read the same part of several arrays at once.
+
+    Raises:
+        InputError: an array is missing, or a chunk is damaged.
+    """
+    arrays = [array_of(root, name) for name in names]
+
+    async def read(array: zarr.Array) -> np.ndarray:
+        try:
+            return np.asarray(await array.async_array.getitem(selection))
+        except (ValueError, RuntimeError) as error:
+            raise _damaged(array, error) from error
+
+    async def read_all() -> list[np.ndarray]:
+        return list(await asyncio.gather(*map(read, arrays)))
+
+    return sync(read_all())
+
+
+def _damaged(array: zarr.Array, error: Exception) -> InputError:
+    return InputError(f"{array.store}: {array.path}: {error}: expected a chunk, {DAMAGED}")

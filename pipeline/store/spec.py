@@ -10,7 +10,13 @@ from functools import cached_property
 from pipeline.catalog.models import Catalog
 from pipeline.regrid.cf_grid import valid_fraction_name as valid_fraction_name
 from pipeline.regrid.grid import Grid
-from pipeline.watersheds.coverage import Site
+from pipeline.watersheds.polygons import Watershed
+
+# Number of the rules by which raw values become stored ones. Whatever changes stored numbers by
+# more than rounding raises it; blocks and tables of another number are written again.
+ALGORITHM = 1
+MAX_GROUP = 64  # watersheds of a group
+MIN_GROUPS = 16  # that fewer watersheds are divided into, so that workers share them
 
 
 @dataclass(frozen=True)
@@ -20,13 +26,13 @@ class Block:
     Attributes:
         index: position among the period's blocks.
         start, stop: positions in the period's steps.
-        stamp: 64-bit fingerprint of its raw files, never 0.
+        stamps: by forcing, 64-bit fingerprint of what its values are made from, never 0.
     """
 
     index: int
     start: int
     stop: int
-    stamp: int
+    stamps: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -51,14 +57,14 @@ class StoreSpec:
     Attributes:
         catalog: description of the raw data, with the period.
         grid: grid of the region.
-        sites: watersheds, sorted by site number.
+        watersheds: sorted by site number.
         raw_files: by forcing, in the order in which they are read.
-        block_steps: steps in a block, and in a chunk of a forcing; the last block may be shorter.
+        block_steps: steps in a block, and in a shard of a forcing; the last block may be shorter.
     """
 
     catalog: Catalog
     grid: Grid
-    sites: tuple[Site, ...]
+    watersheds: tuple[Watershed, ...]
     raw_files: Mapping[str, RawFiles]
     block_steps: int
 
@@ -77,8 +83,24 @@ class StoreSpec:
         """Names of the forcings, in the order in which they are read."""
         return list(self.raw_files)
 
+    @property
+    def sites(self) -> list[str]:
+        """Site numbers of the watersheds, sorted."""
+        return [watershed.site_no for watershed in self.watersheds]
+
+    @property
+    def groups(self) -> list[slice]:
+        """Positions of the watersheds of each group, the unit of their tasks and files."""
+        size = group_size(len(self.watersheds))
+        starts = range(0, len(self.watersheds), size)
+        return [slice(start, min(start + size, len(self.watersheds))) for start in starts]
+
     @cached_property
     def step_bytes(self) -> int:
-        """Bytes of a step before compression: values, valid fractions, and watersheds' values."""
-        clipped = sum(site.coverage.size for site in self.sites)
-        return len(self.forcings) * 4 * (2 * self.grid.nx * self.grid.ny + clipped)
+        """Bytes of a step before compression: values and valid fractions."""
+        return len(self.forcings) * 4 * 2 * self.grid.nx * self.grid.ny
+
+
+def group_size(watersheds: int) -> int:
+    """Number of watersheds in a group."""
+    return max(1, min(MAX_GROUP, math.ceil(watersheds / MIN_GROUPS)))

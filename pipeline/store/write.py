@@ -1,50 +1,99 @@
-"""Write blocks and files of a store, and report failed writes in one line."""
+"""Write a store: blocks, marks and metadata, by the run that holds its lease.
+
+Files are encoded in memory and appear whole or not at all.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.core.sync import sync
 
 from pipeline.errors import RunError
-from pipeline.storage import Location, reporting_access, write_objects
-from pipeline.store.root import PROGRESS, array_of, open_root
+from pipeline.storage import Location, join, list_files, remove_files, reporting_access
+from pipeline.store.encode import MemoryFolder
+from pipeline.store.fence import require_lease, write_fenced
+from pipeline.store.metadata import METADATA, consolidate
+from pipeline.store.root import PROGRESS
 from pipeline.store.spec import Block, valid_fraction_name
 
 
-class BlockWriter:
-    """Writes blocks straight into the arrays of a store; cheap to send to a worker.
+@dataclass(frozen=True)
+class StoreWriter:
+    """Writes files of a store for one run; cheap to send to a worker.
 
-    Args:
-        path: the store, already laid out.
-        windows: for each site number, the slices (rows, columns) of its window in the region.
+    Attributes:
+        path: of the store.
+        run: id of the run that holds its lease.
     """
 
-    def __init__(self, path: Location, windows: Mapping[str, tuple[slice, slice]]) -> None:
-        self.path = path
-        self.windows = dict(windows)
-        self._root: zarr.Group | None = None
-        self._arrays: dict[str, zarr.Array] = {}
+    path: Location
+    run: str
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_root": None, "_arrays": {}}
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """Write files, content by path below the store.
 
-    @property
-    def root(self) -> zarr.Group:
-        """Root of the store, opened once per process."""
-        if self._root is None:
-            self._root = open_root(self.path, mode="r+")
-        return self._root
+        Raises:
+            RunError: the disk is full or read-only, or the run has lost its lease.
+        """
+        with writing(self.path):
+            write_fenced(self.path, self.run, files)
 
-    def write(self, block: Block, name: str, value: np.ndarray, valid_fraction: np.ndarray) -> None:
-        """Write a forcing of a block, for the region and every watershed.
+    def write_root(self, attributes: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+        """Write the root's `zarr.json`, which readers see from then on.
+
+        Args:
+            attributes: of the root.
+            files: with the `zarr.json` of all groups and arrays.
+
+        Raises:
+            RunError: as `write`.
+        """
+        self.write({METADATA: consolidate(attributes, files)})
+
+    def remove_others(self, folder: str, kept: Container[str]) -> None:
+        """Remove the files of a folder that are not among those kept, by path below the store.
+
+        Args:
+            folder: path below the store; empty for all of the store.
+            kept: files that stay.
+
+        Raises:
+            RunError: as `write`.
+        """
+        with writing(self.path):
+            below = join(self.path, folder) if folder else self.path
+            names = [f"{folder}/{name}".lstrip("/") for name in list_files(below)]
+        self.remove([name for name in names if name not in kept])
+
+    def remove(self, names: Collection[str]) -> None:
+        """Remove files, by path below the store.
+
+        Raises:
+            RunError: as `write`.
+        """
+        with writing(self.path):
+            require_lease(self.path, self.run)
+            remove_files(self.path, names)
+
+
+@dataclass(frozen=True)
+class BlockWriter(StoreWriter):
+    """Writes blocks of forcings into a store.
+
+    Attributes:
+        metadata: `zarr.json` of the forcings' arrays, content by path.
+    """
+
+    metadata: Mapping[str, bytes]
+
+    def write_block(
+        self, block: Block, name: str, value: np.ndarray, valid_fraction: np.ndarray
+    ) -> None:
+        """Write a forcing of a block: two files.
 
         Args:
             block: the steps.
@@ -52,40 +101,39 @@ class BlockWriter:
             value, valid_fraction: float32 (steps, y, x) of the region.
 
         Raises:
-            RunError: the disk is full or read-only.
+            RunError: as `write`.
         """
-        parts = {
-            f"region/{name}": value,
-            f"region/{valid_fraction_name(name)}": valid_fraction,
-            **{
-                f"watersheds/{site}/{name}": value[:, rows, columns]
-                for site, (rows, columns) in self.windows.items()
-            },
-        }
-        arrays = [self._array(key).async_array for key in parts]
-        steps = slice(block.start, block.stop)
+        folder = MemoryFolder(self.metadata)
+        for array, values in ((name, value), (valid_fraction_name(name), valid_fraction)):
+            folder.array(f"region/{array}")[block.start : block.stop] = values
+        self.write(folder.chunks())
 
-        async def write_all() -> None:  # concurrently, which is twice as fast
-            pairs = zip(arrays, parts.values(), strict=True)
-            await asyncio.gather(*(array.setitem((steps,), part) for array, part in pairs))
 
-        with writing(self.path):
-            sync(write_all())
+@dataclass(frozen=True)
+class MarkWriter(StoreWriter):
+    """Writes the marks of done blocks, all of a forcing at once.
 
-    def _array(self, name: str) -> zarr.Array:
-        """Get an array, opened once per process."""
-        if name not in self._arrays:
-            self._arrays[name] = array_of(self.root, name)
-        return self._arrays[name]
+    Attributes:
+        metadata: `zarr.json` of the marks' arrays, content by path.
+    """
 
-    def mark(self, block: Block) -> None:
-        """Mark a block as done.
+    metadata: Mapping[str, bytes]
+
+    def write_marks(self, marks: Mapping[str, np.ndarray]) -> None:
+        """Write all marks.
+
+        Args:
+            marks: by forcing the stamp of each block, uint64 (block,); 0 if not done. Those beyond
+                the end of the arrays, which are still to be extended, are left out.
 
         Raises:
-            RunError: the disk is full or read-only.
+            RunError: as `write`.
         """
-        with writing(self.path):
-            self._array(PROGRESS)[block.index] = np.uint64(block.stamp)
+        folder = MemoryFolder(self.metadata)
+        for name, stamps in marks.items():
+            array = folder.array(f"{PROGRESS}/{name}")
+            array[...] = stamps[: array.shape[0]]
+        self.write(folder.chunks())
 
 
 @contextmanager
@@ -105,28 +153,3 @@ def writing(path: Location) -> Iterator[None]:
             f"{path}: not written ({error.strerror or error}): expected room on the disk and "
             "permission to write; finished work is kept, and the same command continues from there"
         ) from error
-
-
-def replace_files(path: Location, files: Mapping[str, bytes]) -> None:
-    """Write files of a store, each of them whole or not at all.
-
-    Args:
-        path: the store.
-        files: content by path below the store.
-
-    Raises:
-        OSError, InputError, RunError: as file systems and `reporting_access`; see `writing`.
-    """
-    if not isinstance(path, Path):
-        write_objects(path, files)
-        return
-    for key, content in files.items():
-        _replace_file(path / key, content)
-
-
-def _replace_file(path: Path, content: bytes) -> None:
-    """Write a file beside its place and rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)

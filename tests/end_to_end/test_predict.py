@@ -13,7 +13,6 @@ import pytest
 import typer
 import xarray as xr
 import yaml
-import zarr
 from typer.testing import CliRunner
 
 from model.jobs.train import train
@@ -23,6 +22,8 @@ from model.settings import Settings
 from pipeline.catalog.models import load_catalog
 from pipeline.run.cluster import make_client
 from pipeline.run.execute import run as run_pipeline
+from pipeline.store.read import list_sites, open_gauges
+from tests.pipeline.stores import stored_array
 
 QUICK = Settings(updates=20, evaluate_every=10, seed=3)
 
@@ -101,16 +102,14 @@ def test_bad_input_is_one_line(
     (learned,) = settings.validation_years
     other = tmp_path / "other.zarr"
     shutil.copytree(store, other)
-    site = next(path for path in sorted((other / "watersheds").iterdir()) if path.is_dir())
-    kept = xr.open_zarr(store, group=f"watersheds/{site.name}", consolidated=False)["runoff"]
-    runoff = zarr.open_array(other, path=f"watersheds/{site.name}/runoff", mode="r+")
-    runoff[:] = 2 * kept.values
+    site = list_sites(store)[0]
+    stored_array(other, "gauges/discharge")[0] = 2 * open_gauges(store).discharge.values[0]
     for arguments, message in (
         ((tmp_path / "nowhere",), "run.yaml"),
         ((run, "--store", tmp_path / "no.zarr"), "no.zarr"),
         ((run, "--test-year", learned), str(learned)),
         ((run, "--test-year", 2050), "2050"),
-        ((run, "--store", other), site.name),
+        ((run, "--store", other), site),
     ):
         done = predict(*arguments, "--out", tmp_path / "out")
         ours = [line for line in done.stderr.splitlines() if not line.startswith("watershed")]
@@ -126,10 +125,7 @@ def test_years_without_discharge_are_predicted_all_the_same(
     _, run, store = world
     coming = tmp_path / "coming.zarr"
     shutil.copytree(store, coming)
-    for site in ("99000001", "99000002", "99000003", "99000004"):
-        for name in ("discharge", "runoff"):
-            array = zarr.open_array(coming, path=f"watersheds/{site}/{name}", mode="r+")
-            array[-365:] = np.nan
+    stored_array(coming, "gauges/discharge")[:, -365:] = np.nan
     done = predict(run, "--store", coming, "--out", tmp_path / "out")
     assert done.exit_code == 0, done.stderr
     assert "Warning" not in done.stderr

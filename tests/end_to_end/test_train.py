@@ -18,6 +18,7 @@ import yaml
 from model.evaluation.bootstrap import interval, nse_samples
 from model.evaluation.metrics import nse
 from model.settings import Settings
+from pipeline.store.read import open_watershed
 from tests.end_to_end.training import CHECKOUT, QUICK, command, train, train_in_a_process
 
 
@@ -59,7 +60,7 @@ def test_metrics_follow_from_the_predictions(tiny_run: Path, tiny_store: Path) -
     predictions = xr.open_zarr(tiny_run / "predictions.zarr", consolidated=False)
     for head in metrics["heads"]:
         site = head["site_no"]
-        shed = xr.open_zarr(tiny_store, group=f"watersheds/{site}", consolidated=False)
+        shed = open_watershed(tiny_store, site)
         simulated = predictions["simulated"].sel(site_no=site).values.astype(np.float64)
         observed = shed["discharge"].values.astype(np.float64)
         test = (shed["time"] >= np.datetime64("2014-10-01")).values

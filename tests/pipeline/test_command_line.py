@@ -15,12 +15,10 @@ import numpy as np
 import pytest
 from rasterio.transform import from_origin
 from typer.testing import CliRunner
-from zarr.core.buffer import Buffer
-from zarr.storage import LocalStore
 
 from pipeline.__main__ import app
 from pipeline.run import cluster, execute
-from pipeline.store.root import array_of, open_root
+from pipeline.store import fence
 from tests.pipeline.handmade import (
     BOXES,
     NORTH,
@@ -30,6 +28,7 @@ from tests.pipeline.handmade import (
     write_polygons,
     write_raster,
 )
+from tests.pipeline.stores import unmark
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -44,7 +43,7 @@ def test_run_plan_check(world: World):
     planned = in_a_process("plan", world.catalog, "--store", world.store)
     assert planned.returncode == 0, planned.stderr
     assert "12 files" in planned.stdout
-    assert "4 tasks" in planned.stdout
+    assert "4 blocks of 3 steps" in planned.stdout
     assert "not there yet" in planned.stdout
     assert not world.store.exists()
     ran = in_a_process("run", world.catalog, "--store", world.store)
@@ -60,9 +59,9 @@ def test_run_plan_check(world: World):
 
 
 def test_plan_of_a_half_done_store(stored: World):
-    array_of(open_root(stored.store, "r+"), "progress")[3] = 0
+    unmark(stored.store, 3)
     result = stored.command("plan", stored.catalog, "--store", stored.store)
-    assert "1 of 4 tasks are to be done, 3 rasters" in result.stdout
+    assert "1 of 4 blocks are to be done, 3 rasters" in result.stdout
     assert stored.run().exit_code == 0
     result = stored.command("plan", stored.catalog, "--store", stored.store)
     assert "nothing is to be done" in result.stdout
@@ -324,10 +323,16 @@ def test_a_store_from_another_catalog(stored: World):
     assert {p: p.read_bytes() for p in stored.store.rglob("*") if p.is_file()} == before
 
 
-@pytest.mark.parametrize("place", ["/proc/store.zarr", "/proc/version/store.zarr"])
-def test_a_place_that_cannot_be_written(world: World, place: str):
+@pytest.mark.parametrize(
+    ("place", "code", "says"),
+    [
+        ("/proc/store.zarr", 1, "permission to write"),
+        ("/proc/version/store.zarr", 2, "expected a folder"),
+    ],
+)
+def test_a_place_that_cannot_be_written(world: World, place: str, code: int, says: str):
     result = world.command("run", world.catalog, "--store", place)
-    require_one_line(result, 1, place, "permission to write")
+    require_one_line(result, code, place, says)
 
 
 def test_a_disk_that_fills_up(world: World):
@@ -342,22 +347,22 @@ def test_a_disk_that_fills_up(world: World):
     errors = [line for line in done.stderr.splitlines() if not line.startswith("WARNING")]
     assert len(errors) == 1
     assert f"{world.store}: not written" in errors[0]
-    assert not world.store.exists()
     assert world.run().exit_code == 0
+    assert world.command("check", world.store).exit_code == 0
 
 
 def test_a_disk_that_fills_up_later(world: World, monkeypatch: pytest.MonkeyPatch):
-    put, chunks = LocalStore.set, 15  # of the 20 that the blocks write
+    replace, blocks = fence._replace_file, 5  # of the 8 files of the blocks
 
-    async def full(self: LocalStore, key: str, value: Buffer) -> None:
-        nonlocal chunks
-        chunks -= 1
-        if chunks < 0:
+    def full(store: Path, run: str, key: str, content: bytes) -> None:
+        nonlocal blocks
+        blocks -= key.startswith(("region/precipitation/c", "region/valid_fraction/c"))
+        if blocks < 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        await put(self, key, value)
+        replace(store, run, key, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LocalStore, "set", full)
+        patch.setattr(fence, "_replace_file", full)
         require_one_line(
             world.run(), 1, world.store, "No space left on device", "continues from there"
         )

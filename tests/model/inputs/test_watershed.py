@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
-import zarr
 
 from model.inputs.watershed import load_head, survey_store
 from model.settings import Settings
 from pipeline.errors import InputError
+from pipeline.store.read import open_region, open_watershed
 from tests.model.inputs.test_leaks import load, make_watershed
+from tests.pipeline.stores import stored_array
 
 
 def test_forcings_are_those_of_the_step_in_which_discharge_was_last_measured(
@@ -25,8 +25,7 @@ def test_forcings_are_those_of_the_step_in_which_discharge_was_last_measured(
     assert level.interval_end == level.step_seconds
     store = tmp_path / "store.zarr"
     shutil.copytree(tiny_store, store)
-    group = zarr.open_group(store / "watersheds" / site, mode="r+")
-    group.attrs["discharge_shift_s"] = 6 * 3600.0
+    stored_array(store, "watersheds/discharge_shift")[0] = 6 * 3600.0
     shifted = load_head(str(store), site, Settings())
     assert shifted.interval_end == 6 * 3600.0
     np.testing.assert_array_equal(shifted.forcing, level.forcing[1:])
@@ -40,7 +39,7 @@ def test_arrays_of_a_head_are_those_of_the_store(tiny_store: Path) -> None:
     survey = survey_store(str(tiny_store))
     site = next(iter(survey.pixels))
     head = load_head(str(tiny_store), site, Settings())
-    data = xr.open_zarr(tiny_store, group=f"watersheds/{site}", consolidated=False).load()
+    data = open_watershed(tiny_store, site).load()
     assert survey.pixels[site] == head.inside.size
     assert head.share.size == head.inside.sum() == (data["coverage"] > 0).sum()
     assert head.channels[0] == "precipitation"
@@ -69,7 +68,7 @@ def test_a_site_that_is_not_there_is_refused(tiny_store: Path) -> None:
 
 def test_a_head_on_the_map_of_the_region(tiny_store: Path) -> None:
     survey = survey_store(str(tiny_store))
-    region = xr.open_zarr(tiny_store, group="region", consolidated=False)
+    region = open_region(tiny_store)
     for site in survey.pixels:
         own = load_head(str(tiny_store), site, Settings())
         wide = load_head(str(tiny_store), site, Settings(region=True))
@@ -90,13 +89,11 @@ def test_years_without_a_record_are_refused(
     store = tmp_path / "store.zarr"
     shutil.copytree(tiny_store, store)
     site = next(iter(survey_store(str(store)).pixels))
-    group = zarr.open_group(store / "watersheds" / site, mode="r+")
     dates = survey_store(str(store)).dates
-    runoff = group["runoff"]
-    assert isinstance(runoff, zarr.Array)
-    values = np.asarray(runoff[:])
+    discharge = stored_array(store, "gauges/discharge")
+    values = np.asarray(discharge[0])
     values[(dates.year + (dates.month >= 10)) == year] = np.nan
-    runoff[:] = values
+    discharge[0] = values
     with pytest.raises(InputError, match=f"watershed {site}: 0 discharge values .*{message}"):
         load_head(str(store), site, Settings())
 

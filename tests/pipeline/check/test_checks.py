@@ -14,10 +14,10 @@ from rich.console import Console
 from pipeline.check.checks import check_store, print_checks
 from pipeline.check.contents import Check
 from pipeline.errors import InputError
-from pipeline.store.root import array_of, open_root
 from tests.pipeline.handmade import World, write_raster
+from tests.pipeline.stores import set_attributes, stored_array
 
-SITE = "watersheds/01000001"
+TABLE = "watersheds"
 
 
 def verdicts(world: World) -> dict[str, Check]:
@@ -25,7 +25,7 @@ def verdicts(world: World) -> dict[str, Check]:
 
 
 def array(world: World, name: str) -> zarr.Array:
-    return array_of(open_root(world.store, "r+"), name)
+    return stored_array(world.store, name)
 
 
 def test_a_sound_store_passes(stored: World):
@@ -66,30 +66,25 @@ def truncate(name: str) -> Callable[[World], None]:
     return damage
 
 
-def nudge_everywhere(world: World) -> None:
-    """The same wrong value in the region and its clips: only the raw files can tell."""
-    for name in ("region", *(f"watersheds/{s}" for s in ("01000001", "01000002"))):
-        scale(f"{name}/precipitation", 1.0001)(world)
-
-
 FAULTS = [
-    ("template", remove(f"{SITE}/runoff")),
-    ("blocks", put("progress", (1,), 0)),
-    ("time", put("region/time", (4,), 0)),
-    ("time", put(f"{SITE}/time_bnds", (4, 1), 0)),
-    ("coverage", scale(f"{SITE}/coverage", 0.99999)),
-    ("coverage", put(f"{SITE}/coverage", (1, 1), 1.5)),
-    ("flow distance", put(f"{SITE}/flow_distance", (1, 1), np.nan)),
-    ("flow distance", put(f"{SITE}/flow_distance", (1, 1), 0.0)),
-    ("precipitation", put(f"{SITE}/precipitation", (5, 1, 1), 7.0)),
+    ("static", remove(f"{TABLE}/coverage")),
+    ("static", scale("gauges/discharge", 1.0001)),
+    ("template", lambda world: set_attributes(world.store, tables=None)),
+    ("blocks", put("progress/precipitation", (1,), 0)),
+    ("time", put("time", (4,), 0)),
+    ("time", put("time_bnds", (4, 1), 0)),
+    ("coverage", scale(f"{TABLE}/coverage", 0.99999)),
+    ("coverage", put(f"{TABLE}/coverage", (1,), 1.5)),
+    ("flow distance", put(f"{TABLE}/flow_distance", (1,), np.nan)),
+    ("flow distance", put(f"{TABLE}/flow_distance", (1,), 0.0)),
     ("precipitation", put("region/precipitation", (5, 0, 0), np.nan)),
     ("precipitation", put("region/precipitation", (5, 0, 0), -1.0)),
     ("precipitation", put("region/precipitation", (5, 0, 0), 3276.7)),
     ("precipitation", remove("region/precipitation/c/2")),
     ("precipitation", remove("region/valid_fraction/c/2")),
-    ("conservation", nudge_everywhere),
-    ("water balance", scale(f"{SITE}/runoff", 35.3)),
-    ("discharge", scale(f"{SITE}/discharge", np.nan)),
+    ("conservation", scale("region/precipitation", 1.0001)),
+    ("water balance", scale("gauges/discharge", 35.3)),
+    ("discharge", scale("gauges/discharge", np.nan)),
     ("readable", truncate("region/precipitation/c/1/0/0")),
 ]
 
@@ -107,8 +102,7 @@ def test_damage_fails_its_check(stored: World, name: str, damage: Callable[[Worl
 
 def test_a_year_with_more_runoff_than_rain_is_reported(stored: World):
     stored.edit(title="the same")  # the catalog moved on: raw files are not compared
-    for site in ("01000001", "01000002"):
-        scale(f"watersheds/{site}/runoff", 0.001)(stored)
+    scale("gauges/discharge", 0.001)(stored)
     checks = verdicts(stored)
     assert checks["conservation"].status == "WARN"
     assert checks["water balance"].status == "WARN"
@@ -143,7 +137,7 @@ def test_every_static_file_is_verified(stored: World):
     files = [p for p in stored.store.rglob("*") if p.is_file() and p.parent != stored.store]
     for path in files:
         name = path.relative_to(stored.store).as_posix()
-        if "01000002" in name or name.startswith(("progress/", *region)):
+        if name.startswith(("progress/", *region)):
             continue
         content = path.read_bytes()
         for damaged in (None, content[: len(content) // 2]):
@@ -156,7 +150,7 @@ def test_every_static_file_is_verified(stored: World):
 
 
 def test_damaged_marks(stored: World):
-    (stored.store / "progress/c/1").write_bytes(b"123")
+    (stored.store / "progress/precipitation/c/0").write_bytes(b"123")
     assert stored.command("check", stored.store).exit_code == 1
     for command in (
         stored.run,

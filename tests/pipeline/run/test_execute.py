@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from dask.utils import key_split
 from distributed import Client
 from pyproj import Transformer
 
 from pipeline.catalog.models import load_catalog
 from pipeline.errors import InputError, RunError
 from pipeline.run.cluster import make_client
-from pipeline.run.execute import execute, prepare, run
-from pipeline.run.plan import make_plan
+from pipeline.run.execute import run
 from pipeline.store.read import open_region, open_watershed
-from pipeline.store.root import array_of, attributes_of, open_root, read_marks
 from pipeline.store.write import BlockWriter
-from tests.pipeline.handmade import NORTH, PIXEL, WEST, World, write_raster
+from tests.pipeline.handmade import BOXES, NORTH, PIXEL, WEST, World, write_raster
+from tests.pipeline.stores import contents, done_blocks, stored_array, unmark
 
 EQUAL_AREA = Transformer.from_crs("EPSG:4326", "+proj=cea +ellps=WGS84", always_xy=True)
 
@@ -95,9 +95,8 @@ def test_a_finished_store_is_left_alone(stored: World, client: Client):
 
 def test_only_missing_blocks_are_done(stored: World, client: Client):
     before = contents(stored.store)
-    root = open_root(stored.store, "r+")
-    array_of(root, "progress")[1] = 0
-    array_of(root, "region/precipitation")[3:6] = -1.0
+    unmark(stored.store, 1)
+    stored_array(stored.store, "region/precipitation")[3:6] = -1.0
     seen: list[tuple[int, int]] = []
     report = run(
         load_catalog(stored.catalog),
@@ -115,7 +114,7 @@ def test_a_changed_raster_is_noticed(stored: World, client: Client, caplog):
     with caplog.at_level(logging.WARNING):
         report = run(load_catalog(stored.catalog), stored.store, client)
     assert [block.name for block in report.blocks] == ["2020-01-07"]
-    assert "1 of 4 blocks have changed, the first 2020-01-07" in caplog.text
+    assert "1 of 4 blocks were made from has changed, the first from 2020-01-07" in caplog.text
     assert float(open_region(stored.store).precipitation[7].min()) > 99
     fresh = stored.folder / "fresh.zarr"
     run(load_catalog(stored.catalog), fresh, client)
@@ -137,7 +136,7 @@ def test_versions_by_content(world: World, client: Client, caplog):
     with caplog.at_level(logging.WARNING):
         report = run(load_catalog(world.catalog), world.store, client)
     assert [block.name for block in report.blocks] == ["2020-01-07"]
-    assert "1 of 4 blocks have changed, the first 2020-01-07" in caplog.text
+    assert "1 of 4 blocks were made from has changed, the first from 2020-01-07" in caplog.text
     assert float(open_region(world.store).precipitation[7].min()) > 99
 
 
@@ -160,11 +159,7 @@ def test_a_step_without_a_file_is_missing(world: World, client: Client):
     assert not bool(rain[4].isnull().all())
 
 
-def test_the_graph_has_one_task_a_block(
-    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
-):
-    plan = make_plan(load_catalog(world.catalog))
-    prepare(plan, world.store)
+def test_the_stages_of_the_graph(world: World, client: Client, monkeypatch: pytest.MonkeyPatch):
     keys: list[str] = []
     submit = client.submit
 
@@ -173,10 +168,17 @@ def test_the_graph_has_one_task_a_block(
         return submit(*arguments, **settings)
 
     monkeypatch.setattr(client, "submit", watch)
-    execute(plan, world.store, list(plan.blocks), client, lambda done, total: None)
+    run(load_catalog(world.catalog), world.store, client)
+    assert len({key.rpartition("-")[2] for key in keys}) == 1
+    sites = [f"{stage}-{site}" for site in BOXES for stage in ("cover", "trace")]
+    blocks = [f"regrid-2020-01-{day:02d}" for day in (1, 4, 7, 10)]
+    one_file = f"gauge-{min(BOXES)}"
     assert [key.rpartition("-")[0] for key in keys] == [
-        f"block-2020-01-{day:02d}" for day in (1, 4, 7, 10)
-    ]
+        "share", *blocks, *sites, one_file, "finish-tables"
+    ]  # fmt: skip
+    assert {key_split(key) for key in keys} == {
+        "share", "regrid", "cover", "trace", "gauge", "finish-tables",
+    }  # fmt: skip
 
 
 def test_a_bad_raster_stops_the_run_and_the_rest_is_kept(world: World, client: Client):
@@ -184,16 +186,16 @@ def test_a_bad_raster_stops_the_run_and_the_rest_is_kept(world: World, client: C
     world.raster(8).write_bytes(b"not a raster")
     with pytest.raises(InputError, match=str(world.raster(8))):
         run(load_catalog(world.catalog), world.store, client)
-    assert read_marks(open_root(world.store))[2] == 0
+    assert not done_blocks(world.store)[2]
     world.raster(8).write_bytes(good)
     run(load_catalog(world.catalog), world.store, client)
-    assert read_marks(open_root(world.store)).all()
+    assert done_blocks(world.store).all()
 
 
 def test_a_full_disk_stops_the_run_and_the_rest_is_kept(
     world: World, client: Client, monkeypatch: pytest.MonkeyPatch
 ):
-    write = BlockWriter.write
+    write = BlockWriter.write_block
 
     def full(self, block, name, value, valid_fraction):
         if block.index == 2:
@@ -201,20 +203,12 @@ def test_a_full_disk_stops_the_run_and_the_rest_is_kept(
         write(self, block, name, value, valid_fraction)
 
     with monkeypatch.context() as patch:
-        patch.setattr(BlockWriter, "write", full)
+        patch.setattr(BlockWriter, "write_block", full)
         with pytest.raises(RunError, match="no room"):
             run(load_catalog(world.catalog), world.store, client)
-    assert read_marks(open_root(world.store))[2] == 0
+    assert not done_blocks(world.store)[2]
     run(load_catalog(world.catalog), world.store, client)
-    assert read_marks(open_root(world.store)).all()
-
-
-def contents(store: Path) -> dict[str, bytes]:
-    """Every file of a store; the time of creation blanked out."""
-    files = {str(p.relative_to(store)): p.read_bytes() for p in store.rglob("*") if p.is_file()}
-    created = str(attributes_of(open_root(store))["provenance"]["created"]).encode()
-    files["zarr.json"] = files["zarr.json"].replace(created, b"")
-    return files
+    assert done_blocks(world.store).all()
 
 
 # For each store: runs the catalog in forked children that kill themselves at their n-th change of
@@ -255,7 +249,7 @@ for store, kills in json.loads(sys.argv[2]).items():
         fates.append("killed" if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}")
     print(json.dumps(fates))
 """
-CHANGES = (190, 100)  # about as many as the template and the blocks make
+CHANGES = (85, 165)  # about as many as the template, and blocks and tables make
 
 
 def test_killed_anywhere_and_resumed_it_is_the_same_store(stored: World):
@@ -307,3 +301,30 @@ def test_the_real_basin(domst_data: Path, tmp_path: Path, client: Client):
         / data.attrs["drainage_area_m2"]
     )
     assert 0.4 < balance < 0.6  # 49 % of the rain runs off
+
+
+def test_unreadable_rasters_are_set_aside_within_the_budget(world: World, client: Client):
+    good = {day: world.raster(day).read_bytes() for day in (4, 8)}
+    for day in good:
+        world.raster(day).write_bytes(b"not a raster")
+    options = ["--store", world.store, "--workers", 2, "--keep-going"]
+    refused = world.command("run", world.catalog, *options)
+    assert refused.exit_code == 2
+    assert "expected at most 0 (forcings.precipitation.max_missing_steps)" in refused.stderr
+    rain = load_catalog(world.catalog).forcings["precipitation"].model_dump(mode="json")
+    world.edit(forcings={"precipitation": {**rain, "max_missing_steps": 2, "max_invalid": 0.5}})
+    done = world.command("run", world.catalog, *options)
+    assert done.exit_code == 0, done.output
+    assert "2 rasters" in done.stdout
+    listed = (world.store / "unreadable.csv").read_text()
+    for day in good:
+        assert str(world.raster(day)) in done.stdout
+        assert str(world.raster(day)) in listed
+        assert bool(open_region(world.store).precipitation[day].isnull().all())
+    world.raster(4).write_bytes(good[4])
+    report = run(load_catalog(world.catalog), world.store, client, keep_going=True)
+    assert [block.name for block in report.blocks] == ["2020-01-04"]
+    assert not bool(open_region(world.store).precipitation[4].isnull().all())
+    listed = (world.store / "unreadable.csv").read_text()
+    assert str(world.raster(4)) not in listed
+    assert str(world.raster(8)) in listed

@@ -22,10 +22,11 @@ from pipeline.run.cluster import make_client
 from pipeline.run.execute import prepare, run
 from pipeline.run.memory import MemoryLimit
 from pipeline.run.plan import Plan, make_plan
+from pipeline.store.lease import hold_lease
 from pipeline.store.read import open_region
 from pipeline.store.root import attributes_of, open_root
 from tests.pipeline.handmade import World, assert_same_data
-from tests.pipeline.run.test_execute import contents
+from tests.pipeline.stores import contents
 from tests.pipeline.test_command_line import require_one_line
 
 MIB = 2**20
@@ -193,7 +194,8 @@ def test_a_store_of_another_bound_is_resumed_and_extended(world: World):
     with make_client(workers=1) as client:
         plan = make_plan(catalog)
         assert plan.block_steps == 2
-        prepare(plan, world.store)
+        with hold_lease(world.store) as lease:
+            prepare(plan, world.store, lease.run)
         enough = least(plan, 2)
         too_little = world.command(
             "run", world.catalog, "--store", world.store, "--workers", 1, "--memory", enough - 1

@@ -7,7 +7,6 @@ import shutil
 import warnings
 from pathlib import Path
 
-import pytest
 import xarray as xr
 import zarr
 
@@ -61,16 +60,3 @@ def test_a_copy_that_is_not_true_fails_the_check(stored: World) -> None:
     path = stored.store / "zarr.json"
     path.write_text(path.read_text().replace("degrees_north", "degrees_south"))
     assert static(stored) == "FAIL"
-
-
-def test_a_store_of_very_many_watersheds_has_none(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in ("pipeline.store.layout", "pipeline.check.structure"):
-        monkeypatch.setattr(f"{module}.MAX_WATERSHEDS", 1)
-    assert world.run().exit_code == 0
-    assert b"consolidated_metadata" not in (world.store / "zarr.json").read_bytes()
-    assert static(world) == "PASS"
-    os.utime(world.raster(1))
-    assert world.run().exit_code == 0
-    assert static(world) == "PASS"

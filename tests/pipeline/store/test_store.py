@@ -14,10 +14,10 @@ from pyproj import CRS, Geod
 from pipeline.catalog.models import load_catalog
 from pipeline.errors import InputError, RunError
 from pipeline.store.read import list_sites, open_gauges, open_region, open_watershed
-from pipeline.store.resume import require_same_inputs
 from pipeline.store.root import array_of, attributes_of, open_root
 from pipeline.store.write import writing
 from tests.pipeline.handmade import BOXES, DAYS, World
+from tests.pipeline.stores import unmark
 
 SITE = "01000001"
 
@@ -26,27 +26,28 @@ def test_layout_follows_the_conventions(stored: World):
     tree = xr.open_datatree(
         stored.store, engine="zarr", consolidated=False, chunks=None, decode_coords="all"
     )
-    assert set(tree.children) == {"region", "gauges", "watersheds"}
-    assert set(tree["watersheds"].children) == set(BOXES)
+    assert set(tree.children) == {"region", "gauges", "watersheds", "progress"}
+    assert list(tree["watersheds"].site_no.values) == sorted(BOXES)
     assert tree.attrs["Conventions"] == "CF-1.11"
     assert tree.attrs["synthetic"] == 1
-    for group in (tree["region"], tree[f"watersheds/{SITE}"]):
+    for group in (tree["region"].to_dataset(), open_watershed(stored.store, SITE)):
         assert group["precipitation"].dims == ("time", "y", "x")
         assert group["precipitation"].attrs["units"] == "mm"
         assert "time: sum" in group["precipitation"].attrs["cell_methods"]
         assert CRS.from_cf(group["spatial_ref"].attrs) == CRS.from_epsg(4326)
         assert np.all(np.diff(group["y"]) < 0), "row 0 is the northernmost"
-    time, bounds = tree["region"]["time"], tree["region"]["time_bnds"]
+    time, bounds = tree["region"]["time"], tree["time_bnds"]
     expected = np.datetime64("2020-01-01") + np.arange(DAYS + 1)
     np.testing.assert_array_equal(time.values, expected[:-1])
     np.testing.assert_array_equal(bounds.values, np.stack((expected[:-1], expected[1:]), axis=1))
 
 
-def test_blocks_do_not_share_chunks(stored: World):
-    root = open_root(stored.store)
-    for name in ("region/precipitation", f"watersheds/{SITE}/precipitation"):
-        array = array_of(root, name)
-        assert array.chunks == (3, *array.shape[1:])
+def test_a_block_is_a_file(stored: World):
+    array = array_of(open_root(stored.store), "region/precipitation")
+    assert array.shards == (3, *array.shape[1:])
+    assert array.chunks == array.shards
+    files = {path.name for path in (stored.store / "region/precipitation/c").iterdir()}
+    assert files == {"0", "1", "2", "3"}
 
 
 def test_watershed_holds_what_the_model_needs(stored: World):
@@ -81,7 +82,7 @@ def test_region_and_gauges(stored: World):
 
 
 def test_an_unfinished_store_is_not_opened(stored: World):
-    array_of(open_root(stored.store, "r+"), "progress")[2] = 0
+    unmark(stored.store, 2)
     with pytest.raises(InputError, match=r"1 of 4 blocks are not done"):
         open_watershed(stored.store, SITE)
 
@@ -107,41 +108,11 @@ def test_what_is_not_a_store_is_refused(tmp_path, kind: str):
         open_root(path)
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "says"),
-    [
-        ("title", "Another", "title is 'A hand-made world' there: expected 'Another'"),
-        ("block_steps", 4, "block_steps is 3 there: expected 4"),
-    ],
-)
-def test_another_catalog_is_named_by_its_key(stored: World, key: str, value, says: str):
-    stored.edit(**{key: value})
+def test_other_blocks_are_refused(stored: World):
+    stored.edit(block_steps=4)
     result = stored.run()
     assert result.exit_code == 2
-    assert says in result.stderr
-
-
-def test_a_comment_does_not_make_another_catalog(stored: World):
-    stored.catalog.write_text(stored.catalog.read_text() + "# a remark\n")
-    assert stored.run().exit_code == 0
-
-
-def test_static_inputs_are_compared(stored: World):
-    record = stored.folder / "discharge.csv"
-    record.write_text(record.read_text().replace(",A", ",P", 1))
-    result = stored.run()
-    assert result.exit_code == 2
-    assert "provenance.gauges.sha256" in result.stderr
-
-
-def test_versions_count_while_there_is_something_to_do(stored: World):
-    root = open_root(stored.store, "r+")
-    now = attributes_of(root)
-    now["provenance"] = {**now["provenance"], "versions": {"zarr": "0"}}
-    require_same_inputs(stored.store, root, now)
-    array_of(root, "progress")[0] = 0
-    with pytest.raises(InputError, match=r"provenance\.versions\."):
-        require_same_inputs(stored.store, root, now)
+    assert "block_steps is 3 there: expected 4" in result.stderr
 
 
 def test_the_catalog_is_kept_word_by_word(stored: World):
