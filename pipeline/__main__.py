@@ -1,4 +1,4 @@
-"""The commands `python -m pipeline run | plan | check | sample | fetch`, also `domst run` ..."""
+"""The commands `python -m pipeline run | plan | check | export | sample | fetch`, also `domst`."""
 
 from __future__ import annotations
 
@@ -207,6 +207,36 @@ def check(store: Annotated[str, typer.Argument(metavar="STORE")]) -> None:
         failed = [check.name for check in checks if check.status == "FAIL"]
         if failed:
             raise RunError(f"{store}: failed: {', '.join(failed)}")
+
+
+@app.command()
+def export(
+    store: Annotated[str, typer.Argument(metavar="STORE")],
+    out: Annotated[
+        str, typer.Option(metavar="FILE", help="File to write; it ends in .nc, .parquet or .csv.")
+    ],
+    watershed: Annotated[
+        str | None,
+        typer.Option(metavar="SITE", help="Write this watershed's forcings, cells and record."),
+    ] = None,
+    basin_means: Annotated[
+        bool,
+        typer.Option("--basin-means", help="Write means over each watershed, and all records."),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Write part of a store as NetCDF, Parquet or CSV, for people who have no Zarr."""
+    with exit_codes():
+        if (watershed is not None) == basin_means:
+            raise InputError("expected either --watershed SITE or --basin-means")
+        from pipeline.export.basin_means import export_basin_means
+        from pipeline.export.watershed import export_watershed
+
+        if watershed is not None:
+            export_watershed(store, watershed, out, force=force)
+        else:
+            export_basin_means(store, out, force=force)
+        print(f"{out}: {Path(out).stat().st_size / 1e6:.1f} MB")
 
 
 @app.command()

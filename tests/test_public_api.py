@@ -59,7 +59,7 @@ def test_importing_the_packages_imports_nothing_heavy(tmp_path):
 def test_the_command_has_every_command():
     done = CliRunner().invoke(app, ["--help"])
     assert done.exit_code == 0
-    for name in ("plan", "run", "check", "fetch", "sample", "train", "predict"):
+    for name in ("plan", "run", "check", "export", "fetch", "sample", "train", "predict"):
         assert f" {name} " in done.output
         assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
 
