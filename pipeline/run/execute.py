@@ -102,8 +102,9 @@ class Execution:
         lease: of the run.
         keep_going: whether unreadable rasters are set aside.
         blocks: by task, the block and the forcings it does.
-        finish: task that finishes the tables.
+        tables: tasks of the tables, the last of which finishes them.
         reports: of finished blocks.
+        unreadable: rasters that were set aside.
     """
 
     plan: Plan
@@ -113,8 +114,8 @@ class Execution:
     keep_going: bool = False
     blocks: dict[Future, tuple[RasterBlock, list[str]]] = field(default_factory=dict)
     tables: list[Future] = field(default_factory=list)
-    finish: Future | None = None
     reports: list[BlockReport] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
 
 
 def refuse_changes(lines: Sequence[str]) -> bool:
@@ -233,8 +234,7 @@ def execute(execution: Execution, progress: Progress) -> list[BlockReport]:
                 _finish_block(execution, future, result)
                 done += execution.blocks[future][0].rasters
                 progress(done, total)
-            elif future is execution.finish:
-                assert isinstance(result, Finished)
+            elif isinstance(result, Finished):
                 retrying(partial(state.finish_tables, result.metadata, result.digests))
             if time.monotonic() - saved > SAVE_SECONDS:
                 retrying(state.save_marks)
@@ -304,10 +304,10 @@ def _submit_tables(execution: Execution, shared: Future, submit_one: Callable[..
         )
         for part in parts
     ]  # fmt: skip
-    execution.finish = submit_one(
+    finish = submit_one(
         "finish-tables", TABLES_FIRST, finish_tables, writer, spec, covered, traced, recorded
     )
-    execution.tables = [*covered, *traced, *recorded, execution.finish]
+    execution.tables = [*covered, *traced, *recorded, finish]
 
 
 def _identity(job: Job) -> Job:
@@ -323,12 +323,10 @@ def _finish_block(execution: Execution, future: Future, report: BlockReport) -> 
         report.negative_pixels,
     )  # fmt: skip
     execution.reports.append(report)
-    for source in execution.plan.sources:
-        forcing = source.series.names[0]
-        found = [u for r in execution.reports for u in r.unreadable if u.forcing == forcing]
-        if found:
-            allowed = source.series.sources[0].max_missing_steps
-            require_few(forcing, source.series, found, allowed)
+    execution.unreadable += report.unreadable
+    if report.unreadable:
+        for source in execution.plan.sources:
+            require_few(source.series, execution.unreadable)
     execution.state.mark(block, names)
 
 
@@ -344,8 +342,7 @@ def _save_unreadable(execution: Execution) -> None:
             start, end = period.times[block.start], period.times[block.stop - 1] + step
             for name in names:
                 done.setdefault(name, []).append((start, end))
-    found = [one for report in execution.reports for one in report.unreadable]
-    save_unreadable(execution.state.writer, done, found)
+    save_unreadable(execution.state.writer, done, execution.unreadable)
 
 
 def _result(future: Future, store: Location) -> Any:

@@ -67,16 +67,20 @@ def read_around(
     return {name: np.full(shape, np.nan, np.float32) for name in series.names}
 
 
-def require_few(
-    forcing: str, series: RasterSeries, found: Sequence[Unreadable], allowed: int
-) -> None:
+def require_few(series: RasterSeries, unreadable: Sequence[Unreadable]) -> None:
     """Refuse more rasters that are missing or set aside than the catalog allows.
+
+    Args:
+        series: of rasters.
+        unreadable: rasters of all series that were set aside.
 
     Raises:
         InputError: with the last one.
     """
+    forcing, allowed = series.names[0], series.sources[0].max_missing_steps
+    found = [one for one in unreadable if one.forcing == forcing]
     missing = int((~series.present).sum())
-    if missing + len(found) > allowed:
+    if found and missing + len(found) > allowed:
         raise InputError(
             f"{found[-1].reason}: {len(found)} rasters of {forcing} are unreadable and {missing} "
             f"are missing: expected at most {allowed} (forcings.{forcing}.max_missing_steps)"

@@ -77,10 +77,13 @@ class Holder:
         try:
             process = psutil.Process(self.pid)
             other = abs(process.create_time() - self.process_started) > START_TOLERANCE
-            return other or process.status() == psutil.STATUS_ZOMBIE
+            ended = self.pid == os.getpid() and self.run in _ENDED
+            return other or ended or process.status() == psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return True
 
+
+_ENDED: set[str] = set()  # runs of this process that could not remove their lease
 
 LEASES = TypeAdapter(Holder)
 
@@ -204,6 +207,7 @@ class Lease:
             if found is not None and found.run == self.run:
                 _remove_lease(self.store)
         except client_errors(RunError) as error:
+            _ENDED.add(self.run)
             LOG.warning(
                 "%s: lease not removed (%s): it ends in %g s", self.store, error,
                 self._holder.seconds,

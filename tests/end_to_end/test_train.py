@@ -18,7 +18,7 @@ import yaml
 from model.evaluation.bootstrap import interval, nse_samples
 from model.evaluation.metrics import nse
 from model.settings import Settings
-from pipeline.store.read import open_watershed
+from pipeline.store.read import list_sites, open_watershed
 from tests.end_to_end.training import CHECKOUT, QUICK, command, train, train_in_a_process
 
 
@@ -34,7 +34,7 @@ def test_a_run_directory_holds_scores_weights_figures_and_a_report(
 ) -> None:
     metrics = json.loads((tiny_run / "metrics.json").read_text())
     sites = [head["site_no"] for head in metrics["heads"]]
-    assert sites == sorted(p.name for p in (tiny_store / "watersheds").iterdir() if p.is_dir())
+    assert sites == list_sites(tiny_store)
     about = yaml.safe_load((tiny_run / "run.yaml").read_text())
     assert Settings.model_validate(about["settings"]).updates == 30
     assert about["versions"]["torch"]

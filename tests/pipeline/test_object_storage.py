@@ -250,7 +250,7 @@ def test_cut_off_anywhere_and_resumed_it_is_the_same_store(
     cut.left = 1000
     run(catalog, STORE, client)
     whole, changes = objects(s3, STORE), cut.made
-    for after in {0, 1, *range(30, changes, 25), changes - 1}:
+    for after in {0, 1, *range(30, changes - 2, 25), changes - 2}:  # the last ends the lease
         cut.left = 1000
         s3.rm(STORE, recursive=True)
         cut.left = after
@@ -292,7 +292,7 @@ def test_a_store_on_s3_grows(
     changes = cut.made
     assert {block.name for block in report.blocks} == {"2020-01-07", "2020-01-10"}
     assert_same_data(open_region(STORE), open_region(whole))
-    for after in (1, changes // 2, changes - 1):
+    for after in (1, changes // 2, changes - 2):
         cut.left = 1000
         s3.rm(STORE, recursive=True)
         s3.pipe({f"{STORE}/{key}": content for key, content in short.items()})
@@ -300,8 +300,9 @@ def test_a_store_on_s3_grows(
         with pytest.raises(RunError, match="the same command continues"):
             run(load_catalog(remote.catalog), STORE, client)
         cut.left = 1000
-        with pytest.raises(InputError, match=r"not written yet|are not done"):
-            open_region(STORE)
+        if after > 1:  # else there is a lease, and nothing has changed
+            with pytest.raises(InputError, match=r"not written yet|are not done"):
+                open_region(STORE)
         run(load_catalog(remote.catalog), STORE, client)
         found = objects(s3, STORE)
         assert found.keys() == expected.keys(), after
