@@ -29,7 +29,6 @@ if TYPE_CHECKING:  # importing xarray takes longer than a small run
 
 StorePath: TypeAlias = str | os.PathLike[str]
 TEXT = ["flow_distance_method", "name", "polygon", "site_no"]  # Dask cannot cut text into chunks
-TIME = ["time", "time_bnds"]
 Chunks: TypeAlias = int | dict[Any, Any] | Literal["auto"] | None
 
 
@@ -185,7 +184,7 @@ def open_store(path: StorePath, *, chunks: Chunks = None, partial: bool = False)
     path = parse_location(path)
     root, steps = _open_finished(path, partial)
     _with_tables(path, root)
-    top = _group(root, "", TIME).isel(time=slice(steps))
+    top = _group(root, "").isel(time=slice(steps))
     top.attrs = {
         name: json.dumps(value) if isinstance(value, Mapping) else value
         for name, value in attributes_of(root).items()
@@ -232,11 +231,11 @@ def _with_tables(path: Location, root: zarr.Group) -> zarr.Group:
 
 
 def _region(root: zarr.Group, steps: int) -> xr.Dataset:
-    return _group(root, "region", timed=True).isel(time=slice(steps))
+    return _group(root, "region").isel(time=slice(steps))
 
 
 def _gauges(root: zarr.Group, steps: int) -> xr.Dataset:
-    return _by_number(_group(root, GAUGES, timed=True)).isel(time=slice(steps))
+    return _by_number(_group(root, GAUGES)).isel(time=slice(steps))
 
 
 def _by_number(data: xr.Dataset) -> xr.Dataset:
@@ -255,7 +254,7 @@ def _watershed(
     site = table.find(path, site_no)
     window = table.window(site)
     grid, cells = table.grid(site), table.read_cells(root, site)
-    region = _group(root, "region", timed=True)
+    region = _group(root, "region")
     fractions = [name for name in region.data_vars if str(name).endswith("valid_fraction")]
     data = region.drop_vars(fractions).reset_coords("cell_area")
     data = data.isel(y=window[0], x=window[1])
@@ -263,50 +262,66 @@ def _watershed(
         variable.attrs.pop("ancillary_variables", None)
         variable.encoding.pop("cell_measures", None)
     data[cf_grid.GRID_MAPPING].attrs = cf_grid.grid_mapping_attributes(grid)
-    on_grid = {"grid_mapping": cf_grid.GRID_MAPPING, "_FillValue": np.nan}
-    for name, attributes in (("coverage", cf.COVERAGE), ("flow_distance", cf.DISTANCE)):
-        data[name] = xr.Variable(("y", "x"), cells[name], attributes, on_grid)
-    data["flow_distance"].attrs["method"] = table.text["flow_distance_method"][site]
-    record = _group(root, GAUGES, ["discharge", "flag"]).isel(site=site).load()
+    record = _group(root, GAUGES)[["discharge", "flag"]].isel(site=site).load()
     for name in ("discharge", "flag"):
-        data[name] = record[name].variable
-        data[name].encoding.pop("coordinates", None)
-    area = float(table.numbers["drainage_area"][site])
+        record[name].encoding.pop("coordinates", None)
     runoff = runoff_depth(
-        data["discharge"].values.astype(np.float64), area, table.step_seconds
-    ).astype(np.float32)
-    data["runoff"] = xr.Variable("time", runoff, cf.RUNOFF, {"_FillValue": np.nan})
+        record["discharge"].values.astype(np.float64),
+        float(table.numbers["drainage_area"][site]),
+        table.step_seconds,
+    )
     outline = np.array(table.read_polygon(root, site), np.dtypes.StringDType())
-    data["polygon"] = xr.Variable((), outline, cf.POLYGON)
+    method = {"method": table.text["flow_distance_method"][site]}
+    missing = {"_FillValue": np.nan}
+    on_grid = {"grid_mapping": cf_grid.GRID_MAPPING, **missing}
+    data = data.assign(
+        coverage=xr.Variable(("y", "x"), cells["coverage"], cf.COVERAGE, on_grid),
+        flow_distance=xr.Variable(
+            ("y", "x"), cells["flow_distance"], {**cf.DISTANCE, **method}, on_grid
+        ),
+        discharge=record["discharge"].variable,
+        flag=record["flag"].variable,
+        runoff=xr.Variable("time", runoff.astype(np.float32), cf.RUNOFF, missing),
+        polygon=xr.Variable((), outline, cf.POLYGON),
+    )
     data.attrs = {**data.attrs, **table.attributes(site)}
     return data.isel(time=slice(steps))
 
 
-def _group(
-    root: zarr.Group, name: str, only: list[str] | None = None, timed: bool = False
-) -> xr.Dataset:
-    """Open a group, or some of its arrays, ready to be written as NetCDF after CF.
+def _group(root: zarr.Group, name: str) -> xr.Dataset:
+    """Open a group, ready to be written as NetCDF after CF; what was opened last is kept.
 
     Args:
         root: of the store.
-        name: of the group, empty for the root.
-        only: arrays to open; by default all.
-        timed: add the time axis, which lies in the root.
+        name: of the group; empty for the root, which has the time axis.
     """
+    last = _LAST[0] if _LAST else None
+    if last is None or last[0] is not root:
+        last = root, {}
+        _LAST[:] = [last]
+    groups = last[1]
+    if name not in groups:
+        data = _open_group(root, name)
+        if "time" in data.dims and name:
+            data = data.assign_coords(_group(root, "").variables)
+        groups[name] = data
+    return groups[name].copy()
+
+
+_LAST: list[tuple[zarr.Group, dict[str, xr.Dataset]]] = []  # a root and its groups, if any
+
+
+def _open_group(root: zarr.Group, name: str) -> xr.Dataset:
     import xarray as xr
 
     group = root[name] if name else root
     assert isinstance(group, zarr.Group)
-    dropped = None if only is None else [n for n, _ in group.arrays() if n not in only]
     data = xr.open_dataset(
         xr.backends.ZarrStore(group, mode="r"),
         engine="store",
         chunks=None,
         decode_coords="all",
-        drop_variables=dropped,
     )
-    if timed:
-        data = data.assign_coords(_group(root, "", TIME).variables)
     for coordinate in data.coords:
         # xarray gives every array of floats a fill value, which CF forbids of coordinates
         data.variables[coordinate].encoding["_FillValue"] = None

@@ -21,6 +21,7 @@ from pipeline.storage import (
     file_system,
     options_of,
     parse_location,
+    read_files,
     reporting_access,
 )
 from pipeline.store.lease import LEASE
@@ -46,6 +47,8 @@ class Stored:
 def open_root(path: str | os.PathLike[str]) -> zarr.Group:
     """Open the root group of a store for reading, with the metadata of all that is below it.
 
+    The group is the same object as long as the root's `zarr.json` has not changed.
+
     Raises:
         InputError: there is no store at `path`, or one of another layout.
         InputError, RunError: as `reporting_access`.
@@ -53,11 +56,13 @@ def open_root(path: str | os.PathLike[str]) -> zarr.Group:
     path = parse_location(path)
     with reporting_access(path):
         try:
-            if isinstance(path, Path) and not path.is_dir():  # Zarr would make one
-                raise FileNotFoundError(path)
+            content = read_files(path, [METADATA])[METADATA]
+            opened = _OPENED.get(str(path))
+            if opened and opened[0] == content:
+                return opened[1]
             options = None if isinstance(path, Path) else options_of(path)
             root = zarr.open_group(path, mode="r", zarr_format=3, storage_options=options)
-        except (FileNotFoundError, GroupNotFoundError, ValueError) as error:
+        except (FileNotFoundError, NotADirectoryError, GroupNotFoundError, ValueError) as error:
             raise InputError(
                 f"{path}: holds no store: expected one written by `domst run`"
             ) from error
@@ -68,7 +73,14 @@ def open_root(path: str | os.PathLike[str]) -> zarr.Group:
             f"{path}: store layout {root.attrs['layout']}: expected {LAYOUT}; write the store "
             "again with `domst run` to another --store"
         )
+    _OPENED.clear()
+    _OPENED[str(path)] = content, root
     return root
+
+
+# The store that this process opened last, with its `zarr.json`: heads of one store are opened one
+# after the other.
+_OPENED: dict[str, tuple[bytes, zarr.Group]] = {}
 
 
 def find_stored(path: Location) -> Stored | None:

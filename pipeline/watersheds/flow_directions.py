@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -31,6 +33,9 @@ from pipeline.watersheds.flow_field import (
 )
 
 Window = tuple[slice, slice]  # rows, columns
+# Pixels of a DEM whose directions are derived once for all of it, which is exact and, for many
+# watersheds, quicker than in a window of each; they are kept as a byte a pixel.
+WHOLE_PIXELS = 2**22
 ROUND_TRIP = 1e-3  # degrees by which a projection and its inverse may differ
 
 
@@ -97,6 +102,11 @@ class TerrainRaster:
         return slice(0, self.shape[0]), slice(0, self.shape[1])
 
     @property
+    def has_directions(self) -> bool:
+        """Whether the directions in a window are those of the whole raster."""
+        return self.codes is not None or self.shape[0] * self.shape[1] <= WHOLE_PIXELS
+
+    @property
     def span(self) -> tuple[float, float, float, float]:
         """West, south, east, north of a lattice of pixel centres [degrees]."""
         rows, columns = (np.linspace(0.5, size - 0.5, min(size, 100)) for size in self.shape)
@@ -156,9 +166,10 @@ class TerrainRaster:
     def flow_field(self, window: Window | None = None) -> FlowField:
         """Read, or derive from elevations, the flow directions in a window or the whole raster.
 
-        A DEM's depressions are filled and D8 directions derived (Wang & Liu 2006, by pyflwdir);
-        water leaves at edge pixels without a lower neighbour. With D8 directions water leaves at
-        pits, over the edge and into pixels without a direction.
+        A DEM's depressions are filled and D8 directions derived (Wang & Liu 2006, by pyflwdir), in
+        the whole raster if it is small, otherwise in the window; water leaves at edge pixels
+        without a lower neighbour. With D8 directions water leaves at pits, over the edge and into
+        pixels without a direction.
 
         Raises:
             InputError: not readable, no valid pixel, other codes, or circular directions.
@@ -169,7 +180,11 @@ class TerrainRaster:
             elevation = np.ma.filled(values.astype(np.float32), np.nan)
             if np.isnan(elevation).all():
                 raise NoPixelError(f"{self.path}: has no valid pixel: expected elevations")
-            flow = pyflwdir.from_dem(elevation, nodata=np.nan)
+            if self.has_directions:
+                directions = _directions_of(self)[rows, columns]
+                flow = pyflwdir.from_array(directions, ftype="d8", check_ftype=False)
+            else:
+                flow = pyflwdir.from_dem(elevation, nodata=np.nan)
         else:
             elevation = np.broadcast_to(np.float32(np.nan), values.shape)
             flow = self._parse_directions(values, self.codes)
@@ -220,6 +235,24 @@ class TerrainRaster:
                 f"{self.path}: {circling} pixels drain in a circle: expected paths to a pit"
             )
         return flow
+
+
+def _directions_of(dem: TerrainRaster) -> np.ndarray:
+    """D8 directions of a whole DEM, uint8; derived once per process, by one thread."""
+    stat = dem.path.stat()
+    with _DERIVING:
+        return _derive_directions(dem, stat.st_mtime_ns, stat.st_size)
+
+
+_DERIVING = Lock()
+
+
+@lru_cache(maxsize=1)
+def _derive_directions(dem: TerrainRaster, modified_ns: int, size: int) -> np.ndarray:
+    """D8 directions of a whole DEM in a certain version."""
+    elevation = np.ma.filled(dem._read(*dem.whole).astype(np.float32), np.nan)
+    directions: np.ndarray = pyflwdir.from_dem(elevation, nodata=np.nan).to_array("d8")
+    return directions
 
 
 def open_terrain(catalog: Catalog) -> TerrainRaster:

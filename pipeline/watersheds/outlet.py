@@ -14,7 +14,7 @@ from pipeline.watersheds.flow_field import FlowField
 from pipeline.watersheds.points import points_inside
 from pipeline.watersheds.polygons import Watershed
 
-# Pixels around the polygon and the search radius. Paths on a D8 raster do not depend on them. In a
+# Pixels around the polygon and the search radius. Known directions do not depend on them. In a wide
 # DEM a depression that reaches the window's edge drains there, and may drain elsewhere in the whole
 # raster: the margin is wider than all but great lakes.
 D8_MARGIN, DEM_MARGIN = 16, 128
@@ -74,7 +74,7 @@ def _outlet_in_window(
     terrain: TerrainRaster, watershed: Watershed, snap: float, share: float, *, complete: bool
 ) -> Outlet:
     """Read a window around the polygon, its search radius and margins, and locate the outlet."""
-    margin = D8_MARGIN if terrain.codes else DEM_MARGIN
+    margin = D8_MARGIN if terrain.has_directions else DEM_MARGIN
     window = terrain.window_around(watershed.polygon, snap, margin, share)
     try:
         if window is None:
