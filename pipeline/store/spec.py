@@ -102,5 +102,6 @@ class StoreSpec:
 
 
 def group_size(watersheds: int) -> int:
-    """Number of watersheds in a group."""
-    return max(1, min(MAX_GROUP, math.ceil(watersheds / MIN_GROUPS)))
+    """Number of watersheds in a group, a power of two."""
+    even = max(1, math.ceil(watersheds / MIN_GROUPS))
+    return min(MAX_GROUP, 1 << (even - 1).bit_length())

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # importing it takes longer than a small run
     from pipeline.watersheds.flow_distance import FlowPath
 
 CELLS_CHUNK, CELLS_FILE = 2**13, 2**20  # cells that are compressed together, that are one file
+RECORD_CHUNK = 2**15  # values of records that are compressed together, if one has not more
 WATERSHEDS, GAUGES = "watersheds", "gauges"
 
 
@@ -167,13 +168,14 @@ def _sites(group: zarr.Group, rows: Sequence[SiteRow]) -> None:
 
 
 def _records(group: zarr.Group, spec: TableSpec) -> tuple[zarr.Array, zarr.Array]:
-    """Create discharge and flag, a file a group of sites, the whole record of one inside."""
+    """Create discharge and flag, a file a group of sites, chunks of some whole records inside."""
     size = group_size(spec.count)
+    together = min(size, 1 << max(0, (RECORD_CHUNK // spec.steps).bit_length() - 1))
     labels = {"coordinates": "site_no longitude latitude"}
     discharge, flag = (
         create_empty(
             group, name, (spec.count, spec.steps), dtype, ("site", "time"),
-            {**attributes, **labels}, (1, spec.steps), (size, spec.steps),
+            {**attributes, **labels}, (together, spec.steps), (size, spec.steps),
         )
         for name, dtype, attributes in (
             ("discharge", "float32", cf.DISCHARGE), ("flag", "uint8", cf.FLAG),
