@@ -146,13 +146,13 @@ def plan(
         from pipeline.run.memory import MemoryLimit
         from pipeline.run.plan import make_plan
         from pipeline.run.summary import describe_plan
-        from pipeline.run.tasks import require_watersheds
+        from pipeline.run.tasks import require_inputs
         from pipeline.store.root import find_stored
 
         place = None if store is None else parse_location(store)
         limit = MemoryLimit(_bytes(memory), workers or available_cores())
         plan = make_plan(described, None if place is None else find_stored(place), limit)
-        require_watersheds(plan)
+        require_inputs(plan)
         print(describe_plan(plan, place))
         if graph is not None:
             from pipeline.run.graph import write_graph
@@ -237,6 +237,14 @@ def export(
         else:
             export_basin_means(store, out, force=force)
         print(f"{out}: {Path(out).stat().st_size / 1e6:.1f} MB")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of catalogs, for editors that complete and check them."""
+    from pipeline.catalog.schema import schema_text
+
+    print(schema_text(), end="")
 
 
 @app.command()

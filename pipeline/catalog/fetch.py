@@ -24,17 +24,21 @@ class FetchService(Strict):
 class FetchForcing(Strict):
     """The service that publishes a forcing's rasters."""
 
-    service: Literal["aorc", "mrms", "mtarchive", "prism"]
+    service: Literal["aorc", "mrms", "mtarchive", "prism"] = Field(
+        description="service that publishes it"
+    )
     variable: str = Field(pattern=r"^\w+$", description="name at the service")
 
 
 class Fetch(Strict):
     """Parts of the catalog that `domst fetch` downloads, and their services."""
 
-    gauges: Literal["waterdata"] | None = None
-    watersheds: Literal["nldi"] | None = None
-    forcings: dict[str, FetchForcing] = Field(default={})
-    services: dict[ServiceName, FetchService] = Field(default={})
+    gauges: Literal["waterdata"] | None = Field(default=None, description="service of the records")
+    watersheds: Literal["nldi"] | None = Field(default=None, description="service of the polygons")
+    forcings: dict[str, FetchForcing] = Field(default={}, description="by forcing, its service")
+    services: dict[ServiceName, FetchService] = Field(
+        default={}, description="by service, settings that differ from the defaults"
+    )
     retries: int = Field(default=5, ge=0, le=20, description="retries of a failed request")
     timeout: float = Field(
         default=60.0, gt=0, le=3600, description="longest wait for an answer [s]"

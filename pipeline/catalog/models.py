@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from pydantic import (
 )
 
 from pipeline.catalog.fetch import Fetch
+from pipeline.catalog.problems import describe_problem
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.catalog.time import STEP, Duration, Period, Strict, TimeLabel
 from pipeline.errors import InputError
@@ -54,25 +54,29 @@ RESERVED_NAMES = frozenset(  # other arrays of the store
 class Columns(Strict):
     """Column names of a discharge CSV."""
 
-    site: str = "site_no"
-    time: str = "datetime"
-    discharge: str = "discharge"
-    flag: str | None = None
+    site: str = Field(default="site_no", description="column of the site number")
+    time: str = Field(default="datetime", description="column of the day or instant")
+    discharge: str = Field(default="discharge", description="column of the discharge")
+    flag: str | None = Field(default=None, description="column of the qualifiers")
 
 
 class Gauges(Strict):
     """Discharge records: daily means, or instantaneous values, which are averaged over steps."""
 
-    format: Literal["rdb", "csv", "json", "waterml", "waterdata"]
+    format: Literal["rdb", "csv", "json", "waterml", "waterdata"] = Field(
+        description="format of the files, see docs/gauges.md"
+    )
     files: str = Field(description="path; {site} is replaced by the site number")
     units: Annotated[str, AfterValidator(partial(require_unit, known=DISCHARGE_M3_S))] = Field(
         description="ft3/s or m3/s, in any spelling"
     )
-    values: Literal["daily", "instantaneous"] = "daily"
+    values: Literal["daily", "instantaneous"] = Field(
+        default="daily", description="daily means, or readings that are averaged over steps"
+    )
     series: dict[str, str] | None = Field(
         default=None, description="by site number, the series of discharge to read"
     )
-    time: TimeLabel = Field(default=TimeLabel(), description="daily only")
+    time: TimeLabel = Field(default=TimeLabel(), description="daily only: how a date names its day")
     min_valid: float | None = Field(
         default=None,
         gt=0,
@@ -82,8 +86,10 @@ class Gauges(Strict):
     max_gap: Duration | None = Field(
         default=None, gt=timedelta(0), description="instantaneous only: longest gap to interpolate"
     )
-    columns: Columns | None = Field(default=None, description="csv only")
-    time_format: str | None = Field(default=None, min_length=1, description="csv only, strptime")
+    columns: Columns | None = Field(default=None, description="csv only: names of its columns")
+    time_format: str | None = Field(
+        default=None, min_length=1, description="csv only: strptime format of the day or instant"
+    )
     time_zone: str | None = Field(
         default=None, description="csv with instantaneous values only: an IANA name"
     )
@@ -122,19 +128,21 @@ class Gauges(Strict):
 class Watersheds(Strict):
     """Watershed polygons, one per gauge."""
 
-    file: str
-    site_field: str
-    name_field: str | None = None
+    file: str = Field(description="path of a vector file with a CRS")
+    site_field: str = Field(description="its field of site numbers")
+    name_field: str | None = Field(default=None, description="its field of names")
     area_field: str | None = Field(default=None, description="reported drainage area")
-    area_units: Annotated[str, AfterValidator(partial(require_unit, known=AREA_M2))] = "km2"
+    area_units: Annotated[str, AfterValidator(partial(require_unit, known=AREA_M2))] = Field(
+        default="km2", description="unit of the reported areas: m2, km2 or mi2"
+    )
     sites: list[str] | None = Field(default=None, description="site numbers; default all")
 
 
 class Terrain(Strict):
     """Source of flow directions: a DEM, from which they are derived, or a D8 raster."""
 
-    dem: str | None = None
-    d8: str | None = None
+    dem: str | None = Field(default=None, description="path of elevations; or d8")
+    d8: str | None = Field(default=None, description="path of D8 flow directions; or dem")
     codes: Literal["esri", "ldd"] | None = Field(
         default=None, description="coding of the d8 raster"
     )
@@ -159,24 +167,28 @@ class Terrain(Strict):
 class Catalog(Strict):
     """One region: its period, rasters, gauges, watersheds and terrain."""
 
-    title: str
+    title: str = Field(description="what the data is; shown with every result")
     synthetic: bool = Field(
         default=False, description="made-up data: stated wherever results are shown"
     )
     root: str = Field(default=".", description="base of relative paths; $VARIABLES are expanded")
-    period: Period
+    period: Period = Field(description="the store's time axis")
     bounds: tuple[float, float, float, float] | None = Field(
         default=None, description="west, south, east, north; default: around the watersheds"
     )
-    forcings: dict[Annotated[str, Field(pattern=FORCING_NAME)], RasterSource]
-    gauges: Gauges
-    watersheds: Watersheds
-    terrain: Terrain | None = None
+    forcings: dict[Annotated[str, Field(pattern=FORCING_NAME)], RasterSource] = Field(
+        description="by name, the raster series; precipitation is one of them"
+    )
+    gauges: Gauges = Field(description="the discharge records")
+    watersheds: Watersheds = Field(description="the polygons")
+    terrain: Terrain | None = Field(
+        default=None, description="DEM or flow directions; without, flow distances are guessed"
+    )
     block_steps: int | None = Field(default=None, ge=1, description="steps per block")
     versions: Literal["time", "content"] = Field(
         default="time", description="how changed raw rasters are detected"
     )
-    fetch: Fetch | None = None
+    fetch: Fetch | None = Field(default=None, description="what domst fetch downloads")
 
     _path: Path = PrivateAttr(default=Path("."))
     _text: str = PrivateAttr(default="")
@@ -353,21 +365,9 @@ def load_catalog(path: str | os.PathLike[str]) -> Catalog:
     try:
         catalog = Catalog.model_validate(data)
     except ValidationError as error:
-        problems = (_describe(problem) for problem in error.errors(include_url=False))
+        problems = (
+            describe_problem(problem, Catalog) for problem in error.errors(include_url=False)
+        )
         raise InputError("; ".join(f"{path}: {problem}" for problem in problems)) from error
     catalog._path, catalog._text = path.resolve(), text
     return catalog
-
-
-def _describe(problem: Any) -> str:
-    """Describe a problem in one line: key, value, expectation."""
-    key = ".".join(str(part) for part in problem["loc"]) or "catalog"
-    if problem["type"] == "extra_forbidden":
-        return f"{key}: unknown key: expected one of the documented keys"
-    if problem["type"] == "missing":
-        return f"{key}: missing: this key is required"
-    value = "" if isinstance(problem["input"], dict) else f" {problem['input']!r}:"
-    message = re.sub(r"^\w+ should be ", "expected ", problem["msg"].removeprefix("Value error, "))
-    message = re.sub(r"^\w+ should ", "expected it to ", message)
-    message = re.sub(r"datetime\.timedelta\((?:days=)?(-?\d+)\)", r"\1 days", message)
-    return f"{key}:{value} {message}"

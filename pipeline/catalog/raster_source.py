@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from pipeline.catalog.time import Duration, Strict, TimeLabel
 from pipeline.units import FORCING_UNITS, require_unit
@@ -21,11 +21,11 @@ class AxisNames(Strict):
     `time`, `y` and `x` are dimensions, `latitude` and `longitude` coordinates of both y and x.
     """
 
-    time: str | None = None
-    y: str | None = None
-    x: str | None = None
-    latitude: str | None = None
-    longitude: str | None = None
+    time: str | None = Field(default=None, description="dimension of times")
+    y: str | None = Field(default=None, description="dimension of rows")
+    x: str | None = Field(default=None, description="dimension of columns")
+    latitude: str | None = Field(default=None, description="coordinate of latitudes")
+    longitude: str | None = Field(default=None, description="coordinate of longitudes")
 
 
 DRIVER_KEYS = {  # keys that only some drivers use
@@ -44,19 +44,26 @@ DRIVER_KEYS = {  # keys that only some drivers use
 class RasterSource(Strict):
     """A raw raster series: its files, and what they do not state about their rasters."""
 
-    driver: Literal["geotiff", "gdal", "netcdf", "zarr", "grib"]
+    driver: Literal["geotiff", "gdal", "netcdf", "zarr", "grib"] = Field(
+        description="what opens the files, see docs/rasters.md"
+    )
     files: str = Field(
         min_length=1, description="path or URL; {time:%Y%m%d} is the label, * any text"
     )
     inside: str | None = Field(default=None, description="gdal: name in a zip file, * any text")
-    band: int = Field(default=1, ge=1, description="geotiff, gdal")
-    variable: str | None = Field(default=None, description="netcdf, zarr")
-    group: str | None = Field(default=None, description="netcdf, zarr")
-    axes: AxisNames = AxisNames()
+    band: int = Field(default=1, ge=1, description="geotiff, gdal: the band")
+    variable: str | None = Field(default=None, description="netcdf, zarr: the variable")
+    group: str | None = Field(default=None, description="netcdf, zarr: the group that holds it")
+    axes: AxisNames = Field(
+        default=AxisNames(), description="netcdf, zarr: names that the file leaves open"
+    )
     select: dict[str, str | int | float] = Field(
         default={}, description="grib: metadata of the messages to read"
     )
-    crs: str | None = Field(default=None, description="if the file has none or a wrong one")
+    crs: str | None = Field(
+        default=None,
+        description="EPSG code, WKT or PROJ text, if the file has no CRS or a wrong one",
+    )
     place_by: Literal["axes", "latlon"] | None = Field(
         default=None, description="coordinates to use if a file has both"
     )
@@ -64,8 +71,12 @@ class RasterSource(Strict):
         description="units of the file's values, in any spelling"
     )
     missing: list[float] = Field(default=[], description="values that mean missing, besides nodata")
-    step: Duration | None = Field(default=None, gt=timedelta(0), description="default: the store's")
-    time: TimeLabel = TimeLabel()
+    step: Duration | None = Field(
+        default=None,
+        gt=timedelta(0),
+        description="what one raster stands for, such as 30min, 3h, 1d; default: the store's step",
+    )
+    time: TimeLabel = Field(default=TimeLabel(), description="how labels name steps")
     times: Literal["name", "file"] | None = Field(
         default=None, description="source of labels; default: names, if they hold a whole date"
     )
@@ -86,6 +97,21 @@ class RasterSource(Strict):
     max_negative: float = Field(
         default=0.01, ge=0, le=1, description="maximum share of negative pixels in a block"
     )
+
+    @field_validator("crs")
+    @classmethod
+    def _check_crs(cls, value: str | None) -> str | None:
+        if value is not None:
+            from pyproj import CRS  # slow to import, rarely needed
+            from pyproj.exceptions import CRSError
+
+            try:
+                CRS.from_user_input(value)
+            except CRSError as error:
+                raise ValueError(
+                    "no CRS has this code or text: expected an EPSG code, WKT or PROJ text"
+                ) from error
+        return value
 
     @model_validator(mode="after")
     def _check_driver_keys(self) -> Self:

@@ -7,7 +7,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
 import pandas as pd
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
 STEP = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 UNIT_SECONDS = {"min": 60, "h": 3600, "d": 86400}  # of durations
@@ -31,8 +39,17 @@ def _duration(value: Any) -> Any:
     return value
 
 
-Instant = Annotated[datetime, AfterValidator(_utc)]
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+# In a schema both are texts: format "date-time" would refuse a date, "duration" 12h.
+Instant = Annotated[
+    datetime,
+    AfterValidator(_utc),
+    WithJsonSchema({"type": "string", "examples": ["2012-10-01", "2012-10-01T06:00:00Z"]}),
+]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    WithJsonSchema({"type": "string", "examples": ["30min", "-6h", "1d"]}),
+]
 
 
 class Strict(BaseModel):
@@ -44,14 +61,19 @@ class Strict(BaseModel):
 class Period(Strict):
     """The store's time axis: whole steps from `start` to `end`, in UTC."""
 
-    step: Literal["hour", "day"]
+    step: Literal["hour", "day"] = Field(description="length of a step")
     start: Instant = Field(description="start of the first step")
     end: Instant = Field(description="end of the last step")
 
     @model_validator(mode="after")
     def _whole_steps(self) -> Self:
         span = self.end - self.start
-        if span <= timedelta(0) or span % STEP[self.step]:
+        if span < timedelta(0):
+            raise ValueError(
+                f"starts at {self.start}, after its end {self.end}: expected a start before the "
+                "end; are the two swapped?"
+            )
+        if span == timedelta(0) or span % STEP[self.step]:
             raise ValueError(f"{self.start} to {self.end} is not a whole number of {self.step}s")
         return self
 
@@ -76,12 +98,14 @@ class TimeLabel(Strict):
     at 06:00 UTC: `label: start, offset: 6h`.
     """
 
-    label: Literal["start", "end"] = "start"
+    label: Literal["start", "end"] = Field(
+        default="start", description="end of the interval that a label names"
+    )
     offset: Duration = Field(
         default=timedelta(0),
         ge=timedelta(days=-31),
         le=timedelta(days=31),
-        description="hours as '12h' or ISO 8601",
+        description="from the label to that end, such as 12h or -6h",
     )
 
     def start_of(self, label: pd.DatetimeIndex, step: timedelta) -> pd.DatetimeIndex:

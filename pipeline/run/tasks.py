@@ -233,6 +233,26 @@ def require_watersheds(plan: Plan) -> None:
         require_rasters(place(watershed, plan.grid), plan.sources, where)
 
 
+def require_inputs(plan: Plan) -> None:
+    """Require of the records, polygons and terrain of a plan what a run requires of them.
+
+    Of the terrain the header and one watershed's window are read, as tracing all takes long.
+
+    Raises:
+        InputError: as `require_watersheds`, `read_gauges`, `on_steps` and `flow_paths`.
+    """
+    require_watersheds(plan)
+    catalog, period = plan.catalog, plan.catalog.period
+    gauges = catalog.gauges
+    for record in read_gauges(catalog, [one.site_no for one in plan.watersheds]).values():
+        on_steps(record, period, gauges.min_valid or MIN_VALID, gauges.max_gap or MAX_GAP)
+    if catalog.terrain is not None:
+        from pipeline.watersheds.flow_distance import flow_paths
+
+        smallest = place(min(plan.watersheds, key=lambda one: one.area), plan.grid)
+        flow_paths(catalog, smallest.watershed, smallest.grid, smallest.coverage)
+
+
 def trace_group(catalog: Catalog, covered: tuple[Covered, Messages]) -> list[FlowPath]:
     """Trace the flow distances of a group of watersheds.
 
