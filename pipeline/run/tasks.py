@@ -196,30 +196,31 @@ def cover_group(
         RunError: the disk is full or read-only.
     """
     sites = [place(watershed, spec.grid) for watershed in watersheds]
-    for site in sites:
-        require_rasters(site, job.sources, where)
+    require_rasters(sites, job.sources, where)
     files = polygon_files(spec, first, [one.polygon.wkt for one in watersheds])
     writer.write(files)
     return Covered(sites, _digests(files))
 
 
-def require_rasters(site: Site, sources: Sequence[Source], where: str) -> None:
-    """Warn of, or refuse, a watershed that reaches outside the rasters.
+def require_rasters(sites: Sequence[Site], sources: Sequence[Source], where: str) -> None:
+    """Warn of, or refuse, watersheds that reach outside the rasters.
 
     Raises:
-        InputError: more than half of it does.
+        InputError: more than half of one does.
     """
-    area = site.coverage * site.grid.cell_area
+    areas = [site.coverage * site.grid.cell_area for site in sites]
     for source in sources:
-        outside = 1 - float((area * source.weights.coverage[site.window]).sum() / area.sum())
-        message = (
-            f"{where}: {outside:.0%} of the watershed of {site.watershed.site_no} lies outside the "
-            f"rasters of {source.series.names[0]}, which span {source.series.layout.placement.span}"
-        )
-        if outside > OUTSIDE_FAIL:
-            raise InputError(f"{message}: expected at most {OUTSIDE_FAIL:.0%}")
-        if outside > OUTSIDE_WARN:
-            LOG.warning("%s", message)
+        covered, span = source.weights.coverage, source.series.layout.placement.span
+        for site, area in zip(sites, areas, strict=True):
+            outside = 1 - float((area * covered[site.window]).sum() / area.sum())
+            message = (
+                f"{where}: {outside:.0%} of the watershed of {site.watershed.site_no} lies outside "
+                f"the rasters of {source.series.names[0]}, which span {span}"
+            )
+            if outside > OUTSIDE_FAIL:
+                raise InputError(f"{message}: expected at most {OUTSIDE_FAIL:.0%}")
+            if outside > OUTSIDE_WARN:
+                LOG.warning("%s", message)
 
 
 def require_watersheds(plan: Plan) -> None:
@@ -229,8 +230,8 @@ def require_watersheds(plan: Plan) -> None:
         InputError: a watershed is more than half outside the rasters.
     """
     where = str(plan.catalog.resolve(plan.catalog.watersheds.file))
-    for watershed in plan.watersheds:
-        require_rasters(place(watershed, plan.grid), plan.sources, where)
+    sites = [place(watershed, plan.grid) for watershed in plan.watersheds]
+    require_rasters(sites, plan.sources, where)
 
 
 def require_inputs(plan: Plan) -> None:
