@@ -98,10 +98,8 @@ def draw(plan: Plan) -> str:
         for before in stage.after:
             if before == "cover" and stage.name == "finish":
                 continue  # as trace shows
-            x0, y0 = places[before]
-            x1, y1 = places[stage.name]
             parts.append(
-                f'<path d="M{x0 + BOX_WIDTH},{y0 + BOX_HEIGHT / 2} L{x1},{y1 + BOX_HEIGHT / 2}" '
+                f'<path d="{_arrow(places[before], places[stage.name])}" '
                 'stroke="#555" fill="none" marker-end="url(#end)"/>'
             )
     for stage in drawn:
@@ -117,6 +115,15 @@ def draw(plan: Plan) -> str:
         for line, text in enumerate(stage.lines):
             parts.append(f'<text x="{x + 12}" y="{y + 48 + 20 * line}">{escape(text)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _arrow(start: tuple[int, int], end: tuple[int, int]) -> str:
+    """Path from the right of a box to the left of the next, or below others to the bottom."""
+    (x0, y0), (x1, y1) = start, end
+    begin = f"M{x0 + BOX_WIDTH},{y0 + BOX_HEIGHT / 2}"
+    if x1 - x0 > BOX_WIDTH + GAP_X and y1 < y0:
+        return f"{begin} H{x1 + BOX_WIDTH / 2} V{y1 + BOX_HEIGHT}"
+    return f"{begin} L{x1},{y1 + BOX_HEIGHT / 2}"
 
 
 def write_graph(plan: Plan, path: Path) -> None:
