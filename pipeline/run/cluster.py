@@ -67,8 +67,8 @@ def make_client(
             on demand; by default 10. Workers that come later are used too.
 
     Raises:
-        InputError: both an address and a file, `workers` beside either, an address
-            or a file that is not one, or "cuda" without a GPU or without dask-cuda.
+        InputError: both an address and a file, `workers` beside either, an address or a file that
+            is not one, or "cuda" without a GPU or without dask-cuda.
         RunError: a scheduler that does not answer within 10 s, or has no worker in time.
     """
     address = _address(scheduler, scheduler_file)

@@ -268,6 +268,35 @@ def test_cut_off_anywhere_and_resumed_it_is_the_same_store(
         assert all(found[key] == whole[key] for key in found if key != "zarr.json"), after
 
 
+def test_a_block_repeats_what_failed_for_a_moment(
+    remote: World, s3: s3fs.S3FileSystem, client: Client, monkeypatch: pytest.MonkeyPatch, caplog
+):
+    """Three writes and three reads in a row fail; the store is the same, and the raster is not set
+    aside."""
+    describe(remote)
+    catalog = load_catalog(remote.catalog)
+    run(catalog, STORE, client)
+    whole = objects(s3, STORE)
+    s3.rm(STORE, recursive=True)
+    call, failures = s3fs.S3FileSystem._call_s3, [3]
+
+    async def unsteady(system, method, *arguments, **settings):
+        if method == "put_object" and "region/precipitation/c/" in settings.get("Key", ""):
+            failures[0] -= 1
+            if failures[0] >= 0:
+                raise EndpointConnectionError(endpoint_url="http://busy")
+        return await call(system, method, *arguments, **settings)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", unsteady)
+    monkeypatch.setattr("pipeline.retry.FIRST_WAIT", 0.001)
+    report = run(catalog, STORE, client, keep_going=True)
+    assert failures[0] < 0
+    assert "try 2 of 8" in caplog.text
+    assert report.unreadable == []
+    found = objects(s3, STORE)
+    assert all(found[key] == whole[key] for key in whole if key != "zarr.json")
+
+
 def set_end(world: World, end: str) -> None:
     world.edit(period={"step": "day", "start": "2020-01-01", "end": end})
 

@@ -15,9 +15,11 @@ import pytest
 import rasterio
 import xarray as xr
 import yaml
+from distributed import Client, LocalCluster
 from rasterio.transform import from_origin
 
 from pipeline.catalog.models import load_catalog
+from pipeline.errors import InputError
 from pipeline.run.cluster import make_client
 from pipeline.run.execute import prepare, run
 from pipeline.run.memory import MemoryLimit
@@ -184,6 +186,22 @@ def test_what_cannot_fit_is_refused(
         require_one_line(result, 2, "--memory", "expected")
         assert re.search(says, result.stderr), result.stderr
         assert not store.exists()
+
+
+def test_without_an_option_the_workers_own_limit_bounds_a_run(world: World):
+    catalog = load_catalog(world.catalog)
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, memory_limit="700MiB",
+            dashboard_address="127.0.0.1:0",
+        ) as small,
+        Client(small) as client,
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=r"may take 420 MiB of their memory .or --memory"):
+            run(catalog, world.store, client)
+        assert not world.store.exists()
+        run(catalog, world.store, client, memory=2**30)
+    assert open_region(world.store).sizes["time"] == 12
 
 
 def test_a_store_of_another_bound_is_resumed_and_extended(world: World):

@@ -216,10 +216,15 @@ def test_directions_reach_the_store_and_are_part_of_its_identity(world: World) -
     east = GEOD.inv(west, north, west + side, north)[2]
     south = GEOD.inv(west, north, west, north - side)[2]
     assert along[0, 0] == pytest.approx(6.5 * east + 4.5 * south, rel=2e-3)
-    write(d8, encode(lines, "ldd")[:, ::-1], transform=transform)
+    detour = ["→" * (columns - 2) + "↓o", *lines[1:]]  # the corner drains nothing but itself
+    write(d8, encode(detour, "ldd"), transform=transform)
     result = world.run()
     assert result.exit_code == 2
     assert "files of terrain have changed" in result.stderr
+    again = world.command("run", world.catalog, "--store", world.store, "--yes")
+    assert again.exit_code == 0, again.output
+    shorter = open_watershed(world.store, "01000001").traced_drainage_area_m2
+    assert shorter < basin.traced_drainage_area_m2
 
 
 # --- the real DEM ------------------------------------------------------------------------------
