@@ -126,6 +126,16 @@ def test_a_revised_record(stored: World, client: Client):
     require_as_in_one_go(stored, client)
 
 
+def test_a_revised_record_that_is_wrong_leaves_no_old_tables_to_read(stored: World, client: Client):
+    record = stored.folder / "discharge.csv"
+    record.write_text(record.read_text().replace("2020-01-11,", "2020-01-11,a lot of ", 1))
+    with pytest.raises(InputError, match=r"discharge\.csv"):
+        changed(stored, client)
+    with pytest.raises(InputError, match="not written yet"):
+        open_watershed(stored.store, "01000001")
+    assert open_region(stored.store, partial=True).sizes["time"] == 12
+
+
 def temperature(world: World, offset: float = 0.0) -> dict[str, object]:
     """Description of a second forcing, whose rasters are written."""
     (world.folder / "warm").mkdir(exist_ok=True)

@@ -121,6 +121,15 @@ def test_a_changed_raster_is_noticed(stored: World, client: Client, caplog):
     assert contents(fresh) == contents(stored.store)
 
 
+def test_a_block_whose_raster_became_unreadable_is_not_done_any_more(stored: World, client: Client):
+    stored.raster(7).write_bytes(b"not a raster")
+    with pytest.raises(InputError, match=str(stored.raster(7))):
+        run(load_catalog(stored.catalog), stored.store, client)
+    assert done_blocks(stored.store).tolist() == [True, True, False, True]
+    with pytest.raises(InputError, match="1 of 4 blocks are not done"):
+        open_region(stored.store)
+
+
 def test_versions_by_content(world: World, client: Client, caplog):
     """A touched file is what it was; one that was changed behind its size and time is not."""
     world.edit(versions="content")
