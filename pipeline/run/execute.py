@@ -285,6 +285,12 @@ def _submit_tables(execution: Execution, shared: Future, submit_one: Callable[..
     spec = TableSpec(catalog.title, catalog.synthetic, len(plan.watersheds), plan.steps, plan.grid)
     where = str(catalog.resolve(catalog.watersheds.file))
     groups = {part.start: plan.sites[part] for part in plan.groups}
+    if catalog.terrain is None:
+        LOG.warning(
+            "%d watersheds: no terrain: outlets are guessed, distances are straight ones times a "
+            "factor",
+            len(plan.watersheds),
+        )
     covered, traced = [], []
     for part in plan.groups:
         watersheds, name = plan.watersheds[part], plan.sites[part.start]

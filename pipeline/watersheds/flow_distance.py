@@ -54,8 +54,7 @@ def flow_paths(
     """Compute flow distances of a watershed on a grid, from the catalog's terrain.
 
     Of the terrain a window around the polygon is read, so that time and memory grow with the
-    watershed and not with the raster. Warns of a traced area more than 10 % off the polygon's and,
-    without terrain, of a guessed outlet.
+    watershed and not with the raster. Warns of a traced area more than 10 % off the polygon's.
 
     Args:
         catalog: with the location of the terrain, if there is one.
@@ -111,7 +110,7 @@ def straight_paths(watershed: Watershed, grid: Grid, coverage: np.ndarray) -> Fl
     is 2 to 5 km off the traced outlet; on a third it is the wrong end of the basin.
     """
     end = guess_outlet(watershed.polygon)
-    LOG.warning(
+    LOG.info(
         "%s: no terrain: outlet guessed at %.4f, %.4f, distances straight times %g",
         watershed.site_no, *end, SINUOSITY,
     )  # fmt: skip

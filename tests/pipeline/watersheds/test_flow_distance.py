@@ -357,7 +357,7 @@ def test_without_terrain_distances_are_straight(
     polygon = shapely.Polygon([(-91, 45), (-90, 45.05), (-89.9, 45), (-90, 44.95)])
     grid = watershed_grid(polygon)
     share = coverage(polygon, grid)
-    with caplog.at_level(logging.WARNING, logger="pipeline.watersheds.flow_distance"):
+    with caplog.at_level(logging.INFO, logger="pipeline.watersheds.flow_distance"):
         path = flow_paths(make_catalog(tmp_path, None), watershed_of(polygon), grid, share)
     assert "00000001: no terrain: outlet guessed at -89.9000, 45.0000" in caplog.text
     assert path.method == "great-circle"
