@@ -152,8 +152,8 @@ def rain_of(world: World) -> dict[str, object]:
 
 def test_a_forcing_is_added_dropped_and_described_otherwise(stored: World, client: Client):
     rain = {"precipitation": rain_of(stored)}
-    first = contents(stored.store)
-    stored.edit(forcings={**rain, "temperature": temperature(stored)})
+    first, warm = contents(stored.store), temperature(stored)
+    stored.edit(forcings={**rain, "temperature": warm})
     said, report = changed(stored, client)
     assert said == ["forcings.temperature is new: all its blocks are done"]
     assert len(report.blocks) == 4
@@ -161,7 +161,7 @@ def test_a_forcing_is_added_dropped_and_described_otherwise(stored: World, clien
     assert float(open_watershed(stored.store, "01000001").temperature[7].mean()) == 7.0
     require_as_in_one_go(stored, client)
 
-    stored.edit(forcings={**rain, "temperature": {**temperature(stored), "missing": [5.0]}})
+    stored.edit(forcings={**rain, "temperature": {**warm, "missing": [5.0]}})
     said, report = changed(stored, client)
     assert any("forcings.temperature.missing: [] becomes [5.0]" in line for line in said)
     assert all(set(block.invalid_pixels) == {"temperature"} for block in report.blocks)
