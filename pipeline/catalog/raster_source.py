@@ -34,6 +34,7 @@ DRIVER_KEYS = {  # keys that only some drivers use
     "variable": {"netcdf", "zarr"},
     "group": {"netcdf", "zarr"},
     "axes": {"netcdf", "zarr"},
+    "axes_at": {"netcdf", "zarr"},
     "place_by": {"netcdf", "zarr"},
     "select": {"grib"},
     "times": {"netcdf", "zarr", "grib"},
@@ -56,6 +57,11 @@ class RasterSource(Strict):
     group: str | None = Field(default=None, description="netcdf, zarr: the group that holds it")
     axes: AxisNames = Field(
         default=AxisNames(), description="netcdf, zarr: names that the file leaves open"
+    )
+    axes_at: Literal["centre", "corner"] = Field(
+        default="centre",
+        description="netcdf, zarr: what axes name of a pixel; the corner is that of the first row "
+        "and column",
     )
     select: dict[str, str | int | float] = Field(
         default={}, description="grib: metadata of the messages to read"

@@ -5,6 +5,7 @@ The file's own metadata decide; a catalog states what they leave open.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -13,27 +14,48 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.catalog.raster_source import RasterSource
-from pipeline.errors import InputError
+from pipeline.errors import InputError, client_errors
 from pipeline.rasters.pixels import catalog_crs
+from pipeline.regrid.axis import UndecidedError
 from pipeline.regrid.coordinates import (
     AxisNames,
     Roles,
     crs_of,
+    doubt_of_header,
     is_lat_or_lon,
     read_coordinates,
     role_of,
 )
-from pipeline.regrid.placement import Axes, Curvilinear, UndecidedError, place_pixels
+from pipeline.regrid.placement import Axes, Curvilinear, doubt_of, place_pixels
 from pipeline.storage import Location
 
+LOG = logging.getLogger(__name__)
 # What backends raise on truncated, damaged or other files.
 UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, IndexError, AttributeError, TypeError)
 # Keys of a raster source that decide what a file leaves open.
 KEYS = {
     "axes": "axes.latitude and axes.longitude",
+    "axes_at": "axes_at (centre or corner)",
     "crs": "crs, axes or place_by",
     "place_by": "place_by (axes or latlon)",
 }
+
+
+@contextmanager
+def reading(path: Location, expected: str) -> Iterator[None]:
+    """Attribute what backends raise on damaged values to their file.
+
+    Raises:
+        InputError: the file is not readable.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except client_errors(*UNREADABLE) as error:
+        raise InputError(
+            f"{path}: not readable ({reason_of(error)}): expected {expected}"
+        ) from error
 
 
 def reason_of(error: Exception) -> str:
@@ -53,7 +75,10 @@ def variable_of(path: Location, dataset: xr.Dataset, source: RasterSource) -> xr
             f"{path}: has no variable {source.variable!r}: expected one of "
             f"{', '.join(sorted(map(str, dataset.variables)))}"
         )
-    return dataset[source.variable]
+    variable = dataset[source.variable]
+    if variable.dtype.kind not in "fiu":
+        raise InputError(f"{path}: {source.variable} holds {variable.dtype}: expected numbers")
+    return variable
 
 
 def roles_of(path: Location, dataset: xr.Dataset, source: RasterSource) -> Roles:
@@ -107,6 +132,8 @@ def placement_of(
 ) -> Axes | Curvilinear:
     """Location of the pixels of a source's variable.
 
+    A warning says where axes seem to name the corners of pixels.
+
     Raises:
         InputError: the file has no coordinates, contradictory ones, or a CRS that is not
             understood.
@@ -115,13 +142,19 @@ def placement_of(
     names = AxisNames(**source.axes.model_dump())
     with _naming(path):
         crs = catalog_crs(source) or crs_of(dataset.variables, mapping)
-        found = read_coordinates(dataset.variables, roles.y, roles.x, crs, names)
+        at_corner = source.axes_at == "corner"
+        found = read_coordinates(dataset.variables, roles.y, roles.x, crs, names, at_corner)
         placement = place_pixels(found, source.place_by)
     if source.crs is not None and isinstance(placement, Curvilinear):
         raise InputError(
             f"{path}: its pixels are placed by latitude and longitude: expected no crs in the "
             f"catalog, which says {source.crs!r}"
         )
+    doubt = doubt_of(found, placement) if source.place_by is None else None
+    if doubt is None and isinstance(placement, Axes):
+        doubt = doubt_of_header(dataset.variables, mapping, found)
+    if doubt is not None:
+        LOG.warning("%s: %s (%s)", path, doubt, KEYS["axes_at"])
     return placement
 
 

@@ -71,6 +71,30 @@ def catalog_crs(source: RasterSource) -> CRS | None:
         raise InputError(f"crs {source.crs!r}: expected an EPSG code, WKT or PROJ text") from error
 
 
+def require_packing(path: Location, name: str, scale: Any, offset: Any) -> tuple[float, float]:
+    """Scale and offset as numbers.
+
+    Args:
+        path: of the file.
+        name: of what they are given for.
+
+    Raises:
+        InputError: a scale that is 0, or either is not a finite number.
+    """
+    found = []
+    for value in (scale, offset):
+        try:
+            found.append(float(np.asarray(value).item()))
+        except ValueError:
+            found.append(np.nan)
+    if not np.isfinite(found).all() or found[0] == 0:
+        raise InputError(
+            f"{path}: {name} has the scale {scale} and the offset {offset}: expected finite "
+            "numbers, and no scale of 0"
+        )
+    return found[0], found[1]
+
+
 def decode(
     out: NDArray[np.float32],
     raw: NDArray[Any],

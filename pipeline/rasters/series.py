@@ -46,8 +46,8 @@ MODULES = {  # imported when needed: importing xarray takes longer than a small 
 }
 MAX_LABEL_DISTANCE = timedelta(days=62)  # of a file's label from the period
 FILE_KEYS = (  # keys that determine how files are opened and which rasters they hold
-    "driver", "files", "inside", "group", "axes", "crs", "place_by", "step", "time", "times",
-    "bounds",
+    "driver", "files", "inside", "group", "axes", "axes_at", "crs", "place_by", "step", "time",
+    "times", "bounds",
 )  # fmt: skip
 
 

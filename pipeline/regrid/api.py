@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -12,12 +12,12 @@ import xarray as xr
 from pipeline.errors import InputError
 from pipeline.regrid import cf_grid
 from pipeline.regrid.arrays import regrid_dask, regrid_numpy
+from pipeline.regrid.axis import Setting, UndecidedError
 from pipeline.regrid.coordinates import crs_of, is_lat_or_lon, read_coordinates, role_of
 from pipeline.regrid.grid import Grid
 from pipeline.regrid.placement import (
     Axes,
     Curvilinear,
-    UndecidedError,
     Weights,
     place_pixels,
 )
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NUMERIC = "fiub"  # kinds of dtype that are regridded
-ADVICE: dict[Literal["axes", "crs", "place_by"], str] = {
+ADVICE: dict[Setting, str] = {
     "axes": "drop the others with `drop_vars`",
+    "axes_at": "`assign_coords` gives them",
     "crs": "`rio.write_crs` sets a CRS",
     "place_by": "drop the wrong coordinates with `drop_vars`",
 }

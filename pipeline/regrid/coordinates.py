@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,7 +18,7 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from pipeline.errors import InputError
-from pipeline.regrid.placement import (
+from pipeline.regrid.axis import (
     DEGREES_EAST,
     DEGREES_NORTH,
     Axis,
@@ -104,6 +105,7 @@ def read_coordinates(
     x: str,
     crs: CRS | None,
     names: AxisNames = STATED_NOTHING,
+    at_corner: bool = False,
 ) -> Coordinates:
     """Collect what a dataset says about where its pixels lie.
 
@@ -112,18 +114,19 @@ def read_coordinates(
         y, x: dimensions along rows and columns.
         crs: reference system of the axes.
         names: what the caller states.
+        at_corner: axes name the edges where pixels begin, and not their middles.
 
     Raises:
-        InputError: coordinates that are not the middle of their bounds, or a stated name without a
-            coordinate.
-        UndecidedError: several coordinates for the same axis.
+        InputError: a stated name without a coordinate.
+        UndecidedError: several coordinates for the same axis, or coordinates that are not the
+            middle of their bounds, or not their beginning if `at_corner`.
     """
     latitude, longitude = (
         _find_mesh(variables, y, x, names, role) for role in ("latitude", "longitude")
     )
     return Coordinates(
-        y=_find_axis(variables, y, names.latitude),
-        x=_find_axis(variables, x, names.longitude),
+        y=_find_axis(variables, y, names.latitude, at_corner),
+        x=_find_axis(variables, x, names.longitude, at_corner),
         latitude=None if latitude is None else _float64(latitude.transpose(y, x)),
         longitude=None if longitude is None else _float64(longitude.transpose(y, x)),
         crs=crs,
@@ -166,11 +169,51 @@ def is_lat_or_lon(name: Hashable, variable: xr.Variable) -> bool:
     )  # fmt: skip
 
 
+def doubt_of_header(variables: Variables, grid_mapping: str, found: Coordinates) -> str | None:
+    """Say that GDAL's geotransform, beside a grid mapping, puts the coordinates on pixels' edges.
+
+    Only the fraction of a pixel counts: who cuts out a part leaves the geotransform as it is.
+
+    Returns:
+        None where there is no geotransform of this pixel size, or it agrees.
+    """
+    name = grid_mapping.partition(":")[0]
+    said = variables[name].attrs.get("GeoTransform", "") if name in variables else ""
+    try:
+        left, width, _, top, _, height = map(float, str(said).split())
+    except ValueError:
+        return None
+    for axis, origin, size in ((found.x, left, width), (found.y, top, height)):
+        if axis is None or axis.values.size < 2 or not size:
+            continue
+        step = abs(axis.values[1] - axis.values[0])
+        at = (axis.values[0] - origin) / size - (0.0 if axis.at_corner else 0.5)
+        if abs(step - abs(size)) < OFF_CENTRE * step and abs(at - round(at)) > 0.5 - OFF_CENTRE:
+            what = "edges" if not axis.at_corner else "middles"
+            return (
+                f"{axis.span} are {what} of pixels by the GeoTransform of {name} ({said}): read as "
+                f"{'edges' if axis.at_corner else 'middles'}"
+            )
+    return None
+
+
 def _float64(variable: xr.Variable) -> NDArray[np.float64]:
-    return np.asarray(variable.values, np.float64)
+    return _unpacked(variable, variable.attrs)
 
 
-def _find_axis(variables: Variables, dimension: str, stated: str | None) -> Axis | None:
+def _unpacked(variable: xr.Variable, attributes: dict[Any, Any]) -> NDArray[np.float64]:
+    """Coordinates, unpacked if they were left packed; NaN where they are the fill value."""
+    values = np.asarray(variable.values, np.float64)
+    if "_FillValue" in attributes:
+        values = np.where(values == np.float64(attributes["_FillValue"]), np.nan, values)
+    scale = float(attributes.get("scale_factor", 1))
+    offset = float(attributes.get("add_offset", 0))
+    return values if (scale, offset) == (1.0, 0.0) else values * scale + offset
+
+
+def _find_axis(
+    variables: Variables, dimension: str, stated: str | None, at_corner: bool
+) -> Axis | None:
     """Find the coordinate along a dimension: the stated one, the one of the dimension's name, or
     the one of latitudes or longitudes; None where there is none."""
     along = {
@@ -188,30 +231,38 @@ def _find_axis(variables: Variables, dimension: str, stated: str | None) -> Axis
     if not chosen:
         return None
     variable = along[chosen[0]]
-    _require_centres(variables, chosen[0], variable)
+    _require_bounds(variables, chosen[0], variable, at_corner)
     return Axis(
         name=chosen[0],
         values=_float64(variable),
         units=str(variable.attrs.get("units", "")),
         standard_name=str(variable.attrs.get("standard_name", "")),
+        at_corner=at_corner,
     )
 
 
-def _require_centres(variables: Variables, name: str, variable: xr.Variable) -> None:
+def _require_bounds(
+    variables: Variables, name: str, variable: xr.Variable, at_corner: bool
+) -> None:
     """Require that the coordinates of an axis are the middles of its bounds, if it has any.
 
+    If they are `at_corner`, they are the bounds where the pixels begin.
+
     Raises:
-        InputError: they are not, such as corners of pixels.
+        UndecidedError: they are not.
     """
     bounds = variables.get(str(variable.attrs.get("bounds", "")))
     if bounds is None or bounds.shape != (variable.size, 2) or not variable.size:
         return
-    edges, centres = _float64(bounds), _float64(variable)
-    apart = np.abs(centres - edges.mean(1)).max()
-    if apart > OFF_CENTRE * np.abs(edges[:, 1] - edges[:, 0]).min():
-        raise InputError(
-            f"{name} starts with {centres[0]:g}, whose bounds are {edges[0, 0]:g} to "
-            f"{edges[0, 1]:g}: expected their middle"
+    values = _float64(variable)
+    edges = _unpacked(bounds, {**variable.attrs, **bounds.attrs})  # which bounds need not repeat
+    begin = edges.min(1) if values[-1] >= values[0] else edges.max(1)
+    apart = np.abs(values - (begin if at_corner else edges.mean(1))).max()
+    if not apart <= OFF_CENTRE * np.abs(edges[:, 1] - edges[:, 0]).min():
+        raise UndecidedError(
+            f"{name} starts with {values[0]:g}, whose bounds are {edges[0, 0]:g} to "
+            f"{edges[0, 1]:g}: expected their {'beginning' if at_corner else 'middle'}",
+            "axes_at",
         )
 
 
@@ -225,6 +276,10 @@ def _find_mesh(
         dims = variables[stated].dims if stated in variables else ()
         if dims in ((y,), (x,)):
             return None  # an axis
+        if stated in variables and variables[stated].dtype.kind not in "fiu":
+            raise InputError(
+                f"axes.{role} is {stated!r}, of {variables[stated].dtype}: expected numbers"
+            )
         if set(dims) != {y, x}:
             raise InputError(
                 f"axes.{role} is {stated!r}: expected a variable along {y} and {x}, or one of them"
@@ -232,7 +287,7 @@ def _find_mesh(
         return variables[stated]
     found = {}
     for name, variable in variables.items():
-        if variable.ndim == 2 and set(variable.dims) == {y, x}:
+        if set(variable.dims) == {y, x} and variable.ndim == 2 and variable.dtype.kind in "fiu":
             attributes = variable.attrs
             says = attributes.get("standard_name") == role or pattern.match(
                 str(attributes.get("units", ""))

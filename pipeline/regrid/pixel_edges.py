@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 
 from pipeline.errors import InputError
 from pipeline.regrid.cell_shares import to_plane
@@ -60,7 +61,7 @@ class _Globe:
         """Find the transformation of a CRS.
 
         Raises:
-            InputError: a CRS without longitude and latitude.
+            InputError: a CRS without longitude and latitude, or one that PROJ cannot compute.
         """
         globe = crs.geodetic_crs
         if globe is not None and globe.is_derived:  # a rotated pole
@@ -68,8 +69,12 @@ class _Globe:
         if globe is None or globe.prime_meridian is None:
             raise InputError(f"raster CRS {crs.name}: expected one on the globe")
         meridian = globe.prime_meridian
+        try:
+            inverse = Transformer.from_crs(crs, globe, always_xy=True)
+        except ProjError as error:
+            raise InputError(f"raster CRS {crs.name}: expected one that PROJ computes") from error
         return cls(
-            Transformer.from_crs(crs, globe, always_xy=True),
+            inverse,
             np.degrees(globe.axis_info[0].unit_conversion_factor),
             np.degrees(meridian.longitude * float(meridian.unit_conversion_factor)),
         )

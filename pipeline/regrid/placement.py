@@ -1,12 +1,12 @@
 """Where the pixels of a raster lie: along axes of a reference system, or around known centres.
 
 A dataset may give both: coordinates along rows and columns, and a latitude and a longitude of
-every pixel. Then the two have to agree, unless the caller says which of them counts.
+every pixel. Then the two have to agree in position, or without a CRS in direction, unless the
+caller says which of them counts.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, Union
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
 from pipeline.errors import InputError
+from pipeline.regrid.axis import Coordinates, UndecidedError
 from pipeline.regrid.grid import Grid
 from pipeline.regrid.separable import FULL_TURN, SeparableWeights, separable_weights
 
@@ -24,24 +25,11 @@ if TYPE_CHECKING:
 Bounds: TypeAlias = tuple[float, float, float, float]
 Weights: TypeAlias = Union[SeparableWeights, "OverlapWeights"]
 
-DEGREES_NORTH = re.compile(r"degrees?_?n(orth)?$", re.IGNORECASE)
-DEGREES_EAST = re.compile(r"degrees?_?e(ast)?$", re.IGNORECASE)
-METRES = {"m": 1.0, "km": 1e3}
-LENGTHS = re.compile(r"(k(?:ilo)?)?m(?:et(?:er|re)s?)?$", re.IGNORECASE)
-REGULAR = 1e-2  # centres within this share of a pixel of an even spacing count as evenly spaced
-APART = 0.5  # pixels by which two descriptions of one position may differ
-
-
-class UndecidedError(InputError):
-    """Metadata that leave open where pixels lie.
-
-    Attributes:
-        setting: what the caller may state to decide it: `axes`, `crs` or `place_by`.
-    """
-
-    def __init__(self, message: str, setting: Literal["axes", "crs", "place_by"]) -> None:
-        super().__init__(message)
-        self.setting = setting
+APART = 0.75  # rows or columns by which two accounts of one position may differ
+DOUBTFUL = 0.25  # rows or columns from which on a difference is worth a word
+REACH = 8  # pixels, if there are as many, over which the width of a pixel is measured
+SAMPLES = 256  # rows or columns that are enough to tell a direction
+MOST = 0.9  # share of steps that run against an axis where it contradicts latitude or longitude
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,79 +109,6 @@ def degrees_of(crs: CRS) -> CRS:
     return found
 
 
-def edges_of(centres: NDArray[np.floating], name: str) -> NDArray[np.float64]:
-    """Edges of pixels with given centres, shape (n + 1,).
-
-    They are evenly spaced where the centres are, otherwise midway between neighbouring centres.
-
-    Raises:
-        InputError: fewer than two centres, or centres that neither ascend nor descend; `name` is
-            their name in the message.
-    """
-    centres = np.asarray(centres, np.float64)
-    steps = np.diff(centres)
-    if centres.size < 2 or not ((steps > 0).all() or (steps < 0).all()):
-        raise InputError(
-            f"{name} of {centres.size} coordinates from {centres[:1]} to {centres[-1:]}: expected "
-            "two or more, ascending or descending"
-        )
-    step = (centres[-1] - centres[0]) / steps.size
-    at = np.arange(centres.size)
-    if np.abs(centres - (centres[0] + step * at)).max() <= REGULAR * abs(step):
-        return centres[0] + step * (np.arange(centres.size + 1) - 0.5)
-    middle = (centres[:-1] + centres[1:]) / 2
-    ends = centres[0] - steps[0] / 2, centres[-1] + steps[-1] / 2
-    return np.concatenate(([ends[0]], middle, [ends[1]]))
-
-
-@dataclass(frozen=True, eq=False)
-class Axis:
-    """Coordinates along rows or columns, shape (n,), and their attributes."""
-
-    name: str
-    values: NDArray[np.float64]
-    units: str = ""
-    standard_name: str = ""
-
-    @property
-    def in_degrees(self) -> bool:
-        """Whether the coordinates are latitudes or longitudes."""
-        if self.standard_name in ("latitude", "longitude"):
-            return True
-        if DEGREES_NORTH.match(self.units) or DEGREES_EAST.match(self.units):
-            return not self.standard_name.startswith("grid_")
-        named = self.name.lower() in ("lat", "latitude", "lon", "longitude")
-        return named and self.units.lower() in ("", "degree", "degrees")
-
-    @property
-    def metres(self) -> float | None:
-        """Metres in one unit of the coordinates; None where the unit is not a length."""
-        length = LENGTHS.match(self.units)
-        return None if length is None else METRES["km" if length[1] else "m"]
-
-    @property
-    def span(self) -> str:
-        """Name, first and last coordinate and unit, as text."""
-        return f"{self.name} {self.values[0]:g}..{self.values[-1]:g} {self.units}".rstrip()
-
-
-@dataclass(frozen=True, eq=False)
-class Coordinates:
-    """What a dataset says about where its pixels lie; None where it says nothing.
-
-    Attributes:
-        y, x: axes along rows and columns.
-        latitude, longitude: coordinates of the pixels' centres [degrees], (rows, columns).
-        crs: reference system of the axes.
-    """
-
-    y: Axis | None
-    x: Axis | None
-    latitude: NDArray[np.float64] | None
-    longitude: NDArray[np.float64] | None
-    crs: CRS | None
-
-
 def place_pixels(
     found: Coordinates, place_by: Literal["axes", "latlon"] | None = None
 ) -> Axes | Curvilinear:
@@ -252,8 +167,8 @@ def _by_axes(found: Coordinates) -> Axes | None:
     else:
         x = np.unwrap(x, period=FULL_TURN)
     return Axes(
-        edges_of(x, found.x.name),
-        edges_of(y, found.y.name),
+        found.x.edges(x),
+        found.y.edges(y),
         crs if projected else None,
     )
 
@@ -271,54 +186,149 @@ def _by_mesh(found: Coordinates) -> Curvilinear | None:
     return Curvilinear(latitude, longitude)
 
 
-def _require_agreement(found: Coordinates, axes: Axes, mesh: Curvilinear) -> None:
-    """Require the same position of corners and middle by the axes and by latitude and longitude.
+def doubt_of(found: Coordinates, placement: Axes | Curvilinear) -> str | None:
+    """Say by how much the axes, which are used, differ from the latitudes and longitudes.
 
-    Raises:
-        UndecidedError: positions that differ by more than `APART` pixels.
+    Returns:
+        None where there is nothing to compare, or the difference is small. Half a pixel suggests
+        that one of them names corners.
     """
-    rows, columns = mesh.latitude.shape
-    some = [np.array([0, size // 2, size - 1]) for size in (rows, columns)]
+    mesh = _by_mesh(found)
+    if mesh is None or isinstance(placement, Curvilinear):
+        return None
+    rows, columns = np.abs(_compare(placement, mesh).offset).max(0)
+    if max(rows, columns) < DOUBTFUL:
+        return None
+    assert found.y is not None
+    assert found.x is not None
+    return (
+        f"{found.y.span} and {found.x.span} lie up to {rows:.2f} rows and {columns:.2f} columns "
+        "from where latitude and longitude put the middles of pixels"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """Positions of corners and middle of a raster by both accounts, (points,) each.
+
+    Attributes:
+        row, column: the pixels.
+        x, y: longitudes and latitudes by the axes [degrees].
+        offset: rows and columns from there to the latitude and longitude, (points, 2).
+        apart: greatest of both, and of the distance in pixels; NaN outside the projection.
+    """
+
+    row: NDArray[np.intp]
+    column: NDArray[np.intp]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    apart: NDArray[np.float64]
+
+
+def _compare(axes: Axes, mesh: Curvilinear) -> _Compared:
+    """Compare positions of corners and middle on the unit sphere, in local pixels of the mesh."""
+    shape = mesh.latitude.shape
+    some = [np.array([0, size // 2, size - 1]) for size in shape]
     row, column = (index.ravel() for index in np.meshgrid(*some, indexing="ij"))
     x = ((axes.x_edges[:-1] + axes.x_edges[1:]) / 2)[column]
     y = ((axes.y_edges[:-1] + axes.y_edges[1:]) / 2)[row]
     if axes.crs is not None:
         to_degrees = Transformer.from_crs(axes.crs, degrees_of(axes.crs), always_xy=True)
         x, y = to_degrees.transform(x, y)
-    latitude, longitude = mesh.latitude[row, column], mesh.longitude[row, column]
-    east = (longitude - x + FULL_TURN / 2) % FULL_TURN - FULL_TURN / 2
-    apart = np.hypot(latitude - y, east * np.cos(np.radians(latitude)))
-    pixel = np.hypot(*(np.ptp(a) / max(rows, columns) for a in (mesh.latitude, mesh.longitude)))
-    worst = int(np.nanargmax(np.where(np.isfinite(apart), apart, np.inf)))
-    if not apart[worst] <= APART * pixel:
+        x, y = np.where(np.isfinite(x), x, np.nan), np.where(np.isfinite(y), y, np.nan)
+
+    def centre(row: NDArray[np.intp], column: NDArray[np.intp]) -> NDArray[np.float64]:
+        return _on_sphere(mesh.longitude[row, column], mesh.latitude[row, column])
+
+    here, steps = centre(row, column), []
+    for axis, at in enumerate((row, column)):
+        reach = min(REACH, max(1, (shape[axis] - 1) // 2))
+        to = np.where(at + reach < shape[axis], at + reach, at - reach)
+        there = centre(to, column) if axis == 0 else centre(row, to)
+        steps.append((there - here) / (to - at)[:, None])
+    moved = here - _on_sphere(x, y)
+    offset = (np.linalg.pinv(np.stack(steps, -1)) @ moved[:, :, None])[:, :, 0]
+    width = sum(np.linalg.norm(step, axis=1) for step in steps)
+    distance = np.linalg.norm(moved, axis=1) / np.maximum(width, np.finfo(np.float64).tiny)
+    return _Compared(row, column, x, y, offset, np.maximum(np.abs(offset).max(1), distance))
+
+
+def _on_sphere(
+    longitude: NDArray[np.float64], latitude: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Points of the unit sphere, (points, 3)."""
+    x, y = np.radians(longitude), np.radians(latitude)
+    return np.stack((np.cos(y) * np.cos(x), np.cos(y) * np.sin(x), np.sin(y)), -1)
+
+
+def _require_agreement(found: Coordinates, axes: Axes, mesh: Curvilinear) -> None:
+    """Require the same position of corners and middle by the axes and by latitude and longitude.
+
+    Raises:
+        UndecidedError: positions that differ by more than `APART` rows or columns.
+    """
+    both = _compare(axes, mesh)
+    worst = int(np.argmax(np.where(np.isfinite(both.apart), both.apart, np.inf)))
+    if both.apart[worst] <= APART:
+        return
+    assert found.y is not None
+    assert found.x is not None
+    row, column = both.row[worst], both.column[worst]
+    raise UndecidedError(
+        f"row {row}, column {column} lies at {both.y[worst]:.4f} N, {both.x[worst]:.4f} E by the "
+        f"axes ({found.y.span}, {found.x.span}), but at {mesh.latitude[row, column]:.4f} N, "
+        f"{mesh.longitude[row, column]:.4f} E by latitude and longitude: expected the same "
+        "position",
+        "place_by",
+    )
+
+
+def _require_direction(found: Coordinates, mesh: Curvilinear) -> None:
+    """Require that axes run as the latitudes and longitudes along them do.
+
+    A map that is only turned, as one around a pole is, keeps its orientation; one that was
+    reflected is upside down.
+
+    Raises:
+        UndecidedError: an axis descends where they ascend, or the other way round, or both
+            together are a mirror image.
+    """
+    thin = tuple(slice(None, None, max(1, size // SAMPLES)) for size in mesh.latitude.shape)
+    latitude, longitude = mesh.latitude[thin], mesh.longitude[thin]
+    upward: list[float] = []
+    for axis, centres, name, at in (
+        (found.y, latitude, "latitude", 0),
+        (found.x, longitude, "longitude", 1),
+    ):
+        if axis is None or axis.counts or min(centres.shape) < 2:
+            continue
+        upward.append(np.sign(axis.values[-1] - axis.values[0]))
+        if (upward[-1] * _steps(centres, at) < 0).mean() > MOST:
+            first, last = (float(centres.take(k, axis=at).mean()) for k in (0, -1))
+            raise UndecidedError(
+                f"{axis.span} {'ascends' if upward[-1] > 0 else 'descends'}, but {name} runs "
+                f"from {first:.4f} to {last:.4f} along it: expected one direction",
+                "place_by",
+            )
+    if len(upward) < 2:
+        return
+    turn = (
+        _steps(longitude, 1)[:-1] * _steps(latitude, 0)[:, :-1]
+        - _steps(longitude, 0)[:, :-1] * _steps(latitude, 1)[:-1]
+    )
+    if (upward[0] * upward[1] * turn < 0).mean() > 0.5:
         assert found.y is not None
         assert found.x is not None
         raise UndecidedError(
-            f"row {row[worst]}, column {column[worst]} lies at {y[worst]:.4f} N, "
-            f"{x[worst]:.4f} E by the axes ({found.y.span}, {found.x.span}), but at "
-            f"{latitude[worst]:.4f} N, {longitude[worst]:.4f} E by latitude and longitude: "
-            "expected the same position",
+            f"{found.y.span} and {found.x.span} are a mirror image of latitudes "
+            f"{latitude[0, 0]:.4f}..{latitude[-1, -1]:.4f} and longitudes "
+            f"{longitude[0, 0]:.4f}..{longitude[-1, -1]:.4f}: expected one orientation",
             "place_by",
         )
 
 
-def _require_direction(found: Coordinates, mesh: Curvilinear) -> None:
-    """Require that an axis ascends where the latitudes or longitudes along it do.
-
-    Raises:
-        UndecidedError: it descends there, or the other way round.
-    """
-    turned = np.unwrap(mesh.longitude, period=FULL_TURN, axis=1)
-    for axis, centres, name, at in (
-        (found.y, mesh.latitude, "latitude", 0),
-        (found.x, turned, "longitude", 1),
-    ):
-        if axis is None or not (axis.metres or axis.in_degrees):
-            continue
-        first, last = (float(centres.take(k, axis=at).mean()) for k in (0, -1))
-        if (last - first) * (axis.values[-1] - axis.values[0]) < 0:
-            raise UndecidedError(
-                f"{axis.span} {'ascends' if last < first else 'descends'}, but {name} runs "
-                f"from {first:.4f} to {last:.4f} along it: expected one direction",
-                "place_by",
-            )
+def _steps(degrees: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Differences along an axis, the short way round."""
+    steps = np.diff(degrees, axis=axis)
+    return steps - FULL_TURN * np.rint(steps / FULL_TURN)

@@ -9,6 +9,8 @@ from netCDF4 import default_fillvals
 from numpy.typing import NDArray
 
 from pipeline.catalog.raster_source import RasterSource
+from pipeline.rasters.pixels import require_packing
+from pipeline.storage import Location
 
 FILLS = ("_FillValue", "missing_value")
 RANGES = ("valid_min", "valid_max", "valid_range")
@@ -32,15 +34,18 @@ def as_unsigned(
 
 
 def packing(
-    raw: NDArray[Any], attributes: dict[Any, Any], source: RasterSource
+    path: Location, dtype: np.dtype[Any], attributes: dict[Any, Any], source: RasterSource
 ) -> tuple[float, float, list[float]]:
-    """Scale and offset of packed values, and the codes that mean missing."""
+    """Scale and offset of packed values, and the codes that mean missing.
+
+    Raises:
+        InputError: a scale or offset that makes no numbers of them.
+    """
     codes = [code for key in FILLS for code in _numbers(attributes.get(key))]
-    if source.driver == "netcdf" and FILLS[0] not in attributes and raw.dtype.itemsize > 1:
-        codes += [fill for fill in [default_fillvals.get(raw.dtype.str[1:])] if fill is not None]
-    scale, offset = (
-        float(attributes.get(key, plain)) for key, plain in (("scale_factor", 1), ("add_offset", 0))
-    )
+    if source.driver == "netcdf" and FILLS[0] not in attributes and dtype.itemsize > 1:
+        codes += [fill for fill in [default_fillvals.get(dtype.str[1:])] if fill is not None]
+    said = attributes.get("scale_factor", 1), attributes.get("add_offset", 0)
+    scale, offset = require_packing(path, str(source.variable), *said)
     return scale, offset, [*(float(code) for code in codes), *source.missing]
 
 

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS as ProjCRS
+from pyproj.exceptions import CRSError as ProjCRSError
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags
+from rasterio.errors import CRSError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
@@ -23,8 +25,9 @@ from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError
 from pipeline.rasters.drivers.gdal_open import environment, opened, read_head
 from pipeline.rasters.drivers.grib_grid import HEAD_BYTES, grib_grid
+from pipeline.rasters.drivers.raw_files import require_whole
 from pipeline.rasters.files import Place
-from pipeline.rasters.pixels import Layout, catalog_crs, decode
+from pipeline.rasters.pixels import Layout, catalog_crs, decode, require_packing
 from pipeline.regrid.placement import Axes
 from pipeline.regrid.separable import column_parts
 from pipeline.storage import Location
@@ -62,8 +65,21 @@ def read_layout(path: Location, sources: Sequence[RasterSource]) -> GdalLayout:
         for source in sources:
             if source.band > file.count:
                 raise InputError(f"{path}: has {file.count} bands: expected band {source.band}")
+        _require_sound(path, file, sources)
         units = tuple(file.units[source.band - 1] or "" for source in sources)
         return layout_of(path, file, first, units)
+
+
+def _require_sound(path: Location, file: DatasetReader, sources: Sequence[RasterSource]) -> None:
+    """Raise if an opened raster is cut, or its header makes no numbers of what it holds.
+
+    Raises:
+        InputError: it is.
+    """
+    require_whole(path, file, sources[0])
+    for source in sources:
+        at = source.band - 1
+        require_packing(path, f"band {source.band}", file.scales[at], file.offsets[at])
 
 
 def layout_of(
@@ -123,7 +139,10 @@ def _axes(path: Location, file: DatasetReader, source: RasterSource) -> Axes:
             "driver: netcdf or zarr"
         )
     x_edges, y_edges = _edges(transform_of(path, file), file.shape)
-    own = ProjCRS.from_wkt(file.crs.to_wkt()) if file.crs else None
+    try:
+        own = ProjCRS.from_wkt(file.crs.to_wkt()) if file.crs else None
+    except (CRSError, ProjCRSError) as error:
+        raise InputError(f"{path}: its CRS is not understood: expected another") from error
     grid = grib_grid(read_head(path, source, HEAD_BYTES)) if file.driver == "GRIB" else None
     if grid is not None and own is not None:
         try:
@@ -132,7 +151,9 @@ def _axes(path: Location, file: DatasetReader, source: RasterSource) -> Axes:
             raise InputError(f"{path}: {error}") from error
     found = catalog_crs(source) or own
     if found is None:
-        raise InputError(f"{path}: has no CRS: expected one, or that the catalog says it (crs)")
+        part = next((name for name in file.files if name.lower().endswith(".prj")), None)
+        why = f"{Path(part).name} is not understood" if part else "has no CRS"
+        raise InputError(f"{path}: {why}: expected a CRS, or that the catalog says it (crs)")
     plain = found.is_geographic and not found.is_derived
     return Axes(x_edges, y_edges, None if plain else found)
 
@@ -214,6 +235,7 @@ def read_block(
             path = place[0]
             with opened(path, sources[0]) as file:
                 require_same(path, file, layout)
+                _require_sound(path, file, sources)
                 raw = read_bands(file, bands, windows)
                 for out, values, source in zip(block[:, step], raw, sources, strict=True):
                     write_band(out, values, file, source.band, source)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -24,6 +25,9 @@ OPTIONS = {
     "geotiff": {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"},
     "grib": {"GRIB_NORMALIZE_UNITS": "NO"},  # keep the file's units, such as kelvins
 }
+# What Python raises on damaged zip files, or of those that GDAL finds files in and it does not.
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, KeyError)
+CHUNK = 2**20  # bytes
 CACHE = {"GDAL_CACHEMAX": 64}  # [MB] of decoded blocks of open files
 REMOTE = {  # objects may change: nothing is cached after they are closed
     "CPL_VSIL_CURL_NON_CACHED": "/vsis3/",
@@ -63,13 +67,15 @@ def opened(path: Location, source: RasterSource) -> Iterator[DatasetReader]:
     a quarter of the time of opening.
 
     Raises:
-        InputError: the file is not readable.
+        InputError: the file is not readable, or damaged inside its zip file.
     """
     driver, expected = KINDS[source.driver]
     is_open = False
     try:
         with DatasetReader(gdal_name(path, source), driver=driver) as file:
             is_open = True
+            if source.inside is not None:
+                _require_intact(path, file.files)
             yield file
     except RasterioError as error:
         reason = " ".join(str(error.__cause__ or error).split())
@@ -98,8 +104,27 @@ def _archive(path: Location) -> Iterator[zipfile.ZipFile]:
     try:
         with _binary(path) as file, zipfile.ZipFile(file) as archive:
             yield archive
-    except client_errors(zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not readable ({error}): expected a zip file") from error
+    except client_errors(*DAMAGED) as error:
+        reason = str(error) or type(error).__name__
+        raise InputError(f"{path}: not readable ({reason}): expected a zip file") from error
+
+
+def _require_intact(path: Location, names: Sequence[str]) -> None:
+    """Read the files of a raster inside a zip file to their checksums.
+
+    GDAL does not compare them: a bit that fell over would become other rain.
+
+    Args:
+        names: of GDAL.
+
+    Raises:
+        InputError: one is damaged.
+    """
+    with _archive(path) as archive:
+        for name in names:
+            with archive.open(_inside(path, name)) as file:
+                while file.read(CHUNK):
+                    pass
 
 
 def _member(path: Location, archive: zipfile.ZipFile, pattern: str) -> str:
@@ -120,6 +145,35 @@ def read_head(path: Location, source: RasterSource, size: int) -> bytes:
             return file.read(size)
     with _archive(path) as archive, archive.open(_member(path, archive, source.inside)) as file:
         return file.read(size)
+
+
+def read_part(path: Location, source: RasterSource, name: str) -> bytes:
+    """Read one of the files of a raster, by GDAL's name."""
+    if source.inside is None:
+        with _binary(_location(name)) as file:
+            return file.read()
+    with _archive(path) as archive:
+        return archive.read(_inside(path, name))
+
+
+def part_size(path: Location, source: RasterSource, name: str) -> int:
+    """Bytes of one of the files of a raster, by GDAL's name."""
+    if source.inside is None:
+        with _binary(_location(name)) as file:
+            return file.seek(0, os.SEEK_END)
+    with _archive(path) as archive:
+        return archive.getinfo(_inside(path, name)).file_size
+
+
+def _location(name: str) -> Location:
+    """Where a file is, by GDAL's name."""
+    remote = name.startswith("/vsis3/")
+    return name.replace("/vsis3/", "s3://", 1) if remote else Path(name)
+
+
+def _inside(path: Location, name: str) -> str:
+    """Name in an archive, by GDAL's name."""
+    return name.partition(f"{Path(path).name}/")[2]
 
 
 def _binary(path: Location) -> IO[bytes]:

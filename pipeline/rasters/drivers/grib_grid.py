@@ -17,10 +17,12 @@ from pyproj import CRS, Transformer
 from scipy.special import roots_legendre
 
 from pipeline.errors import InputError
-from pipeline.regrid.placement import APART, degrees_of, edges_of
+from pipeline.regrid.axis import edges_of
+from pipeline.regrid.placement import degrees_of
 from pipeline.regrid.separable import FULL_TURN
 
 HEAD_BYTES = 2**16  # at a file's start, which hold the first message's grid
+APART = 0.5  # pixels by which GDAL and a message may differ on the first point
 LATITUDE_TOLERANCE = 2e-3  # degrees: edition 1 rounds to thousandths
 WESTWARDS, NORTHWARDS = 0x80, 0x40  # flags of the scan, code table 8 and flag table 3.4
 GEOGRAPHIC_1, PLANE_1, GAUSSIAN_1 = {0, 4, 10, 14}, {1, 3, 5}, {4, 14}  # code table 6

@@ -18,17 +18,17 @@ import zarr
 from numpy.typing import NDArray
 
 from pipeline.catalog.raster_source import RasterSource
-from pipeline.errors import InputError, client_errors
+from pipeline.errors import InputError
 from pipeline.rasters.coordinates import (
-    UNREADABLE,
     common_roles,
     corners_of,
     placement_of,
-    reason_of,
+    reading,
     roles_of,
     variable_of,
 )
 from pipeline.rasters.drivers.cf_packing import FILLS, as_unsigned, outside_valid_range, packing
+from pipeline.rasters.drivers.classic_netcdf import require_whole
 from pipeline.rasters.files import ONLY, Place
 from pipeline.rasters.pixels import Layout, decode
 from pipeline.rasters.times import bounds_of, labels_of
@@ -57,6 +57,7 @@ class DatasetLayout(Layout):
 NETCDF = Lock()
 # Objects are read in blocks of bytes, some of which are cached.
 BY_RANGE = {"cache_type": "blockcache", "block_size": 2**20, "cache_options": {"maxblocks": 16}}
+COORDINATES = "coordinates of its pixels"
 EXPECTED = {"netcdf": "HDF5 or NetCDF 4 (classic NetCDF is read from paths)", "zarr": "zarr"}
 
 
@@ -93,7 +94,9 @@ def _dataset(path: Location, source: RasterSource) -> xr.Dataset:
         "create_default_indexes": False,  # they take as long as the rest of opening
         "chunks": None,
     }
-    try:
+    group = f" with group {source.group!r}" if source.group else ""
+    kind = source.driver if isinstance(path, Path) else EXPECTED[source.driver]
+    with reading(path, f"{kind}{group}"):
         if source.driver == "zarr":
             root = zarr.open_group(str(path), mode="r")
             whole = root.metadata.consolidated_metadata is not None
@@ -101,16 +104,11 @@ def _dataset(path: Location, source: RasterSource) -> xr.Dataset:
             _restore_fills(dataset, root, source.group)
             return dataset
         if isinstance(path, Path):
+            require_whole(path)
             return xr.open_dataset(path, engine="netcdf4", cache=False, **plain)
         system, name = file_system(path)
         file = system.open(name, "rb", **BY_RANGE)
         return xr.open_dataset(file, engine="h5netcdf", phony_dims="access", cache=False, **plain)
-    except client_errors(*UNREADABLE) as error:
-        group = f" with group {source.group!r}" if source.group else ""
-        kind = source.driver if isinstance(path, Path) else EXPECTED[source.driver]
-        raise InputError(
-            f"{path}: not readable ({reason_of(error)}): expected {kind}{group}"
-        ) from error
 
 
 def _restore_fills(dataset: xr.Dataset, root: zarr.Group, group: str | None) -> None:
@@ -139,7 +137,7 @@ def read_layout(path: Location, sources: Sequence[RasterSource]) -> DatasetLayou
         InputError: the file is not readable, lacks a variable, or has no clear coordinates; the
             variables are on different grids.
     """
-    with _opened(path, sources[0]) as dataset, _lock(sources[0]):
+    with _opened(path, sources[0]) as dataset, _lock(sources[0]), reading(path, COORDINATES):
         return _layout(path, dataset, sources)
 
 
@@ -147,6 +145,8 @@ def _layout(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSource]
     roles = common_roles(path, dataset, sources)
     variable = variable_of(path, dataset, sources[0])
     placement = placement_of(path, dataset, roles, sources[0])
+    for source in sources:
+        packing(path, variable.dtype, dataset[source.variable].attrs, source)
     chunks = variable.encoding.get("preferred_chunks") or {}
     corners = corners_of(dataset, roles)
     lengths, begins = bounds_of(dataset, roles)
@@ -221,7 +221,7 @@ def _opened_checked(
         yield kept[1]
         return
     with _opened(path, sources[0]) as dataset:
-        with _lock(sources[0]):
+        with _lock(sources[0]), reading(path, COORDINATES):
             roles = common_roles(path, dataset, sources)
             _require_same(path, roles, dataset, layout, sources)
         if sources[0].driver == "zarr":  # which needs no closing
@@ -235,7 +235,7 @@ def read_times(path: Location, sources: Sequence[RasterSource]) -> list[datetime
     Raises:
         InputError: the file is not readable or has no times.
     """
-    with _opened(path, sources[0]) as dataset, _lock(sources[0]):
+    with _opened(path, sources[0]) as dataset, _lock(sources[0]), reading(path, COORDINATES):
         roles = common_roles(path, dataset, sources)
         return labels_of(path, dataset, roles, sources[0])
 
@@ -293,16 +293,12 @@ def _read_file(
     with _opened_checked(path, layout, sources) as dataset:
         for source in sources:
             variable = dataset.variables[source.variable]
-            try:
+            with reading(path, str(source.variable)):
                 with _lock(source):
                     roles = roles_of(path, dataset, source)
                     raw = _raw(path, variable, roles, positions, window)
                 raw, about = as_unsigned(raw, variable.attrs)
-                scale, offset, codes = packing(raw, about, source)
-            except client_errors(*UNREADABLE) as error:
-                raise InputError(
-                    f"{path}: not readable ({reason_of(error)}): expected {source.variable}"
-                ) from error
+                scale, offset, codes = packing(path, raw.dtype, about, source)
             outside = outside_valid_range(raw, about)
             if raw.dtype == np.float32 and (scale, offset) == (1.0, 0.0):
                 out = raw = np.ascontiguousarray(raw)

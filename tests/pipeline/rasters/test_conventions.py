@@ -199,6 +199,8 @@ def test_a_day_that_a_calendar_leaves_out_is_a_missing_raster(world: World):
             "lon": ("lon", -93.0 + edge, {"units": "degrees_east"}),
         },
     ).to_netcdf(world.folder / "rain.nc")
+    record = world.folder / "discharge.csv"
+    record.write_text(record.read_text().replace("2020-01-0", "2020-03-0"))
     source = {"driver": "netcdf", "files": "rain.nc", "variable": "rain", "units": "mm"}
     described = {"step": "day", "start": "2020-02-27", "end": "2020-03-03"}
     world.edit(period=described, forcings={"precipitation": source})
