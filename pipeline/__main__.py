@@ -240,6 +240,28 @@ def export(
 
 
 @app.command()
+def inspect(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
+    picture: Annotated[
+        Path | None,
+        typer.Option("--map", metavar="FILE", help="Draw what one file holds into a PNG file."),
+    ] = None,
+) -> None:
+    """Say what rasters, records, flow directions and polygons hold, without a catalog."""
+    with exit_codes():
+        if picture is not None and len(files) > 1:
+            raise InputError(f"--map {picture}: {len(files)} files: expected one")
+        from pipeline.inspect.description import draw_picture
+        from pipeline.inspect.inspect_file import inspect_file
+
+        for path in files:
+            description = inspect_file(path)
+            print(description.text(), flush=True)
+            if picture is not None:
+                draw_picture(description, picture)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of catalogs, for editors that complete and check them."""
     from pipeline.catalog.schema import schema_text

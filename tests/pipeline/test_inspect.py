@@ -1,0 +1,261 @@
+"""What `inspect` says of files: hand-made ones, whose content is known, and real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyflwdir
+import pytest
+import rasterio
+import xarray as xr
+from scipy.ndimage import gaussian_filter
+from typer.testing import CliRunner, Result
+
+from pipeline.__main__ import app
+from pipeline.inspect.description import suspected_codes, time_template
+from pipeline.inspect.directions import TABLES, fitting_tables
+from pipeline.inspect.inspect_file import inspect_file
+from pipeline.watersheds.flow_directions import CODES
+from tests.pipeline.handmade import World
+
+
+def inspect(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["inspect", *map(str, arguments)])
+
+
+def facts(path: Path) -> dict[str, str]:
+    """Labels and texts; of several lines with one label, all."""
+    found: dict[str, str] = {}
+    for label, text in inspect_file(path).facts:
+        found[label] = f"{found[label]} | {text}" if label in found else text
+    return found
+
+
+# ------------------------------------------------------------------ directions
+
+
+@pytest.fixture(scope="module")
+def esri() -> np.ndarray:
+    """Directions of random hills, as pyflwdir derives them, in ESRI's codes."""
+    rng = np.random.default_rng(3)
+    height = gaussian_filter(rng.normal(size=(90, 120)), 5) + rng.normal(0, 1e-3, (90, 120))
+    return pyflwdir.from_dem(height.astype(np.float32)).to_array("d8").astype(np.float64)
+
+
+def recoded(esri: np.ndarray, name: str) -> np.ndarray:
+    """The same directions in another numbering; a pit is its first code that drains nowhere."""
+    steps = TABLES["esri"].drains_to
+    code_of = {step: code for code, step in TABLES[name].drains_to.items()}
+    out = np.full(esri.shape, float(TABLES[name].others[0]))
+    for code, step in steps.items():
+        out[esri == code] = code_of[step]
+    return out
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_numbering_of_directions_is_found(esri: np.ndarray, name: str) -> None:
+    values = recoded(esri, name)
+    fits = fitting_tables(values)
+    assert next(iter(fits)) == name
+    assert fits[name].circling == 0
+    areas = pyflwdir.from_array(esri.astype(np.uint8), ftype="d8").upstream_area()
+    assert fits[name].greatest == areas.max()
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_numberings_are_those_that_terrain_is_read_in(name: str) -> None:
+    assert name in TABLES
+    assert {*CODES[name].directions} == {*TABLES[name].drains_to}
+
+
+def test_other_rasters_are_no_directions() -> None:
+    rng = np.random.default_rng(5)
+    assert fitting_tables(rng.normal(size=(50, 50))) == {}
+    assert fitting_tables(rng.integers(1, 9, (50, 50)).astype(float)) == {}  # no flow has circles
+
+
+# ------------------------------------------------------------------ codes and names
+
+
+@pytest.mark.parametrize(
+    ("values", "codes"),
+    [
+        ([*range(20), -99, -99, -99], {-99.0: 3}),
+        ([*range(20), -1.2345, -1.2345, -1.2345], {-1.2345: 3}),
+        ([*range(20), 9.96921e36, 9.96921e36, 9.96921e36], {9.96921e36: 3}),
+        ([*range(20), 9999, 9999, 9999], {9999.0: 3}),
+        ([*range(20), -99], {}),  # once
+        ([*np.linspace(-30, 30, 61), -9, -9, -9], {}),  # degrees
+        ([0, 0, 0, 0, 5, 5, 5, 1, 2, 3, 4], {}),
+    ],
+)
+def test_codes_that_look_missing(values: Sequence[float], codes: dict[float, int]) -> None:
+    assert suspected_codes(np.array(values, float)) == codes
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "time"),
+    [
+        ("prism_20160101.tif", "prism_{time:%Y%m%d}.tif", "2016-01-01 00:00:00"),
+        ("st4.2005010100.01h.grb", "st4.{time:%Y%m%d%H}.01h.grb", "2005-01-01 00:00:00"),
+        ("RAP_201008260600.h5", "RAP_{time:%Y%m%d%H%M}.h5", "2010-08-26 06:00:00"),
+        ("rain_2016-02-30.nc", "rain_{time:%Y}-02-30.nc", "2016-01-01 00:00:00"),
+        ("basin_99999999.tif", None, None),
+    ],
+)
+def test_times_in_names(name: str, template: str | None, time: str | None) -> None:
+    found = time_template(name)
+    assert (found and found[0], found and str(found[1])) == (template, time)
+
+
+# ------------------------------------------------------------------ hand-made files
+
+
+def test_a_raster_of_known_content(world: World, tmp_path: Path) -> None:
+    said = facts(world.raster(3))
+    rain = world.rain[3]
+    assert said["format"].startswith("GDAL GTiff, 1 bands, float32")
+    assert f"{np.nanmin(rain):.6g} to {np.nanmax(rain):.6g}" in said["values"]
+    assert f"{np.isnan(rain).mean():.1%} missing" in said["values"]
+    assert "rain_{time:%Y%m%d}.tif" in said["time in name"]
+    assert "EPSG:4326" in said["CRS"]
+    assert "12 rows x 12 columns" in said["grid"]
+    assert "refused" not in said
+
+
+def test_a_packed_dataset_of_known_content(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    packed = rng.integers(0, 500, (4, 6, 5)).astype(np.int16)
+    packed[:, 0, 0] = -1
+    times = np.array(["2001-02-03T06", "2001-02-03T07", "2001-02-03T08", "2001-02-03T10"], "M8[ns]")
+    bounds = np.stack([times - np.timedelta64(1, "h"), times], axis=1)
+    attributes = {"units": "mm/h", "scale_factor": 0.1, "_FillValue": np.int16(-1)}
+    data = xr.Dataset(
+        {
+            "pcp_rate": (("time", "lat", "lon"), packed, attributes),
+            "time_bnds": (("time", "nv"), bounds),
+        },
+        {
+            "time": ("time", times, {"bounds": "time_bnds"}),
+            "lat": ("lat", 40 + 0.5 * np.arange(6), {"units": "degrees_north"}),
+            "lon": ("lon", 8 + 0.25 * np.arange(5), {"units": "degrees_east"}),
+        },
+    )
+    path = tmp_path / "rate.nc"
+    data.to_netcdf(path, encoding={"time": {"units": "hours since 2001-01-01"}})
+    said = facts(path)
+    valid = packed[packed >= 0] * 0.1
+    assert "'mm/h': read as mm/h" in said["units"]
+    assert "6 rows x 5 columns of 0.5 x 0.25 degrees" in said["grid"]
+    assert "7.875..9.125 E, 39.75..42.75 N, rows from south to north" in said["grid"]
+    assert "2001-02-03 06:00:00 to 2001-02-03 10:00:00, 4 times" in said["times"]
+    assert "1 h (2), 2 h (1)" in said["times"]
+    assert "a label is the end of its interval" in said["bounds"]
+    assert "int16, scale 0.1" in said["packing"]
+    assert f"{valid.min():.6g} to {valid.max():.6g}" in said["values"]
+    assert f"{1 - valid.size / packed.size:.1%} missing" in said["values"]
+    per_year = valid.mean() * 24 * 365.25
+    assert f"{per_year:.4g} mm a year" in said["as rain"]
+
+
+def test_running_totals_are_suspected(tmp_path: Path) -> None:
+    total = np.random.default_rng(2).random((9, 4, 4)).cumsum(axis=0)
+    times = np.datetime64("2001-01-01", "ns") + np.arange(9) * np.timedelta64(3600, "s")
+    coordinates = {"time": times, "lat": np.arange(4.0), "lon": np.arange(4.0)}
+    for name, values in (("total", total), ("amount", np.diff(total, axis=0, prepend=0))):
+        path = tmp_path / f"{name}.nc"
+        xr.Dataset({"rain": (("time", "lat", "lon"), values)}, coordinates).to_netcdf(path)
+        assert ("running totals" in facts(path).get("as rain", "")) == (name == "total")
+
+
+def test_a_record_and_polygons_of_known_content(world: World) -> None:
+    said = facts(world.folder / "discharge.csv")
+    assert "2020-01-01 00:00:00 to 2020-01-12 00:00:00, 24 times" in said["times"]
+    assert said["sites"] == "01000001, 01000002"
+    assert "site is site_no" in said["guess"]
+    assert "discharge is discharge" in said["guess"]
+    assert said["flags"] == "A (24)"
+    said = facts(world.folder / "basins.geojson")
+    assert said["site_field"].startswith("site:")
+    assert said["features"] == "2: 2 Polygon"
+
+
+def test_the_map_is_a_picture_of_the_values(world: World, tmp_path: Path) -> None:
+    for path in (world.raster(0), world.folder / "discharge.csv", world.folder / "basins.geojson"):
+        picture = tmp_path / f"{path.stem}.png"
+        assert inspect(path, "--map", picture).exit_code == 0
+        with rasterio.open(picture) as file:
+            assert file.driver == "PNG"
+            assert len(np.unique(file.read(1))) > 5
+
+
+def test_what_cannot_be_inspected(tmp_path: Path, world: World) -> None:
+    missing = inspect(tmp_path / "nothing.nc")
+    assert missing.exit_code == 2
+    assert missing.stderr.startswith(f"error: {tmp_path / 'nothing.nc'}: not readable")
+    broken = tmp_path / "broken.nc"
+    broken.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    assert inspect(broken).exit_code == 2
+    several = inspect(world.raster(0), world.raster(1), "--map", tmp_path / "a.png")
+    assert several.exit_code == 2
+    assert "expected one" in several.stderr
+
+
+# ------------------------------------------------------------------ real files
+
+REAL = [
+    ("rasters/era5_cmor_rhine_pr_2000.nc", "raster", ["the middle of its interval", "818.5 mm"]),
+    ("rasters/wflow_piave_inmaps.nc", "raster", ["attribute 'unit'", "53 rows x 58 columns"]),
+    ("rasters/vic_runoff_undeclared_fill.nc", "raster", ["42.0% missing", "nothing says so"]),
+    ("rasters/livneh_single_cell_1972.nc", "raster", ["'mm timestep-1': not understood"]),
+    ("rasters/rotated_pole_hirham_pr.nc", "raster", ["expected the same position"]),
+    ("rasters/rdpa_apcp24h_2023121806.grib2", "raster", ["2.6% missing", "{time:%Y%m%d%H}"]),
+    ("rasters/chirps_iran_template.tif", "raster", ["0 to 232", "needs {time:...}"]),
+    ("rasters/opera_odim_20180824180000.hdf", "raster", ["-9.999e+06 occurs", "-8.888e+06"]),
+    ("rasters/nimrod_precipaccum_2km_cutout", "unknown", ["no reader knows it"]),
+    ("rasters/raa01-rw_10000-1408030950-dwd---bin.gz", "unknown", ["RW030950"]),
+    ("gauges/headerless_grendon_underwood.csv", "record", ["-1 occurs 1172 times", "comma"]),
+    ("gauges/nve_hydag_2200022.txt", "record", ["-9999 occurs 673 times", "15705 times"]),
+    ("gauges/eccc_04JD005_Daily_Flow_ts.csv", "record", ["B (7741)", "0.873 to 382"]),
+    ("gauges/wmis_406265_streamflow_15min.csv", "record", ["170 (3000, always '0.00': missing?)"]),
+    ("gauges/raven_salmon_08KC001_1995_2010.nc", "raster", ["-1.2345 occurs 1443 times"]),
+    ("gauges/grdc_9104020.day", "record", ["1887-11-01", "states m3/s", "Latin-1"]),
+    ("gauges/camels_us_03015500_streamflow_qc.txt", "record", ["year, month, day", "42 to 6380"]),
+    ("gauges/hydat_subset.sqlite3", "unknown", ["DLY_FLOWS: 257 rows"]),
+    ("flowdir/taudem_loganp.tif", "directions", ["taudem", "EPSG:26912"]),
+    ("flowdir/wflow_rhine_ldd.map", "directions", ["terrain.codes: ldd", "none"]),
+    ("flowdir/rhine_d8_codes_0_and_247.tif", "directions", ["terrain.codes: esri"]),
+    ("flowdir/lisflood_fraser_ldd.nc", "directions", ["terrain.codes: ldd"]),
+    ("flowdir/global_upstream_area_30min_km2.tif", "raster", ["5.92164e+06"]),
+    ("flowdir/headless_matrix_flwdir1.asc", "unknown", ["not a table"]),
+    ("polygons/agger_no_prj.shp", "polygons", ["13 Polygon", "no degrees", "has no CRS"]),
+    ("polygons/basin_10_no_prj.zip", "polygons", ["could be degrees", "ID"]),
+    (
+        "polygons/broken_river_invalid.shp",
+        "polygons",
+        ["6488.78 km2", "AlbersArea, in m2", "GDA94"],
+    ),
+    ("polygons/hydrofabric_01073000.gpkg", "polygons", ["31.6561 km2", "divide_id", "flowpaths"]),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "fragments"), REAL, ids=[one[0] for one in REAL])
+def test_real_files(domst_data: Path, name: str, kind: str, fragments: Sequence[str]) -> None:
+    """The figures are those that the data's own README gives."""
+    text = inspect_file(domst_data / "foreign" / name).text()
+    assert text.startswith(f"{domst_data / 'foreign' / name}: {kind}\n")
+    for fragment in fragments:
+        assert fragment in text, text
+
+
+def test_every_foreign_file_is_described(domst_data: Path) -> None:
+    """One screen each, and no traceback."""
+    folder = domst_data / "foreign"
+    parts = {".dbf", ".shx", ".prj", ".md"}
+    paths = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix not in parts]
+    assert len(paths) >= 60
+    for path in paths:
+        lines = inspect_file(path).text().splitlines()
+        assert 3 <= len(lines) <= 40, path
