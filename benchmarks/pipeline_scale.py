@@ -76,7 +76,7 @@ class Measured:
 
     Attributes:
         steps: hours.
-        seconds: of the whole run; block_seconds: of its blocks alone.
+        seconds: of the whole run; block_seconds: of its tasks alone.
         cpu_seconds: of all workers.
         peak_bytes: the largest of any worker.
         read_bytes: by all workers; stored_bytes, stored_files: of the store.

@@ -32,7 +32,7 @@ from pipeline.catalog.models import load_catalog
 from pipeline.rasters.series import group_forcings, open_series
 from pipeline.sample.make import make_sample
 
-BLOCKS_ALONE = re.compile(r"the blocks alone (\d+) rasters/s")
+TASKS_ALONE = re.compile(r"the tasks alone (\d+) rasters/s")
 KIB = 1024  # ru_maxrss counts these
 
 
@@ -70,14 +70,14 @@ def run_once(
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - started
-    found = BLOCKS_ALONE.search(output)
+    found = TASKS_ALONE.search(output)
     if process.returncode or not found:
         raise SystemExit(f"{' '.join(command)}: exit {process.returncode}: {output}")
     return {
         "seconds": seconds,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
         "peak_bytes": usage.ru_maxrss * KIB,
-        "blocks_rasters_per_second": float(found[1]),
+        "tasks_rasters_per_second": float(found[1]),
     }
 
 
@@ -99,8 +99,8 @@ def measure(catalog: Path, folder: Path, repeats: int) -> dict[str, Any]:
         **middle,
         "bare_reading_rasters_per_second": len(files) / median(bare),
         "command_over_bare": median(seconds / run["seconds"] for run, seconds in turns),
-        "blocks_over_bare": median(
-            run["blocks_rasters_per_second"] * seconds / len(files) for run, seconds in turns
+        "tasks_over_bare": median(
+            run["tasks_rasters_per_second"] * seconds / len(files) for run, seconds in turns
         ),
     }
 
@@ -111,13 +111,13 @@ def show(report: dict[str, Any]) -> None:
     table = Table("what", "value", title=title)
     for what, value in (
         ("the command, with its start, rasters/s", f"{report['rasters_per_second']:.0f}"),
-        ("its blocks alone, rasters/s", f"{report['blocks_rasters_per_second']:.0f}"),
+        ("its tasks alone, rasters/s", f"{report['tasks_rasters_per_second']:.0f}"),
         (
             "bare reading, one thread, rasters/s",
             f"{report['bare_reading_rasters_per_second']:.0f}",
         ),
         ("the command over bare reading", f"{report['command_over_bare']:.2f}"),
-        ("its blocks alone over bare reading", f"{report['blocks_over_bare']:.2f}"),
+        ("its tasks alone over bare reading", f"{report['tasks_over_bare']:.2f}"),
         ("the command, s", f"{report['seconds']:.1f}"),
         ("processor time, s", f"{report['cpu_seconds']:.1f}"),
         ("peak memory, MiB", f"{report['peak_bytes'] / 2**20:.0f}"),

@@ -119,7 +119,7 @@ def run(
         print(
             f"{store}: {len(report.blocks)} of {len(report.plan.blocks)} blocks, {report.files} "
             f"rasters in {seconds:.1f} s, {report.files / seconds:.0f} rasters/s "
-            f"(the blocks alone {report.files / report.seconds:.0f} rasters/s)"
+            f"(the tasks alone {report.files / report.seconds:.0f} rasters/s)"
         )
 
 

@@ -151,8 +151,8 @@ def test_speed_is_compared_with_bare_reading(tmp_path: Path, tiny_sample: Path) 
     assert found["rasters"] == 1095
     bare = found["bare_reading_rasters_per_second"]
     assert found["command_over_bare"] == pytest.approx(found["rasters_per_second"] / bare)
-    blocks = found["blocks_rasters_per_second"]
-    assert found["blocks_over_bare"] == pytest.approx(blocks / bare)
+    tasks = found["tasks_rasters_per_second"]
+    assert found["tasks_over_bare"] == pytest.approx(tasks / bare)
     assert blocks > found["rasters_per_second"] > 0
 
 
