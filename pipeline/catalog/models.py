@@ -12,7 +12,6 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo
 
 import yaml
 from pydantic import (
@@ -20,17 +19,17 @@ from pydantic import (
     Field,
     PrivateAttr,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
 from pipeline.catalog.fetch import Fetch
+from pipeline.catalog.gauge_source import Columns, Gauges
 from pipeline.catalog.problems import describe_problem
 from pipeline.catalog.raster_source import RasterSource
-from pipeline.catalog.time import STEP, Duration, Period, Strict, TimeLabel
+from pipeline.catalog.time import STEP, Period, Strict
 from pipeline.errors import InputError
 from pipeline.storage import Location, parse_location
-from pipeline.units import AREA_M2, DISCHARGE_M3_S, require_unit
+from pipeline.units import AREA_M2, require_unit
 
 PRECIPITATION = "precipitation"
 FORCING_NAME = r"^[A-Za-z][A-Za-z0-9_]*$"  # forcings become arrays of the store
@@ -51,84 +50,14 @@ RESERVED_NAMES = frozenset(  # other arrays of the store
 )
 
 
-class Columns(Strict):
-    """Column names of a discharge CSV."""
-
-    site: str = Field(default="site_no", description="column of the site number")
-    time: str = Field(default="datetime", description="column of the day or instant")
-    discharge: str = Field(default="discharge", description="column of the discharge")
-    flag: str | None = Field(default=None, description="column of the qualifiers")
-
-
-class Gauges(Strict):
-    """Discharge records: daily means, or instantaneous values, which are averaged over steps."""
-
-    format: Literal["rdb", "csv", "json", "waterml", "waterdata"] = Field(
-        description="format of the files, see docs/gauges.md"
-    )
-    files: str = Field(description="path; {site} is replaced by the site number")
-    units: Annotated[str, AfterValidator(partial(require_unit, known=DISCHARGE_M3_S))] = Field(
-        description="ft3/s or m3/s, in any spelling"
-    )
-    values: Literal["daily", "instantaneous"] = Field(
-        default="daily", description="daily means, or readings that are averaged over steps"
-    )
-    series: dict[str, str] | None = Field(
-        default=None, description="by site number, the series of discharge to read"
-    )
-    time: TimeLabel = Field(default=TimeLabel(), description="daily only: how a date names its day")
-    min_valid: float | None = Field(
-        default=None,
-        gt=0,
-        le=1,
-        description="instantaneous only: minimum share of a step with values",
-    )
-    max_gap: Duration | None = Field(
-        default=None, gt=timedelta(0), description="instantaneous only: longest gap to interpolate"
-    )
-    columns: Columns | None = Field(default=None, description="csv only: names of its columns")
-    time_format: str | None = Field(
-        default=None, min_length=1, description="csv only: strptime format of the day or instant"
-    )
-    time_zone: str | None = Field(
-        default=None, description="csv with instantaneous values only: an IANA name"
-    )
-
-    @field_validator("time_zone")
-    @classmethod
-    def _check_time_zone(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                ZoneInfo(value)
-            except (
-                ValueError,
-                OSError,
-                KeyError,
-            ) as error:  # invalid name, a folder, an unknown zone
-                raise ValueError("expected an IANA time zone such as America/Chicago") from error
-        return value
-
-    @model_validator(mode="after")
-    def _no_unused_keys(self) -> Self:
-        for key in ("columns", "time_format", "time_zone"):
-            if self.format != "csv" and key in self.model_fields_set:
-                raise ValueError(f"{key} describes a csv, format is {self.format}: expected none")
-        if self.format == "csv" and self.series is not None:
-            raise ValueError("series selects a series of the agency, format is csv: expected none")
-        daily = self.values == "daily"
-        for key in ("min_valid", "max_gap", "time_zone") if daily else ("time",):
-            if key in self.model_fields_set:
-                other = "instantaneous" if daily else "daily"
-                raise ValueError(
-                    f"{key} is for {other} values, values is {self.values}: expected none"
-                )
-        return self
-
-
 class Watersheds(Strict):
     """Watershed polygons, one per gauge."""
 
     file: str = Field(description="path of a vector file with a CRS")
+    layer: str | None = Field(default=None, description="which one, if it has several of polygons")
+    crs: str | None = Field(
+        default=None, description="EPSG code, WKT or PROJ text, if it has no CRS or a wrong one"
+    )
     site_field: str = Field(description="its field of site numbers")
     name_field: str | None = Field(default=None, description="its field of names")
     area_field: str | None = Field(default=None, description="reported drainage area")
@@ -247,6 +176,23 @@ class Catalog(Strict):
         if (self.fetch.gauges or self.fetch.watersheds) and not self.watersheds.sites:
             raise ValueError("watersheds.sites: missing: expected the sites to fetch")
         return self
+
+    @model_validator(mode="after")
+    def _check_single_sites(self) -> Self:
+        columns = self.gauges.columns or Columns()
+        one = "{site}" in self.gauges.files or len(self.watersheds.sites or ()) == 1
+        if columns.site is None and not one:
+            raise ValueError(
+                "gauges.columns.site: null: expected {site} in gauges.files, or one site in "
+                "watersheds.sites"
+            )
+        return self
+
+    @property
+    def usgs(self) -> bool:
+        """Whether site numbers are the USGS's, of eight digits at least."""
+        fetched = self.fetch is not None and bool(self.fetch.gauges or self.fetch.watersheds)
+        return self.gauges.format != "csv" or self.gauges.agency == "usgs" or fetched
 
     @property
     def path(self) -> Path:

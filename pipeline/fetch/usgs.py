@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ from dataretrieval import DataRetrievalError, nldi, waterdata
 from dataretrieval.nldi import NldiConfiguration
 from dataretrieval.waterdata import WaterdataConfiguration
 
-from pipeline.catalog.models import Catalog, Columns
+from pipeline.catalog.gauge_source import Columns
+from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError, RunError
 from pipeline.fetch.files import Item
 from pipeline.fetch.services import Service
-from pipeline.gauges.record import site_number
+from pipeline.gauges.site_numbers import site_number
 from pipeline.storage import sha256
 from pipeline.units import AREA_M2
 
@@ -64,6 +66,9 @@ def plan_gauges(catalog: Catalog, service: Service) -> tuple[Path, list[Item]]:
         ("format", gauges.format, "csv"),
         ("units", gauges.units, "ft3/s"),
         ("time_format", gauges.time_format or "%Y-%m-%d", "%Y-%m-%d"),
+        ("delimiter", gauges.delimiter, ","),
+        ("decimal", gauges.decimal, "."),
+        ("skip", gauges.skip, 0),
     ):
         if found != expected:
             raise InputError(
@@ -76,6 +81,11 @@ def plan_gauges(catalog: Catalog, service: Service) -> tuple[Path, list[Item]]:
             "alone"
         )
     columns = gauges.columns or Columns()
+    if not all(isinstance(one, str) for one in (columns.site, columns.time, columns.discharge)):
+        raise InputError(
+            f"{catalog.path}: gauges.columns: expected names of site, time and discharge, as the "
+            "records are fetched"
+        )
     # one more day at both ends: a gauge's day begins at its local midnight
     first, last = (catalog.period.start - DAY).date(), (catalog.period.end + DAY).date()
     items = []
@@ -181,7 +191,7 @@ def plan_sites(catalog: Catalog, data: Service) -> tuple[Path, Item]:
         )
         if not {"monitoring_location_number", NAME, AREA_MI2} <= set(table):
             raise RunError(f"{data.name}: {SITES}: answer lacks names or areas: expected both")
-        found = table["monitoring_location_number"].map(site_number)
+        found = table["monitoring_location_number"].map(partial(site_number, usgs=True))
         if lacking := sorted(set(sites) - set(found)):
             raise RunError(f"{data.name}: has no site {', '.join(lacking)}: expected all")
         named = pd.DataFrame({"site_no": found, NAME: table[NAME], AREA_MI2: table[AREA_MI2]})
@@ -244,7 +254,7 @@ def _polygon(path: Path) -> shapely.Geometry:
 
 def _sites(catalog: Catalog) -> list[str]:
     assert catalog.watersheds.sites
-    return sorted({site_number(site) for site in catalog.watersheds.sites})
+    return sorted({site_number(site, usgs=True) for site in catalog.watersheds.sites})
 
 
 def _request(service: Service, call: Callable[[], Any]) -> Any:

@@ -7,6 +7,7 @@ flag gives the reason. Codes: help.waterdata.usgs.gov, "unit values codes" and "
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -16,7 +17,14 @@ from numpy.typing import NDArray
 
 NO_DATA = -999999.0
 NUMBER, REFUSED = 254, 255  # codes of texts that are no flags
-DECIMAL = r"^-?[0-9]{1,18}(?:\.[0-9]{0,18})?$"  # as most numbers are written
+LARGEST = 1e9  # in m3/s or ft3/s, a hundred times the Amazon's highest flood in ft3/s
+# As most numbers are written, and as all are, by the mark of decimals. Python and numpy would take
+# 1_000, inf and digits of other scripts, too.
+DECIMAL = {mark: rf"^-?[0-9]{{1,18}}(?:[{mark}][0-9]{{0,18}})?$" for mark in ".,"}
+NUMBERS = {
+    mark: re.compile(rf"[+-]?(?:[0-9]+[{mark}]?[0-9]*|[{mark}][0-9]+)(?:[eE][+-]?[0-9]+)?")
+    for mark in ".,"
+}
 
 # CF: flag_values are the codes, flag_meanings the names. 0: also outside the record.
 FLAGS = MappingProxyType(
@@ -61,36 +69,38 @@ _BY_APPROVAL = (
 
 
 def parse_values(
-    texts: pa.LargeStringArray,
+    texts: pa.LargeStringArray, missing: Sequence[float | str] = (), decimal: str = "."
 ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     """Parse texts in the place of values.
 
+    Args:
+        texts: (n,).
+        missing: numbers and words for no value, besides the agency's.
+        decimal: mark of decimals, a point or a comma.
+
     Returns:
         Numbers, NaN where there is none, and codes: the flag of a text for no value, else `NUMBER`,
-        or `REFUSED` for a text that is neither a finite number nor one of the agency's words.
+        or `REFUSED` for a text that is neither a number that discharge can be nor a word for none.
     """
-    plain = pc.match_substring_regex(texts, DECIMAL)
-    numbers = np.array(pc.if_else(plain, texts, None).cast(pa.float64()), copy=True)
-    codes = np.where(numbers == NO_DATA, FLAGS["unavailable"], NUMBER).astype(np.uint8)
+    words = NO_VALUE | {one.casefold(): "unavailable" for one in missing if isinstance(one, str)}
+    plain = pc.match_substring_regex(texts, DECIMAL[decimal])
+    pointed = pc.replace_substring(texts, decimal, ".") if decimal != "." else texts
+    numbers = np.array(pc.if_else(plain, pointed, None).cast(pa.float64()), copy=True)
+    codes = np.full(numbers.size, NUMBER, np.uint8)
     others = np.flatnonzero(~np.asarray(plain))
     for k, text in zip(others, texts.take(others).to_pylist(), strict=True):
-        numbers[k], codes[k] = _parse_value(text)
+        word = words.get(text.casefold())
+        if word is not None:
+            codes[k] = FLAGS[word]
+        elif NUMBERS[decimal].fullmatch(text):
+            numbers[k] = float(text.replace(decimal, "."))
+        else:
+            codes[k] = REFUSED
+    withheld = [NO_DATA, *(one for one in missing if isinstance(one, float))]
+    codes[np.isin(numbers, withheld)] = FLAGS["unavailable"]
+    codes[(codes == NUMBER) & (np.abs(numbers) > LARGEST)] = REFUSED
     numbers[codes != NUMBER] = np.nan
-    return numbers, codes
-
-
-def _parse_value(text: str) -> tuple[float, int]:
-    """The number of a text, and its code as of `parse_values`."""
-    word = text.casefold()
-    if word in NO_VALUE:
-        return np.nan, FLAGS[NO_VALUE[word]]
-    try:
-        number = float(text)
-    except ValueError:
-        return np.nan, REFUSED
-    if not np.isfinite(number):
-        return np.nan, REFUSED
-    return number, FLAGS["unavailable"] if number == NO_DATA else NUMBER
+    return numbers + 0.0, codes  # -0 becomes 0
 
 
 def parse_qualifiers(qualifiers: str) -> tuple[int, int]:

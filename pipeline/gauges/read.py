@@ -1,8 +1,9 @@
-"""Read USGS discharge records in any of the agency's formats."""
+"""Read discharge records: tables, and the formats of the USGS."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from pipeline.gauges.formats.nwis_json import read_nwis_json
 from pipeline.gauges.formats.rdb import read_rdb
 from pipeline.gauges.formats.waterdata import read_waterdata
 from pipeline.gauges.formats.waterml import read_waterml
-from pipeline.gauges.record import GaugeRecord, RecordFile, listed, site_number
-from pipeline.gauges.rows import Rows, gather
+from pipeline.gauges.record import GaugeRecord, RecordFile, listed
+from pipeline.gauges.rows import Rows, Texts, gather
+from pipeline.gauges.site_numbers import site_number
 
 READERS: dict[str, Callable[[Catalog, Path], Rows]] = {
     "rdb": read_rdb,
@@ -38,18 +40,23 @@ def read_gauges(catalog: Catalog, sites: Sequence[str]) -> dict[str, GaugeRecord
 
     Raises:
         InputError: a file or a site is missing; a column, time, value or unit contradicts the
-            catalog; a site has several series and the catalog selects none; or one day or instant
-            has two values.
+            catalog; a site's number is spelled in several ways; a site has several series and the
+            catalog selects none; one day or instant has two values; or a number looks like a code
+            for no value that the catalog does not name.
     """
     gauges = catalog.gauges
-    wanted = [site_number(site) for site in sites]
+    wanted = [site_number(site, catalog.usgs) for site in sites]
     by_path: dict[Path, list[str]] = {}
     for site in wanted:
         by_path.setdefault(catalog.resolve(gauges.files.replace("{site}", site)), []).append(site)
     records: dict[str, GaugeRecord] = {}
     for path, here in by_path.items():  # one file at a time, as rows are many
-        file = RecordFile(catalog, path, READERS[gauges.format](catalog, path))
-        missing = [site for site in here if site not in file.sites]
+        rows = READERS[gauges.format](catalog, path)
+        if gauges.columns is not None and gauges.columns.site is None:
+            (site,) = here
+            rows = replace(rows, site_no=Texts.repeat(site, rows.time.codes.size))
+        file = RecordFile(catalog, path, rows)
+        missing = [site for site in here if not file.holds(site)]
         if missing:
             raise InputError(
                 f"{path}: holds {listed(file.sites)}: expected a record of {', '.join(missing)}, "

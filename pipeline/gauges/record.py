@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +14,15 @@ from numpy.typing import NDArray
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
-from pipeline.gauges.flags import NUMBER, REFUSED, parse_qualifiers, parse_values
+from pipeline.gauges.codes import suspected_codes
+from pipeline.gauges.flags import LARGEST, NUMBER, REFUSED, parse_qualifiers, parse_values
 from pipeline.gauges.rows import Rows
+from pipeline.gauges.site_numbers import Spellings, site_number
 from pipeline.gauges.times import Days, Instants, Positions, Times
 from pipeline.units import DISCHARGE_M3_S
 
 DAY = timedelta(days=1)
 INSTANT = timedelta(0)
-SITE_DIGITS = 8  # of the shortest USGS site number; shorter texts lack leading zeros
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,6 @@ class GaugeRecord:
         assert self.start.is_unique
 
 
-@lru_cache(maxsize=1024)  # few are distinct in a record
-def site_number(text: object) -> str:
-    """Restore the leading zeros of a site number, which spreadsheets and integer fields drop."""
-    site = str(text).strip()
-    whole = re.fullmatch(r"(\d+)(?:\.0*)?", site)
-    return whole[1].zfill(SITE_DIGITS) if whole else site
-
-
 def listed(names: Iterable[str], most: int = 8) -> str:
     """Names for a message, at most the first few."""
     names = sorted(names)
@@ -79,25 +71,38 @@ class RecordFile:
     def __init__(self, catalog: Catalog, path: Path, rows: Rows) -> None:
         self._catalog, self._path, self._rows = catalog, path, rows
         numbers: dict[str, int] = {}
-        sites = rows.site_no.each(lambda text: numbers.setdefault(site_number(text), len(numbers)))
+        sites = [
+            numbers.setdefault(site_number(text, catalog.usgs), len(numbers))
+            for text in rows.site_no.distinct.to_pylist()
+        ]
         site = np.array(sites, np.min_scalar_type(len(numbers)))[rows.site_no.codes]
         order = np.argsort(site, kind="stable")
         ends = np.cumsum(np.bincount(site, minlength=len(numbers)))
         pieces = np.split(order, ends[:-1])
         # by site number the positions of its rows, in the file's order
         self.sites = {number: pieces[k] for number, k in numbers.items() if pieces[k].size}
+        self._spellings = Spellings(catalog, path, self.sites)
+
+    def holds(self, site: str) -> bool:
+        """Whether the file has rows of a site.
+
+        Raises:
+            InputError: it spells the site's number in another way.
+        """
+        return self._spellings.of(site) is not None
 
     def record(self, site: str) -> GaugeRecord:
         """A site's record: sorted, duplicates resolved.
 
         Raises:
-            InputError: several series and none selected, an invalid time or value, or two values
-                for one day or instant.
+            InputError: several series and none selected, an invalid time or value, two values for
+                one day or instant, or a number that looks like a code for no value.
         """
         gauges = self._catalog.gauges
         at = self._of_selected_series(site)
         start = self._times.of(at)
         discharge, flag = self._values(at)
+        self._refuse_codes(site, at, discharge)
         if not (start[1:] > start[:-1]).all():
             kept = self._first_of_each_time(site, at, start, discharge)
             start, discharge, flag = start[kept], discharge[kept], flag[kept]
@@ -117,7 +122,8 @@ class RecordFile:
 
     @cached_property
     def _numbers(self) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-        return parse_values(self._rows.value.distinct)
+        gauges = self._catalog.gauges
+        return parse_values(self._rows.value.distinct, gauges.missing, gauges.decimal)
 
     @cached_property
     def _qualifiers(self) -> NDArray[np.uint8]:
@@ -125,12 +131,16 @@ class RecordFile:
 
     def _of_selected_series(self, site: str) -> Positions:
         """Rows of the series that the catalog selects, or of the only one that holds values."""
-        at, series = self.sites[site], self._rows.series
+        spelled = self._spellings.of(site)
+        assert spelled is not None
+        at, series = self.sites[spelled], self._rows.series
         names: dict[str, list[int]] = {}
         for code in np.unique(series.codes[at]).tolist():
             names.setdefault(series.distinct[code].as_py(), []).append(code)
         choices = self._catalog.gauges.series or {}
-        choice = next((name for key, name in choices.items() if site_number(key) == site), None)
+        choice = next(
+            (name for key, name in choices.items() if site_number(key, True) == site), None
+        )
         if choice is not None:
             found = [name for name in names if choice in (name, name.partition(" ")[0])]
             if len(found) != 1:
@@ -160,14 +170,30 @@ class RecordFile:
         refused = kind == REFUSED
         if refused.any():
             row = at[refused.argmax()]
+            marked = " with a decimal comma" if self._catalog.gauges.decimal == "," else ""
             raise InputError(
                 f"{self._path}: {rows.place(row)}: discharge {rows.value[row]!r} on "
-                f"{rows.time[row]}: expected a number, a blank, Ice or Eqp"
+                f"{rows.time[row]}: expected a number up to {LARGEST:g}{marked}, a blank, Ice, Eqp "
+                f"or one of gauges.missing in {self._catalog.path}"
             )
         withheld, status = self._qualifiers[rows.qualifiers.codes[at]].T
         flag = np.where(kind == NUMBER, status, kind)
         flag = np.where(withheld == NUMBER, flag, withheld)
         return np.where(withheld == NUMBER, number, np.nan), flag
+
+    def _refuse_codes(self, site: str, at: Positions, discharge: NDArray[np.float64]) -> None:
+        """Refuse a record with numbers that look like codes for no value."""
+        suspected = suspected_codes(discharge, self._catalog.gauges.real)
+        if not suspected:
+            return
+        code = min(suspected)
+        row = at[(discharge == code).argmax()]
+        numbers = ", ".join(f"{value:g} ({count} times)" for value, count in suspected.items())
+        raise InputError(
+            f"{self._path}: site {site}: discharge {numbers}, first {code:g} at "
+            f"{self._rows.place(row)}, looks like a code for no value: expected it in "
+            f"gauges.missing of {self._catalog.path}, or in gauges.real if it is discharge"
+        )
 
     def _first_of_each_time(
         self, site: str, at: Positions, start: Times, discharge: NDArray[np.float64]

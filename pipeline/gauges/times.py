@@ -6,6 +6,8 @@ one hour occurs twice: the first pass is daylight saving time, the second is sta
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
@@ -21,6 +23,9 @@ from pipeline.catalog.time import YEARS
 from pipeline.errors import InputError
 from pipeline.gauges.rows import Rows, Texts
 
+ADJACENT = re.compile(r"%[YmdHMS]%[YmdHMSj]")  # fields without a mark between them
+HOUR_24 = re.compile(r"(?:^|(?<=[T ])|(?<=[0-9]{8}))24(?=(?::?00){0,2}(?:$|[ Z+-]))")  # midnight
+ZONE = re.compile(r"(?:Z|[+-][0-9]{2}:?[0-9]{2})$")
 OFFSET = r"[0-9](?:Z|[+-][0-9][0-9]:?[0-9][0-9])$"
 # Hours from UTC of the agency's time zone codes; help.waterdata.usgs.gov/code/tz_query
 ZONE_HOURS = {
@@ -175,8 +180,27 @@ def _second_pass(
     return second, undecided
 
 
-def _parsed(catalog: Catalog, text: list[str | None], time_format: str, utc: bool) -> Times:
-    """Parse times, datetime64[ns]; NaT if a text is none within the supported years."""
+def _parsed(catalog: Catalog, text: Sequence[str | None], time_format: str, utc: bool) -> Times:
+    """Parse times, datetime64[ns]; NaT if a text is none within the supported years.
+
+    Hour 24 is midnight of the next day. In a format as %Y%m%d each field has all its digits.
+    """
+    found = _parsed_plainly(catalog, text, time_format, utc)
+    if ADJACENT.search(time_format):
+        width = len(pd.Timestamp("2012-12-21 11:11:11").strftime(time_format.removesuffix("%z")))
+        short = [one is not None and len(ZONE.sub("", one)) != width for one in text]
+        found[short] = np.datetime64("NaT")
+    late = [k for k in np.flatnonzero(np.isnat(found)).tolist() if HOUR_24.search(text[k] or "")]
+    if late:
+        midnights = [HOUR_24.sub("00", text[k] or "", count=1) for k in late]
+        found[late] = _parsed(catalog, midnights, time_format, utc) + np.timedelta64(1, "D")
+    return found
+
+
+def _parsed_plainly(
+    catalog: Catalog, text: Sequence[str | None], time_format: str, utc: bool
+) -> Times:
+    """Parse times as pandas does, datetime64[ns]."""
     try:
         times = pd.to_datetime(
             np.array(text, object), format=time_format, errors="coerce", utc=utc, cache=False

@@ -9,32 +9,33 @@ from __future__ import annotations
 import logging
 import math
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
-import pyogrio.errors
+import pandas as pd
 import shapely
-from pyarrow.lib import ArrowException
-from pyproj.exceptions import ProjError
 from shapely.geometry import MultiPolygon, Polygon
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
-from pipeline.gauges.record import site_number
+from pipeline.gauges.site_numbers import Spellings, site_number, unpadded
 from pipeline.regrid.grid import zone_area
 from pipeline.units import AREA_M2, M2_PER_KM2
+from pipeline.watersheds.polygon_files import read_polygon_file, rounded
 
 LOG = logging.getLogger(__name__)
 REPAIR_TOLERANCE = 1e-3  # largest relative change of area by the repair of a ring
 AREA_WARN, AREA_FAIL = 0.1, 0.5  # relative differences from the reported drainage area
-PARQUET = (".parquet", ".geoparquet")  # GDAL's wheels do not read it
+AREA_SAME = 0.02  # likewise: the polygons of one basin by two agencies
 POLYGONAL = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 FULL_TURN = np.array([360.0, 0.0])  # degrees of longitude and latitude
 MAX_WIDTH = 90.0  # degrees of longitude that a watershed may span
+METRES = " (metres under a CRS of degrees? watersheds.crs says which)"
+SWAPPED = " (longitude and latitude swapped?)"
+SOUTHERNMOST, NORTHERNMOST = -60.0, 84.0  # no river is gauged beyond
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,15 @@ def read_watersheds(catalog: Catalog) -> list[Watershed]:
     """
     settings = catalog.watersheds
     path = catalog.resolve(settings.file)
-    table = _read_table(path)
+    table = read_polygon_file(catalog, path)
     fields = [settings.site_field, settings.name_field, settings.area_field]
     for field in filter(None, fields):
         if field not in table.columns:
             found = ", ".join(str(c) for c in table.columns.drop(table.geometry.name))
-            raise InputError(f"{path}: fields {found}: expected {field}")
-    table["site_no"] = [site_number(site) for site in table[settings.site_field]]
+            lost = path.suffix.lower() == ".shp" and not found
+            missing = " (is its .dbf there, and whole?)" if lost else ""
+            raise InputError(f"{path}: fields {found or 'none'}{missing}: expected {field}")
+    table["site_no"] = [site_number(site, catalog.usgs) for site in table[settings.site_field]]
     for site, absent in zip(table["site_no"], table[settings.site_field].isna(), strict=True):
         if absent or not re.fullmatch(r"[\w-]+", site):
             raise InputError(
@@ -82,14 +85,8 @@ def read_watersheds(catalog: Catalog) -> list[Watershed]:
                 "digits"
             )
     if settings.sites is not None:
-        wanted = {site_number(site) for site in settings.sites}
-        lacking = sorted(wanted - set(table["site_no"]))
-        if lacking:
-            raise InputError(f"{path}: no polygon of {', '.join(lacking)}: expected one a site")
-        table = table[table["site_no"].isin(wanted)]
-    twice = sorted(set(table.loc[table["site_no"].duplicated(), "site_no"]))
-    if twice:
-        raise InputError(f"{path}: several polygons of {', '.join(twice)}: expected one a site")
+        table = _of_sites(catalog, path, table)
+    _require_one_a_site(path, table["site_no"])
     if table.empty:
         raise InputError(f"{path}: holds no polygon: expected one a gauge")
     table = table.sort_values("site_no")
@@ -112,6 +109,28 @@ def read_watersheds(catalog: Catalog) -> list[Watershed]:
     for watershed in watersheds:
         _compare_areas(watershed, path)
     return _align_longitudes(watersheds)
+
+
+def _of_sites(catalog: Catalog, path: Path, table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Polygons of the catalog's sites, whose numbers become as the catalog spells them."""
+    spellings = Spellings(catalog, path, table["site_no"])
+    wanted = {site_number(site, catalog.usgs) for site in catalog.watersheds.sites or ()}
+    found = {site: spellings.of(site) for site in sorted(wanted)}
+    lacking = [site for site, spelled in found.items() if spelled is None]
+    if lacking:
+        raise InputError(f"{path}: no polygon of {', '.join(lacking)}: expected one a site")
+    whose = {spelled: site for site, spelled in found.items()}
+    table = table[table["site_no"].isin(whose.keys())]
+    return table.assign(site_no=table["site_no"].map(whose))
+
+
+def _require_one_a_site(path: Path, sites: pd.Series) -> None:
+    """Require that site numbers are distinct, whether or not they keep their leading zeros."""
+    twice = sites[sites.map(unpadded).duplicated(keep=False)]
+    if not twice.empty:
+        raise InputError(
+            f"{path}: several polygons of {', '.join(sorted(set(twice)))}: expected one a site"
+        )
 
 
 def polygon_area(polygon: Polygon | MultiPolygon) -> float:
@@ -140,39 +159,12 @@ def polygon_areas(polygons: np.ndarray) -> np.ndarray:
     return np.bincount(owner[part[ring[1:][along]]], below, len(polygons))
 
 
-def _read_table(path: Path) -> gpd.GeoDataFrame:
-    """Read the polygon file in EPSG:4326."""
-    try:
-        with warnings.catch_warnings(record=True) as caught:  # GDAL's, of its repairs
-            warnings.simplefilter("always")
-            parquet = path.suffix.lower() in PARQUET
-            table = gpd.read_parquet(path) if parquet else gpd.read_file(path)
-    except (
-        OSError,
-        ArrowException,
-        pyogrio.errors.DataSourceError,
-        shapely.errors.ShapelyError,
-    ) as error:
-        raise InputError(f"{path}: not readable ({error}): expected polygons") from error
-    except ValueError as error:  # geopandas, of a table without geometries
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not readable ({reason}): expected GeoParquet") from error
-    for one in caught:
-        LOG.warning("%s: %s", path, one.message)
-    if not isinstance(table, gpd.GeoDataFrame) or table.crs is None:
-        raise InputError(f"{path}: has no CRS: expected polygons with one")
-    try:
-        return table.to_crs(4326)
-    except ProjError as error:
-        raise InputError(f"{path}: CRS {table.crs.name}: expected one on the Earth") from error
-
-
 def _valid_polygons(geometries: np.ndarray, path: Path, sites: Sequence[str]) -> np.ndarray:
     """Return valid polygons; see `_valid_polygon`."""
     polygons = geometries.copy()
     bounds = shapely.bounds(geometries)
     (west, south), (east, north) = bounds.T[:2], bounds.T[2:]
-    degrees = (west >= -180) & (east <= 180) & (south >= -90) & (north <= 90)
+    degrees = (west >= -180) & (east <= 180) & (south >= SOUTHERNMOST) & (north <= NORTHERNMOST)
     polygonal = np.isin(shapely.get_type_id(geometries), POLYGONAL)
     good = polygonal & degrees & (east - west <= MAX_WIDTH) & shapely.is_valid(geometries)
     for index in np.flatnonzero(~good).tolist():
@@ -198,9 +190,17 @@ def _valid_polygon(geometry: object, path: Path, site: str) -> Polygon | MultiPo
                 f"most {MAX_WIDTH:g} degrees of longitude"
             )
     elif not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+        swapped = -180 <= south < north <= 180 and -90 <= west < east <= 90
+        metres = max(map(abs, polygon.bounds)) > 360
+        guess = SWAPPED if swapped else METRES if metres else ""
         raise InputError(
             f"{path}: {site}: spans {rounded(polygon.bounds)}: expected degrees within "
-            "-180..180 and -90..90"
+            f"-180..180 and -90..90{guess}"
+        )
+    if south < SOUTHERNMOST or north > NORTHERNMOST:
+        raise InputError(
+            f"{path}: {site}: spans {rounded(polygon.bounds)}: expected latitudes from "
+            f"{SOUTHERNMOST:g} to {NORTHERNMOST:g}{SWAPPED}"
         )
     if polygon.is_valid:
         return polygon
@@ -250,6 +250,14 @@ def _reported_area(value: object, units: str, path: Path) -> float | None:
     return area * AREA_M2[units] if math.isfinite(area) and area > 0 else None
 
 
+def _area_if_swapped(polygon: Polygon | MultiPolygon) -> float:
+    """Area [m2] with longitude and latitude swapped; NaN if that is no place."""
+    west, _, east, _ = polygon.bounds
+    if not -90 <= west <= east <= 90:
+        return math.nan
+    return polygon_area(shapely.transform(polygon, lambda xy: xy[:, ::-1]))
+
+
 def _compare_areas(watershed: Watershed, path: Path) -> None:
     """Warn of, or refuse, a polygon whose area differs from the reported drainage area."""
     if watershed.reported_area is None:
@@ -260,12 +268,13 @@ def _compare_areas(watershed: Watershed, path: Path) -> None:
         f"{off:+.1%} off the reported drainage area of "
         f"{watershed.reported_area / M2_PER_KM2:.4g} km2"
     )
+    swapped = _area_if_swapped(watershed.polygon) / watershed.reported_area - 1
+    if abs(off) > AREA_WARN and abs(swapped) < AREA_SAME:
+        raise InputError(
+            f"{message}, and {swapped:+.1%} with longitude and latitude swapped: expected "
+            "coordinates in this order"
+        )
     if abs(off) > AREA_FAIL:
         raise InputError(f"{message}: expected within {AREA_FAIL:.0%}")
     if abs(off) > AREA_WARN:
         LOG.warning("%s", message)
-
-
-def rounded(bounds: tuple[float, ...]) -> tuple[float, ...]:
-    """Round bounds for a message."""
-    return tuple(round(b, 4) for b in bounds)

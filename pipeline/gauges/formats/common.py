@@ -30,15 +30,16 @@ WORDS_OF_UNITS = {
 }
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, encoding: str = "utf-8") -> str:
     """Read a text file.
 
     Raises:
         InputError: not readable.
     """
+    plain = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        return path.read_text(encoding="utf-8-sig" if plain else encoding)
+    except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: not readable ({reason}): expected a discharge record") from error
 

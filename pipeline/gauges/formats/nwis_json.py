@@ -18,8 +18,8 @@ from pipeline.gauges.formats.common import (
     check_units,
     read_json,
 )
-from pipeline.gauges.record import site_number
 from pipeline.gauges.rows import Row
+from pipeline.gauges.site_numbers import site_number
 
 MIDNIGHT = "T00:00:00.000"  # which the service appends to a day
 
@@ -57,7 +57,7 @@ def _is_wanted(catalog: Catalog, variable: dict[str, Any]) -> bool:
 
 def _rows(series: dict[str, Any]) -> Iterator[Row]:
     """Yield the rows of one time series, of all its methods."""
-    site = site_number(series["sourceInfo"]["siteCode"][0]["value"])
+    site = site_number(series["sourceInfo"]["siteCode"][0]["value"], usgs=True)
     for block in series["values"]:
         method = (block["method"] or [{}])[0]  # there is none without values
         name = f"{method.get('methodID', '')} {method.get('methodDescription', '')}".strip()

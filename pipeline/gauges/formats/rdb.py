@@ -92,10 +92,11 @@ def read_rdb(catalog: Catalog, path: Path) -> Rows:
     """Read the rows of an RDB file: per block a header, a row of widths, and lines.
 
     Raises:
-        InputError: a header or column of discharge is missing, a line does not fit its header, a
-            time zone code is unknown, or units contradict the catalog.
+        InputError: the last line is cut, a header or column of discharge is missing, a line does
+            not fit its header, a time zone code is unknown, or units contradict the catalog.
     """
     text = f"\n{read_text(path)}"
+    _require_whole(path, text)
     if any(mark in text for mark in BREAKS):
         text = "\n".join(text.splitlines())
     parts = list(_parts(catalog, path, text))
@@ -106,6 +107,22 @@ def read_rdb(catalog: Catalog, path: Path) -> Rows:
         return f"line {parts[k][0].line(row - ends[k])[0]}"
 
     return Rows.of(([columns[k] for _, columns in parts] for k in range(5)), place)
+
+
+def _require_whole(path: Path, text: str) -> None:
+    """Require that the last line ends, as the service ends it, so that no number is cut.
+
+    Raises:
+        InputError: it does not.
+    """
+    if text[-1] in f"\n{BREAKS}":
+        return
+    lines = text.splitlines()
+    if not lines[-1].startswith("#"):
+        raise InputError(
+            f"{path}: line {len(lines) - 1} {lines[-1][-40:]!r} ends without a newline: expected "
+            "one, as without it the file may be cut"
+        )
 
 
 def _parts(catalog: Catalog, path: Path, text: str) -> Iterator[Part]:

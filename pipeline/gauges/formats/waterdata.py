@@ -19,8 +19,8 @@ from pipeline.gauges.formats.common import (
     check_units,
     read_json,
 )
-from pipeline.gauges.record import site_number
 from pipeline.gauges.rows import Row
+from pipeline.gauges.site_numbers import site_number
 
 
 def read_waterdata(catalog: Catalog, path: Path) -> Iterator[Row]:
@@ -73,4 +73,5 @@ def _row(values: dict[str, Any], place: str) -> Row:
         qualifiers = ["e" if q.casefold() in WITHHOLDING else q for q in qualifiers]
     status = values["approval_status"] or ""
     series, time = str(values["time_series_id"]), str(values["time"])
-    return Row(site_number(site), series, time, value, " ".join([status, *qualifiers]), place)
+    number = site_number(site, usgs=True)
+    return Row(number, series, time, value, " ".join([status, *qualifiers]), place)

@@ -18,8 +18,8 @@ from pipeline.gauges.formats.common import (
     check_units,
     read_text,
 )
-from pipeline.gauges.record import site_number
 from pipeline.gauges.rows import Row
+from pipeline.gauges.site_numbers import site_number
 
 NAMESPACE = "{http://www.cuahsi.org/waterML/1.1/}"
 MIDNIGHT = "T00:00:00.000"  # which the service appends to a day
@@ -51,7 +51,7 @@ def read_waterml(catalog: Catalog, path: Path) -> Iterator[Row]:
 
 def _rows(series: ElementTree.Element, path: Path) -> Iterator[Row]:
     """Yield the rows of one time series, of all its methods."""
-    site = site_number(_text(series, "sourceInfo/siteCode"))
+    site = site_number(_text(series, "sourceInfo/siteCode"), usgs=True)
     for block in series.iter(f"{NAMESPACE}values"):
         method = _find(block, "method")
         name = "" if method is None else method.get("methodID", "")

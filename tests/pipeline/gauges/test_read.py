@@ -19,7 +19,8 @@ from pipeline.catalog.time import Period
 from pipeline.errors import InputError
 from pipeline.gauges.flags import FLAGS
 from pipeline.gauges.read import read_gauges
-from pipeline.gauges.record import GaugeRecord, site_number
+from pipeline.gauges.record import GaugeRecord
+from pipeline.gauges.site_numbers import site_number
 from pipeline.gauges.to_steps import on_steps
 
 FT3 = 0.3048**3  # m3
@@ -335,7 +336,8 @@ def test_csv_flags_and_lost_zeros(tmp_path: Path) -> None:
 def test_csv_columns_that_are_not_there(tmp_path: Path) -> None:
     (tmp_path / "q.csv").write_text("site_no,datetime,flow\n")
     with pytest.raises(
-        InputError, match=r"columns site_no, datetime, flow: expected discharge, as"
+        InputError,
+        match=r"columns site_no, datetime, flow: lacks 'discharge': expected discharge once, as",
     ):
         read_gauges(make_catalog(tmp_path, format="csv", files="q.csv"), [SITE])
 
@@ -348,18 +350,22 @@ def test_csv_that_is_not_one(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "site"),
+    ("text", "site", "plain"),
     [
-        ("3539600", "03539600"),
-        (3539600, "03539600"),
-        (3539600.0, "03539600"),
-        (" 03539600 ", "03539600"),
-        ("431208089314601", "431208089314601"),
-        ("S-17", "S-17"),
+        ("3539600", "03539600", "3539600"),
+        (3539600, "03539600", "3539600"),
+        (3539600.0, "03539600", "3539600"),
+        (" 03539600 ", "03539600", "03539600"),
+        ("431208089314601", "431208089314601", "431208089314601"),
+        ("S-17", "S-17", "S-17"),
+        ("00398", "00000398", "00398"),
+        ("398", "00000398", "398"),
+        ("\uff13", "\uff13", "\uff13"),  # a digit elsewhere
     ],
 )
-def test_site_number(text: object, site: str) -> None:
-    assert site_number(text) == site
+def test_site_number(text: object, site: str, plain: str) -> None:
+    assert site_number(text, usgs=True) == site
+    assert site_number(text, usgs=False) == plain
 
 
 # --- pairing with the store's steps ------------------------------------------------------------

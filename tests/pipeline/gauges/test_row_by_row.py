@@ -23,11 +23,13 @@ from pipeline.gauges.read import read_gauges
 from tests.pipeline.gauges.test_read import FT3, HEADER, SITE, make_catalog
 
 OTHER = "02177000"
-NUMBERS = ["1", "12.5", "0.00", "-3.1", "17", "3.14159", "1e3", "+7", ".5", "5.", "-0", "1_0",
-           "0.1000000000000000055511151231257827", "123456789012345678901234"]  # fmt: skip
+NUMBERS = ["1", "12.5", "0.00", "-3.1", "17", "3.14159", "1e3", "+7", ".5", "5.", "-0",
+           "0.1000000000000000055511151231257827", "1000000000"]  # fmt: skip
 WORDS = {"": "missing", "Ice": "ice", "eqp": "equipment", "***": "unavailable",
          "-999999": "unavailable", "-999999.00": "unavailable"}  # fmt: skip
-BROKEN = ["x12", "nan", "inf", "1e999", "1 2"]
+BROKEN = ["x12", "nan", "-inf", "Infinity", "1e999", "1e300", "1000000001",
+          "123456789012345678901234", "1 2", "1_0", "0x10", "\uff11\uff12", "1,5",
+          "1.234.5", "e5", "--1", "."]  # fmt: skip
 QUALIFIERS = {"A": "approved", "P": "provisional", "A:e": "approved_estimated", "e": "estimated",
               "P Dis": "provisional", "": "unqualified"}  # fmt: skip
 BROKEN_DAYS = ["2012-13-01", "07/01/2012", "2012-07-01T06:00", "", "9999-01-01"]
@@ -80,7 +82,7 @@ def expect(lines: list[Line], first: int) -> dict[str, tuple[float, str]] | str:
         if not flag:
             flag = QUALIFIERS[line.qualifier]
             if line.value not in BROKEN:
-                value = float(line.value)
+                value = float(line.value) or 0.0  # -0 is 0
             if not math.isfinite(value):
                 return f"line {number}: discharge '{line.value}' on {line.day}"
         by_day.setdefault(line.day, []).append((value, flag, number))
@@ -100,7 +102,7 @@ def expect(lines: list[Line], first: int) -> dict[str, tuple[float, str]] | str:
 def check(folder: Path, lines: list[Line], first: int, **gauges: object) -> None:
     """Read a file in `folder`, and compare with `expect`."""
     expected = expect(lines, first)
-    catalog = make_catalog(folder, **gauges)
+    catalog = make_catalog(folder, real=[-3.1], **gauges)
     if isinstance(expected, str):
         with pytest.raises(InputError) as error:
             read_gauges(catalog, [SITE])
@@ -138,7 +140,7 @@ def test_csv(tmp_path_factory: pytest.TempPathFactory, lines: list[Line], batch:
 def test_rdb(tmp_path_factory: pytest.TempPathFactory, lines: list[Line], ends: str) -> None:
     folder = tmp_path_factory.mktemp("rdb")
     rows = ["\t".join(["USGS", *line.fields]) for line in lines]
-    text = (HEADER + "\n".join(rows)).replace("\n", ends)
+    text = (HEADER + "\n".join(rows) + "\n").replace("\n", ends)
     (folder / "record.txt").write_bytes(text.encode())
     check(folder, lines, 3)
 
@@ -158,7 +160,7 @@ def test_rdb_with_odd_lines_among_the_values(
         row = "\t".join([data.draw(st.sampled_from(["USGS", "usgs", " USGS", "1"])), *line.fields])
         numbers.append(len(text) + 1)
         text.append(row.rstrip("\t") if data.draw(st.booleans()) else row)
-    (folder / "record.txt").write_text("\n".join(text))
+    (folder / "record.txt").write_text("\n".join(text) + "\n")
     mine = [number for number, line in zip(numbers, lines, strict=True) if line.site == SITE]
     expected = expect(lines, 0)
     if isinstance(expected, str) and expected.startswith("line "):
@@ -206,7 +208,7 @@ def test_a_short_line_and_a_long_line_of_a_csv(tmp_path: Path) -> None:
     record = read_gauges(make_catalog(tmp_path, **CSV), [SITE])[SITE]
     np.testing.assert_array_equal(record.discharge, [FT3, np.nan])
     (tmp_path / "q.csv").write_text(f"{text}{SITE},2012-07-03,1,A,surplus\n")
-    with pytest.raises(InputError, match=r"Expected 4 fields in line 5, saw 5"):
+    with pytest.raises(InputError, match=r"line 5 holds 5 fields: expected at most 4"):
         read_gauges(make_catalog(tmp_path, **CSV), [SITE])
 
 
@@ -216,6 +218,6 @@ def test_a_series_keeps_its_name_in_every_batch(
     monkeypatch.setattr(rows, "BATCH", 3)
     header = HEADER.splitlines()[0] + "\t2_00060_00003\n"
     lines = [f"USGS\t{SITE}\t{day}\t{k}\tA\t{k + 0.5}" for k, day in enumerate(JULY)]
-    (tmp_path / "record.txt").write_text(header + "\n".join(lines))
+    (tmp_path / "record.txt").write_text(header + "\n".join(lines) + "\n")
     record = read_gauges(make_catalog(tmp_path, series={SITE: "2"}), [SITE])[SITE]
     np.testing.assert_array_equal(record.discharge, (np.arange(31) + 0.5) * FT3)
