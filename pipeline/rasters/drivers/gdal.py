@@ -26,6 +26,7 @@ from pipeline.errors import InputError
 from pipeline.rasters.drivers.gdal_open import environment, opened, read_head
 from pipeline.rasters.drivers.grib_grid import HEAD_BYTES, grib_grid
 from pipeline.rasters.drivers.raw_files import require_whole
+from pipeline.rasters.drivers.tiff_tags import require_tags
 from pipeline.rasters.files import Place
 from pipeline.rasters.pixels import Layout, catalog_crs, decode, require_packing
 from pipeline.regrid.placement import Axes
@@ -77,6 +78,8 @@ def _require_sound(path: Location, file: DatasetReader, sources: Sequence[Raster
         InputError: it is.
     """
     require_whole(path, file, sources[0])
+    if file.driver == "GTiff" and isinstance(path, Path) and sources[0].inside is None:
+        require_tags(path)
     for source in sources:
         at = source.band - 1
         require_packing(path, f"band {source.band}", file.scales[at], file.offsets[at])

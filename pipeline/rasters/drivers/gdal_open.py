@@ -77,7 +77,7 @@ def opened(path: Location, source: RasterSource) -> Iterator[DatasetReader]:
             if source.inside is not None:
                 _require_intact(path, file.files)
             yield file
-    except RasterioError as error:
+    except (RasterioError, UnicodeDecodeError) as error:  # also of what GDAL says
         reason = " ".join(str(error.__cause__ or error).split())
         # GDAL does not say why it cannot read on; at a URL it is the connection, most of the time
         cut = not isinstance(path, Path) and (is_open or "TIFFRead" in reason)

@@ -66,8 +66,8 @@ def _require_type(path: Location, file: DatasetReader, about: dict[str, str]) ->
     bits = said.get("NBITS", f"{8 * dtype.itemsize}")
     packed = dtype.kind == "u" and bits in ("1", "2", "4")
     if dtype.kind != kind or not (bits == f"{8 * dtype.itemsize}" or packed):
+        keys = " and ".join(f"{key} {value[:20]!r}" for key, value in said.items())
         raise InputError(
-            f"{path}: {' and '.join(f'{key} {value}' for key, value in said.items())} in its "
-            f"header, read as {dtype}: expected keys of one type, such as NBITS 32 and "
-            "PIXELTYPE FLOAT"
+            f"{path}: {keys} in its header, read as {dtype}: expected keys of one type, such as "
+            "NBITS 32 and PIXELTYPE FLOAT"
         )

@@ -144,7 +144,13 @@ def test_a_header_that_contradicts_itself_is_refused(tmp_path: Path, hour: int, 
     header = write_bils(tmp_path)[hour].with_suffix(".hdr")
     header.write_text(header.read_text().replace(old, new))
     path = str(header.with_suffix(".bil"))
-    refused(lambda: read(series_of(tmp_path, **BIL)), path, *new.split(), "one type")
+    refused(
+        lambda: read(series_of(tmp_path, **BIL)),
+        path,
+        new.split()[0],
+        repr(new.split()[1]),
+        "one type",
+    )
 
 
 def test_a_header_of_whole_numbers_is_read(tmp_path: Path):
@@ -304,6 +310,28 @@ def test_a_cut_grib_is_not_dry(tmp_path: Path):
     for kept in [*range(0, len(good), 61), len(good) - 1]:
         path.write_bytes(good[:kept])
         refused(lambda: read(series_of(tmp_path, **source)), str(path))
+
+
+@pytest.mark.parametrize("options", [{}, {"BIGTIFF": "YES"}, {"ENDIANNESS": "BIG"}])
+def test_a_cut_geotiff_keeps_its_scale(tmp_path: Path, options: dict[str, str]):
+    """Which may be its last bytes: GDAL goes on without one."""
+    for hour in range(4):
+        path = tmp_path / f"rain_20200101{hour:02d}.tif"
+        with rasterio.open(
+            path, "w", driver="GTiff", count=1, dtype="int16", height=12, width=10, nodata=-99,
+            crs="EPSG:4326", transform=from_origin(-95, 43, 0.05, 0.05), **options,
+        ) as file:  # fmt: skip
+            file.write(np.nan_to_num(RAIN[hour] * 10, nan=-99).astype("i2"), 1)
+            file.scales = (0.1,)
+    described = catalog(tmp_path, HOURS, files="rain_{time:%Y%m%d%H}.tif")
+    expected = read(open_series(described, ["precipitation"]))
+    np.testing.assert_allclose(expected, RAIN, atol=0.1)
+    good = path.read_bytes()
+    for kept in (*range(len(good) - 300, len(good), 23), len(good) - 1):
+        path.write_bytes(good[:kept])
+        refused(lambda: read(open_series(described, ["precipitation"])), str(path))
+    path.write_bytes(good)
+    np.testing.assert_array_equal(read(open_series(described, ["precipitation"])), expected)
 
 
 @pytest.mark.parametrize("kept", [0, 4, 200, -20])
