@@ -311,7 +311,7 @@ def _submit_tables(execution: Execution, shared: Future, submit_one: Callable[..
         for part in parts
     ]  # fmt: skip
     finish = submit_one(
-        "finish-tables", TABLES_FIRST, finish_tables, writer, spec, covered, traced, recorded
+        "finish", TABLES_FIRST, finish_tables, writer, spec, covered, traced, recorded
     )
     execution.tables = [*covered, *traced, *recorded, finish]
 

@@ -183,10 +183,10 @@ def test_the_stages_of_the_graph(world: World, client: Client, monkeypatch: pyte
     blocks = [f"regrid-2020-01-{day:02d}" for day in (1, 4, 7, 10)]
     one_file = f"gauge-{min(BOXES)}"
     assert [key.rpartition("-")[0] for key in keys] == [
-        "share", *blocks, *sites, one_file, "finish-tables"
+        "share", *blocks, *sites, one_file, "finish"
     ]  # fmt: skip
     assert {key_split(key) for key in keys} == {
-        "share", "regrid", "cover", "trace", "gauge", "finish-tables",
+        "share", "regrid", "cover", "trace", "gauge", "finish",
     }  # fmt: skip
 
 
