@@ -23,6 +23,7 @@ CSV_KEYS = (  # that describe a table
     "decimal",
     "delimiter",
     "encoding",
+    "missing_flags",
     "skip",
     "time_format",
     "time_zone",
@@ -81,6 +82,9 @@ class Gauges(Strict):
     )
     missing: list[float | str] = Field(
         default=[], description="numbers and words that mean missing, besides the agency's"
+    )
+    missing_flags: list[Annotated[str, Field(pattern=r"^[^\s:,;]+$")]] = Field(
+        default=[], description="csv only: qualifiers of values that mean missing"
     )
     real: list[float] = Field(
         default=[], description="numbers that are discharge, though they look like missing"
@@ -170,6 +174,8 @@ class Gauges(Strict):
     def _no_contradictions(self) -> Self:
         if both := sorted(set(self.real) & set(self.missing)):
             raise ValueError(f"{both}: expected in one of missing and real")
+        if self.missing_flags and (self.columns is None or self.columns.flag is None):
+            raise ValueError("missing_flags are qualifiers: expected columns.flag, their column")
         if self.decimal == self.delimiter:
             raise ValueError(f"decimal and delimiter are {self.decimal!r}: expected two marks")
         return self

@@ -103,17 +103,22 @@ def parse_values(
     return numbers + 0.0, codes  # -0 becomes 0
 
 
-def parse_qualifiers(qualifiers: str) -> tuple[int, int]:
+def parse_qualifiers(qualifiers: str, missing: Sequence[str] = ()) -> tuple[int, int]:
     """Parse the qualifiers of a value.
 
-    Qualifiers other than approval, estimation, ice and equipment are ignored.
+    Qualifiers other than approval, estimation, ice, equipment and `missing` are ignored.
+
+    Args:
+        qualifiers: of one value.
+        missing: those of values that are none, besides the agency's.
 
     Returns:
         The flag of the reason why the value is withheld, or `NUMBER`; and the flag that it has
         otherwise.
     """
     words = set(re.split(r"[\s:,;]+", qualifiers.casefold()))
-    withheld = next((FLAGS[what] for word, what in WITHHOLDING.items() if word in words), NUMBER)
+    reasons = WITHHOLDING | {one.casefold(): "unavailable" for one in missing}
+    withheld = next((FLAGS[what] for word, what in reasons.items() if word in words), NUMBER)
     status = next((what for word, what in STATUS.items() if word in words), "")
     if words & ESTIMATED:
         return withheld, FLAGS[f"{status}_estimated" if status else "estimated"]

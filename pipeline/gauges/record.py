@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +127,8 @@ class RecordFile:
 
     @cached_property
     def _qualifiers(self) -> NDArray[np.uint8]:
-        return np.array(self._rows.qualifiers.each(parse_qualifiers), np.uint8).reshape(-1, 2)
+        parse = partial(parse_qualifiers, missing=self._catalog.gauges.missing_flags)
+        return np.array(self._rows.qualifiers.each(parse), np.uint8).reshape(-1, 2)
 
     def _of_selected_series(self, site: str) -> Positions:
         """Rows of the series that the catalog selects, or of the only one that holds values."""

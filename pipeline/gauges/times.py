@@ -25,6 +25,7 @@ from pipeline.gauges.rows import Rows, Texts
 
 ADJACENT = re.compile(r"%[YmdHMS]%[YmdHMSj]")  # fields without a mark between them
 HOUR_24 = re.compile(r"(?:^|(?<=[T ])|(?<=[0-9]{8}))24(?=(?::?00){0,2}(?:$|[ Z+-]))")  # midnight
+WHOLE_DAY = re.compile(r"[0-9]{4}(-?)[0-9]{2}\1[0-9]{2}(?:$|[T ])")
 ZONE = re.compile(r"(?:Z|[+-][0-9]{2}:?[0-9]{2})$")
 OFFSET = r"[0-9](?:Z|[+-][0-9][0-9]:?[0-9][0-9])$"
 # Hours from UTC of the agency's time zone codes; help.waterdata.usgs.gov/code/tz_query
@@ -183,13 +184,17 @@ def _second_pass(
 def _parsed(catalog: Catalog, text: Sequence[str | None], time_format: str, utc: bool) -> Times:
     """Parse times, datetime64[ns]; NaT if a text is none within the supported years.
 
-    Hour 24 is midnight of the next day. In a format as %Y%m%d each field has all its digits.
+    Hour 24 is midnight of the next day. In a format as %Y%m%d each field has all its digits, and a
+    time of ISO 8601 names a whole day.
     """
     found = _parsed_plainly(catalog, text, time_format, utc)
     if ADJACENT.search(time_format):
         width = len(pd.Timestamp("2012-12-21 11:11:11").strftime(time_format.removesuffix("%z")))
         short = [one is not None and len(ZONE.sub("", one)) != width for one in text]
         found[short] = np.datetime64("NaT")
+    if time_format == "ISO8601":  # pandas takes 2012 and 2012-07, too, for their first days
+        partial = [one is not None and not WHOLE_DAY.match(one) for one in text]
+        found[partial] = np.datetime64("NaT")
     late = [k for k in np.flatnonzero(np.isnat(found)).tolist() if HOUR_24.search(text[k] or "")]
     if late:
         midnights = [HOUR_24.sub("00", text[k] or "", count=1) for k in late]

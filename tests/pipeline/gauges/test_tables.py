@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.gauges.read import read_gauges
 from pipeline.gauges.record import GaugeRecord
-from tests.pipeline.gauges.test_read import FT3, SITE, make_catalog
+from tests.pipeline.gauges.test_read import FT3, SITE, flags, make_catalog
 
 ONE_SITE: dict[str, Any] = {"site": None}
 # file, site, keys of the catalog, and what is verified: days, first and last day, least and largest
@@ -128,6 +128,35 @@ def test_foreign_instants_with_the_time_before_the_day(domst_data: Path, tmp_pat
     assert record.start[0] == pd.Timestamp("2020-12-31T14:00")
     assert set(np.diff(record.start)) == {np.timedelta64(1, "h")}
     assert record.discharge.max() == 529.99
+
+
+def test_a_quality_code_that_withholds_zeros(domst_data: Path, tmp_path: Path) -> None:
+    path = domst_data / "foreign" / "gauges" / "wmis_406265_streamflow_15min.csv"
+    settings: dict[str, Any] = {
+        "format": "csv", "files": str(path.with_name("wmis_{site}_streamflow_15min.csv")),
+        "units": "m3/s", "values": "instantaneous", "time_format": "%Y/%m/%d %H:%M:%S",
+        "time_zone": "Etc/GMT-10",
+        "columns": {"site": None, "time": "Date Time", "discharge": "VALUE", "flag": "QUALITY"},
+        "missing_flags": ["170", "151"],
+    }  # fmt: skip
+    record = read_gauges(make_catalog(tmp_path, **settings), ["406265"])["406265"]
+    table = pd.read_csv(path)
+    none = table["QUALITY"].isin([170, 151])
+    assert none.sum() > 3000
+    np.testing.assert_array_equal(record.discharge, table["VALUE"].where(~none))
+    assert set(np.array(flags(record))[none]) == {"unavailable"}
+    del settings["columns"]["flag"]
+    with pytest.raises(InputError, match=r"missing_flags are qualifiers: expected columns.flag"):
+        make_catalog(tmp_path, **settings)
+
+
+@pytest.mark.parametrize("time", ["2012", "2012-07", "201207", "2012-0701", "12-07-01"])
+def test_an_instant_names_a_whole_day(tmp_path: Path, time: str) -> None:
+    with pytest.raises(InputError, match=rf"line 2: time '{time}': expected an instant"):
+        read(
+            tmp_path, f"site_no,datetime,discharge\n{SITE},{time},1\n",
+            values="instantaneous", time_zone="UTC",
+        )  # fmt: skip
 
 
 def read(folder: Path, text: str, **keys: Any) -> GaugeRecord:
