@@ -61,7 +61,7 @@ def bounds_of(
     variable = dataset.variables[bounds]
     if variable.shape != (time.size, 2):
         return (), ()
-    both = xr.Dataset({str(roles.time): time, bounds: variable})
+    both = xr.Dataset({str(roles.time): time.load(), bounds: variable.load()})
     try:
         values = xr.decode_cf(both, decode_coords=False)[bounds].values
         lengths = pd.to_timedelta(np.ravel(values[:, 1] - values[:, 0])).round("min")

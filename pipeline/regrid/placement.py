@@ -189,13 +189,17 @@ def _by_mesh(found: Coordinates) -> Curvilinear | None:
 def doubt_of(found: Coordinates, placement: Axes | Curvilinear) -> str | None:
     """Say by how much the axes, which are used, differ from the latitudes and longitudes.
 
+    Rows from pole to pole have to end at both.
+
     Returns:
         None where there is nothing to compare, or the difference is small. Half a pixel suggests
         that one of them names corners.
     """
-    mesh = _by_mesh(found)
-    if mesh is None or isinstance(placement, Curvilinear):
+    if isinstance(placement, Curvilinear):
         return None
+    mesh = _by_mesh(found)
+    if mesh is None:
+        return _doubt_of_poles(found, placement)
     rows, columns = np.abs(_compare(placement, mesh).offset).max(0)
     if max(rows, columns) < DOUBTFUL:
         return None
@@ -205,6 +209,18 @@ def doubt_of(found: Coordinates, placement: Axes | Curvilinear) -> str | None:
         f"{found.y.span} and {found.x.span} lie up to {rows:.2f} rows and {columns:.2f} columns "
         "from where latitude and longitude put the middles of pixels"
     )
+
+
+def _doubt_of_poles(found: Coordinates, placement: Axes) -> str | None:
+    """Say that rows that would reach from pole to pole are shifted along the meridian."""
+    edges = placement.y_edges
+    beyond = float(np.abs(edges).max()) - 90
+    row = abs(edges[-1] - edges[0]) / (edges.size - 1)
+    globe = abs(abs(edges[-1] - edges[0]) - 180) < DOUBTFUL * row
+    if placement.crs is not None or not globe or beyond < DOUBTFUL * row:
+        return None
+    assert found.y is not None
+    return f"{found.y.span} would end {beyond:g} degrees beyond a pole, and before the other"
 
 
 @dataclass(frozen=True, eq=False)

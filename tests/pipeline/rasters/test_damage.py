@@ -16,11 +16,13 @@ from rasterio.transform import from_origin
 from pipeline.errors import InputError
 from pipeline.rasters.series import RasterSeries, open_series
 from tests.pipeline.handmade import World
+from tests.pipeline.rasters.test_conventions import with_bounds
 from tests.pipeline.rasters.test_drivers import (
     HOURS,
     LAT,
     LON,
     RAIN,
+    TIMES,
     degrees,
     grib,
     series_of,
@@ -246,16 +248,17 @@ def test_text_is_no_rain(tmp_path: Path):
     refused(lambda: series_of(tmp_path, **source), "rain.zarr: rain holds", "expected numbers")
 
 
-@pytest.mark.parametrize("name", ["lat", "lon", "time", "rain"])
+@pytest.mark.parametrize("name", ["lat", "lon", "time", "time_bnds", "rain"])
 def test_broken_blocks_of_hdf5_are_named(tmp_path: Path, name: str):
     """Coordinates too, whose bytes are overwritten where the file says that they are."""
     h5py = pytest.importorskip("h5py")
-    packed = {key: {"zlib": True, "chunksizes": None} for key in ("lat", "lon", "rain")}
-    degrees().to_netcdf(
-        tmp_path / "rain.nc",
-        encoding={**packed, "time": {"zlib": True, "chunksizes": (4,)}},
-        engine="netcdf4",
-        unlimited_dims=["time", "lat", "lon"],
+    chunks = {"lat": None, "lon": None, "rain": None, "time": (4,), "time_bnds": (4, 2)}
+    encoding: dict[str, Any] = {
+        key: {"zlib": True, "chunksizes": size} for key, size in chunks.items()
+    }
+    encoding["time"]["units"] = "hours since 2020-01-01"
+    with_bounds(TIMES).to_netcdf(
+        tmp_path / "rain.nc", encoding=encoding, unlimited_dims=["time", "lat", "lon"]
     )
     with h5py.File(tmp_path / "rain.nc") as file:
         chunk = file[name].id.get_chunk_info(0)

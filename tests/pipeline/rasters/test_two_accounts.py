@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 from pyproj import CRS, Transformer
 
+from pipeline.rasters.series import open_series
 from pipeline.regrid.placement import Axes, Curvilinear
 from tests.pipeline.rasters.test_drivers import (
     LAT,
@@ -24,7 +25,7 @@ from tests.pipeline.rasters.test_drivers import (
     series_of,
     with_mesh,
 )
-from tests.pipeline.rasters.test_series import refused
+from tests.pipeline.rasters.test_series import catalog, refused
 
 ATTRIBUTES: list[dict[str, Any]] = [
     {},
@@ -244,3 +245,52 @@ def test_packed_coordinates_are_unpacked(tmp_path: Path):
     mesh.lat.values[3, 3] = -999
     mesh.lat.attrs["_FillValue"] = -999.0
     refused(lambda: series_of(tmp_path, mesh), "1 pixels have no latitude or longitude")
+
+
+@pytest.mark.parametrize("first", [-90.0, -89.0, -88.0])
+def test_rows_beyond_a_pole_are_suspected_aloud(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, first: float
+):
+    """Two degrees each: they name the southern edges, the middles, or the northern edges."""
+    lat = first + 2 * np.arange(90)
+    data = xr.Dataset(
+        {"rain": (("time", "lat", "lon"), np.ones((4, 90, 3), "f4"), {"units": "mm"})},
+        {
+            "time": TIMES,
+            "lat": ("lat", lat, {"units": "degrees_north"}),
+            "lon": ("lon", [-95.0, -94.0, -93.0], {"units": "degrees_east"}),
+        },
+    )
+    series_of(tmp_path, data)
+    assert len(caplog.records) == (first != -89)
+    assert first == -89 or "1 degrees beyond a pole" in caplog.text
+    caplog.clear()
+    if first == -90:
+        edges = series_of(tmp_path, data, axes_at="corner").layout.placement
+        assert isinstance(edges, Axes)
+        np.testing.assert_array_equal(edges.y_edges, 2.0 * np.arange(91) - 90)
+        assert not caplog.records
+    ends = ("lat", [-90.0, 90.0], data.lat.attrs)
+    at_the_poles = data.isel(lat=slice(0, 2)).assign_coords(lat=ends)
+    series_of(tmp_path, at_the_poles)
+    assert not caplog.records
+
+
+def test_a_wrong_rotated_pole_is_told_by_latitude_and_longitude(tmp_path: Path, domst_data: Path):
+    """A real file, whose grid mapping puts its pixels up to 21 degrees of latitude away."""
+    name = "rotated_pole_hirham_pr.nc"
+    path = domst_data / "foreign/rasters" / name
+    with xr.open_dataset(path, decode_times=False) as file:
+        lat, lon = file.lat.values, file.lon.values
+    days = {"step": "day", "start": "1958-01-01T12:00", "end": "1958-01-03T12:00"}
+    source = {"driver": "netcdf", "files": str(path), "variable": "pr", "units": "kg m-2 s-1"}
+    source |= {"bounds": "ignore"}
+
+    def placement(**more: Any) -> Any:
+        described = catalog(tmp_path, days, **source, **more)
+        return open_series(described, ["precipitation"]).layout.placement
+
+    refused(placement, name, "by the axes (rlat", "by latitude and longitude", "place_by")
+    placed = placement(place_by="latlon")
+    np.testing.assert_allclose(placed.latitude, lat, atol=1e-6)
+    np.testing.assert_allclose(placed.longitude, lon, atol=1e-6)
