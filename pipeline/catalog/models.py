@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.catalog.checks import Checks
 from pipeline.catalog.fetch import Fetch
 from pipeline.catalog.gauge_source import Columns, Gauges
 from pipeline.catalog.problems import describe_problem
@@ -117,6 +118,7 @@ class Catalog(Strict):
     versions: Literal["time", "content"] = Field(
         default="time", description="how changed raw rasters are detected"
     )
+    checks: Checks | None = Field(default=None, description="what domst check is to accept")
     fetch: Fetch | None = Field(default=None, description="what domst fetch downloads")
 
     _path: Path = PrivateAttr(default=Path("."))

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.catalog.models import PRECIPITATION
+from pipeline.check.climate import check_climate
 from pipeline.check.contents import Check, Contents, open_contents, verdict
 from pipeline.check.fields import check_coverage, check_flow_distance, check_forcing
 from pipeline.check.reference import compare_with_raw
@@ -46,8 +47,8 @@ def check_store(path: Location) -> list[Check]:
                 check, means = check_forcing(store, name)
                 checks.append(check)
                 rain = means if name == PRECIPITATION else rain
-            checks += [_raw(store), check_water_balance(store, rain), check_response(store, rain)]
-            checks.append(check_discharge(store))
+            checks += [_raw(store), check_climate(store, rain), check_water_balance(store, rain)]
+            checks += [check_response(store, rain), check_discharge(store)]
     except (OSError, RuntimeError, LookupError, ValueError) as error:  # lost or damaged parts
         checks.append(Check("readable", "FAIL", f"after {checks[-1].name}: {error}"))
     return checks
@@ -77,7 +78,7 @@ def _raw(store: Contents) -> Check:
         return Check(name, "WARN", f"raw files are not compared: {error}")
     details = [
         f"{w.forcing}: {w.steps} steps, total within {w.total:.1e}, "
-        f"cells within {w.cell:.1e} {w.units}"
+        f"cells within {w.cell:.1e} {w.units}{w.misplaced and f'; {w.misplaced}'}"
         for w in worst
     ]
     fails = [detail for w, detail in zip(worst, details, strict=True) if not w.within_tolerance]

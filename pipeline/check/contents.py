@@ -14,9 +14,10 @@ from pydantic import ValidationError
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 from pipeline.storage import Location
-from pipeline.store.root import array_of, attributes_of, open_root
+from pipeline.store import cf
+from pipeline.store.root import array_of, attributes_of, open_root, read_array, read_arrays
 from pipeline.store.sites import SiteTable, read_site_numbers, read_sites
-from pipeline.store.tables import GAUGES
+from pipeline.store.tables import GAUGES, WATERSHEDS
 from pipeline.units import runoff_depth
 
 Status = Literal["PASS", "WARN", "FAIL"]
@@ -69,18 +70,46 @@ class Contents:
         """Steps of each block."""
         return [slice(k, k + self.block_steps) for k in range(0, self.steps, self.block_steps)]
 
+    @cached_property
+    def _cells(self) -> dict[str, np.ndarray]:
+        """Cells of all watersheds, (cell,) each."""
+        names = [f"{WATERSHEDS}/{name}" for name in cf.CELLS]
+        return dict(zip(cf.CELLS, read_arrays(self.root, names), strict=True))
+
+    @cached_property
+    def _cell_area(self) -> np.ndarray:
+        """Areas of the region's cells [m2], (y, x)."""
+        return read_array(array_of(self.root, "region/cell_area"))
+
+    @cached_property
+    def _records(self) -> dict[str, tuple[int, np.ndarray]]:
+        """By name, the records that were read last, and the position of the first of them."""
+        return {}
+
     def layer(self, site: str, name: str) -> np.ndarray:
         """Coverage or flow distance of a watershed on its window, (y, x)."""
-        return self.table.read_cells(self.root, self.sites.index(site))[name]
+        position = self._position(site)
+        first, last = self.table.first_cell[position : position + 2].tolist()
+        cells = {name: values[first:last] for name, values in self._cells.items()}
+        return self.table.place_cells(position, cells)[name]
 
     def cell_area(self, site: str) -> np.ndarray:
         """Areas of the cells of a watershed's window [m2], (y, x), as the region states them."""
-        area = array_of(self.root, "region/cell_area")
-        return np.asarray(area[self.table.window(self.sites.index(site))])
+        return self._cell_area[self.table.window(self._position(site))]
 
     def record(self, site: str, name: str) -> np.ndarray:
-        """Discharge or flag of a watershed, (time,)."""
-        return np.asarray(array_of(self.root, f"{GAUGES}/{name}")[self.sites.index(site)])
+        """Discharge or flag of a watershed, (time,).
+
+        Records that are compressed together are read once if the sites are asked for in order.
+        """
+        position = self._position(site)
+        first, records = self._records.get(name, (0, np.empty((0, 0))))
+        if not first <= position < first + len(records):
+            array = array_of(self.root, f"{GAUGES}/{name}")
+            first = position - position % array.chunks[0]
+            records = read_array(array, slice(first, first + array.chunks[0]))
+            self._records[name] = first, records
+        return records[position - first]
 
     def runoff(self, site: str) -> np.ndarray:
         """Runoff of a watershed [mm per step], float64 (time,)."""
@@ -90,7 +119,10 @@ class Contents:
 
     def about(self, site: str) -> dict[str, Any]:
         """A watershed's attributes."""
-        return self.table.attributes(self.sites.index(site))
+        return self.table.attributes(self._position(site))
+
+    def _position(self, site: str) -> int:
+        return self.table.find(self.path, site)
 
 
 def open_contents(path: Location) -> Contents:

@@ -49,6 +49,8 @@ class PixelCorners:
         longitude = self.longitude - FULL_CIRCLE * np.round((self.longitude - east) / FULL_CIRCLE)
         near = _reaches(longitude, east, size) & _reaches(self.latitude, north, size)
         row, column = np.nonzero(near)
+        if not row.size:  # beyond the raster's edge
+            return (row, column), np.empty(0)
         ring = np.array([(0, 0), (0, 1), (1, 1), (1, 0), (0, 0)])
         at = row[:, None] + ring[:, 0], column[:, None] + ring[:, 1]
         lon, lat = self.to_degrees(*(_densify(corner[at]) for corner in (self.x, self.y)))

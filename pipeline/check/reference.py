@@ -3,36 +3,34 @@
 This is a second implementation. It shares only the formula with `pipeline.regrid.separable`,
 `pipeline.regrid.projected` and `pipeline.run.aggregate`: rasters are read one at a time and in
 full, overlaps are a dense matrix of every cell and pixel, and sums are matrix products; pixels that
-do not follow parallels become polygons, and a sample of the cells is compared. GeoTIFFs are read
-without `pipeline.rasters.series`, too.
+do not follow parallels become polygons, and a sample of the cells is compared. Files are read and
+unpacked by `pipeline.check.published`, too.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import rasterio
 import zarr
-from rasterio.errors import RasterioError
 
 from pipeline.catalog.models import PRECIPITATION, Catalog, load_catalog
-from pipeline.catalog.raster_source import RasterSource
 from pipeline.check.pixel_polygons import pixel_corners
+from pipeline.check.published import misplaced, read_published
 from pipeline.errors import InputError
-from pipeline.rasters.drivers.gdal_open import environment, gdal_name
 from pipeline.rasters.series import RasterSeries, open_series
 from pipeline.regrid.grid import CELLS_PER_DEGREE, zone_area
 from pipeline.regrid.placement import Axes, Curvilinear
 from pipeline.run.aggregate import NEGATIVE_NOISE
-from pipeline.storage import Location
 from pipeline.store.root import array_of
 from pipeline.store.spec import valid_fraction_name
 
-COMPARED_STEPS = 5  # of each forcing
+LEAST_STEPS, MOST_STEPS = 5, 40  # of each forcing that are compared
+BUDGET = 5.0  # seconds after which a forcing's comparison stops at the least
 COMPARED_CELLS = 40  # of a raster whose pixels become polygons
 TOTAL_TOLERANCE = 1e-6  # relative, of a step's total over the region
 CELL_TOLERANCE = 1e-5  # of the largest raw value
@@ -48,6 +46,7 @@ class Difference:
         total: |sum of value x valid fraction x area - the raw files' sum| over the latter's scale.
         cell: largest difference of a cell.
         within_tolerance: whether both are.
+        misplaced: how the file's axes contradict the store; empty if they do not.
     """
 
     forcing: str
@@ -56,10 +55,13 @@ class Difference:
     total: float
     cell: float
     within_tolerance: bool
+    misplaced: str
 
 
 def compare_with_raw(root: zarr.Group, catalog_path: Path, digest: str) -> list[Difference]:
-    """Compare `COMPARED_STEPS` steps of each forcing, chosen at random but always the same.
+    """Compare `LEAST_STEPS` steps of each forcing, or more if that is quick.
+
+    They are chosen at random, but always in the same order.
 
     Raises:
         InputError: the catalog or a raw file is not there any more, or has changed.
@@ -82,9 +84,12 @@ def _compare(root: zarr.Group, catalog: Catalog, name: str, chosen: np.ndarray) 
     scale, offset = series.conversion(name)
     regrid = _regridder(series.layout.placement, x, y)
     total = cell = 0.0
-    good, compared = True, 0
+    wrong = misplaced(series, name)
+    good, compared = not wrong, 0
+    started = time.monotonic()
     for step in chosen.tolist():
-        if compared == COMPARED_STEPS:
+        late = time.monotonic() - started > BUDGET
+        if compared == MOST_STEPS or (late and compared >= LEAST_STEPS):
             break
         raw = [
             _raw(catalog, series, name, interval)
@@ -117,48 +122,23 @@ def _compare(root: zarr.Group, catalog: Catalog, name: str, chosen: np.ndarray) 
         good &= float(error.max(initial=0.0)) <= limit
         good &= total <= TOTAL_TOLERANCE
         compared += 1
-    return Difference(name, source.store_units, compared, total, cell, good)
+    return Difference(name, source.store_units, compared, total, cell, good, wrong)
 
 
 def _raw(catalog: Catalog, series: RasterSeries, name: str, interval: int) -> np.ndarray:
     """Read a whole raster as float64 (rows, columns) in the source's units, missing as NaN."""
     source = catalog.forcings[name]
-    raw = _as_published(source, series, name, interval)
+    raw = read_published(series, name, interval)
     if source.totals:
-        time = series.intervals.times[interval]
-        if (time - time.normalize()) % source.totals:  # not the first of its stretch
+        start = series.intervals.times[interval]
+        if (start - start.normalize()) % source.totals:  # not the first of its stretch
             known = interval > 0 and series.present[interval - 1]
-            raw -= _as_published(source, series, name, interval - 1) if known else np.nan
+            raw -= read_published(series, name, interval - 1) if known else np.nan
     if name == PRECIPITATION:
         step = series.intervals.step
         factor = source.conversion(source.units, step, step)[0]
         raw = np.where(raw < 0, np.where(raw * factor >= -NEGATIVE_NOISE, 0.0, np.nan), raw)
     return np.where(np.isfinite(raw), raw, np.nan)
-
-
-def _as_published(
-    source: RasterSource, series: RasterSeries, name: str, interval: int
-) -> np.ndarray:
-    if source.driver == "geotiff":
-        return _read(series.files.place(interval)[0], source)
-    rows, columns = series.layout.shape
-    whole = slice(0, rows), slice(0, columns)
-    return series.read(interval, interval + 1, whole)[name][0].astype(np.float64)
-
-
-def _read(path: Location, source: RasterSource) -> np.ndarray:
-    """Read a band as float64, missing as NaN."""
-    try:
-        with environment(source), rasterio.open(gdal_name(path, source)) as file:
-            masked = file.read(source.band, masked=True).astype(np.float64)
-            scale, offset = file.scales[source.band - 1], file.offsets[source.band - 1]
-    except RasterioError as error:
-        raise InputError(
-            f"{path}: not readable: expected the raster that the store holds"
-        ) from error
-    raw = masked.filled(np.nan)
-    raw[np.isin(raw, source.missing)] = np.nan
-    return raw * scale + offset
 
 
 Regridder = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]

@@ -8,14 +8,21 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from pipeline.check.contents import Check, Contents, verdict
-from pipeline.units import M3_PER_FT3, SECONDS_PER_DAY
+from pipeline.check.suspects import Suspect, explain, find_suspects
+from pipeline.units import DISCHARGE_M3_S, SECONDS_PER_DAY
 
 MAX_LAG = 10  # days after rain; the crest of a large river takes days to arrive
 MIN_DAYS = 90  # with rain and runoff, for a record to be judged
-RATIO_WARN, RATIO_FAIL = 1.0, 2.0  # runoff over rain, of a year and of the whole record
-RATIO_MIN = M3_PER_FT3  # below it, runoff is within the rain even if m3/s were read as ft3/s
+RATIO = 0.1, 1.2  # runoff over rain of a record of a year or more, if the catalog has no limits
+RATIO_SHORT = 2.0  # highest, of a shorter record
+RATIO_YEAR = 1.0  # of a single year
+YEAR_DAYS = 365.0
 YEAR_SHARE = 0.9  # of a year's steps must have rain and runoff for the year to count
+# What does not run off evaporates, or is stored: wherever water is not scarce, less than this [mm],
+# a year and in all.
+EVAPORATION_YEAR, STORAGE = 3000.0, 500.0
 MISSING_WARN = 0.1  # share of missing values
+REPEATED = 3  # equal negative values, if they are half of all, are a code and no tide
 # A rank correlation is significant from so many standard deviations of that of unrelated series,
 # which is 1 / sqrt(n).
 MIN_DEVIATIONS = 4.0
@@ -25,35 +32,76 @@ def check_water_balance(store: Contents, rain: dict[str, np.ndarray]) -> Check:
     """Check runoff over rain, of the record and of each year from October to September."""
     times = store.catalog.period.times
     water_year = np.asarray(times.year + (times.month >= 10))
-    least = YEAR_SHARE * 365.0 * SECONDS_PER_DAY / store.catalog.period.step_seconds
-    fails, warns, ratios = [], [], []
+    least = YEAR_SHARE * YEAR_DAYS * SECONDS_PER_DAY / store.catalog.period.step_seconds
+    suspects = find_suspects(store)
+    fails: list[str] = []
+    warns: list[str] = []
+    ratios = []
     for site in store.sites:
         runoff = store.runoff(site)
         both = np.isfinite(runoff) & np.isfinite(rain[site])
-        total = float(rain[site][both].sum())
+        total, out = float(rain[site][both].sum()), float(runoff[both].sum())
         if not both.any() or total <= 0:
-            warns.append(f"{site}: no step with rain and runoff")
-            continue
-        ratio = float(runoff[both].sum()) / total
-        ratios.append(ratio)
-        if ratio > RATIO_FAIL:
-            hint = suspected_units(ratio)
-            fails.append(
-                f"{site}: runoff is {ratio:.3g} of the rain{hint}: expected at most {RATIO_FAIL}"
+            without = both.sum() >= least and out > 0
+            (fails if without else warns).append(
+                f"{site}: {out:.0f} mm of runoff without rain"
+                if without
+                else f"{site}: no step with rain and runoff"
             )
-        elif ratio < RATIO_MIN:
-            warns.append(f"{site}: runoff is only {ratio:.2g} of the rain{suspected_units(ratio)}")
+            continue
+        ratios.append(out / total)
+        days = float(both.sum()) * store.catalog.period.step_seconds / SECONDS_PER_DAY
+        failed, found = judge_balance(store, suspects, total, out, days)
+        if found:
+            (fails if failed else warns).append(f"{site}: {found}")
         for year in np.unique(water_year):
             of_year = both & (water_year == year)
             if of_year.sum() < least:
                 continue
-            out, fallen = float(runoff[of_year].sum()), float(rain[site][of_year].sum())
-            if out > RATIO_WARN * fallen:
+            flown, fallen = float(runoff[of_year].sum()), float(rain[site][of_year].sum())
+            if flown > RATIO_YEAR * fallen:
                 warns.append(
-                    f"{site}: {out:.0f} mm of runoff from {fallen:.0f} mm of rain in {year}"
+                    f"{site}: {flown:.0f} mm of runoff from {fallen:.0f} mm of rain in {year}"
                 )
     passes = f"runoff is {min(ratios):.2f}..{max(ratios):.2f} of the rain" if ratios else ""
     return verdict("water balance", fails, warns, passes)
+
+
+def judge_balance(
+    store: Contents, suspects: list[Suspect], rain: float, runoff: float, days: float
+) -> tuple[bool, str]:
+    """Judge the balance of a watershed's record.
+
+    Args:
+        store: whose catalog may have limits of its own.
+        suspects: other units than the catalog's.
+        rain, runoff: sums [mm] over the steps that have both.
+        days: length of these steps together.
+
+    Returns:
+        Whether it is impossible, and what is wrong; no text if nothing is.
+    """
+    own = store.catalog.checks.runoff_ratio if store.catalog.checks else None
+    low, high = own or RATIO
+    ratio, years = runoff / rain, days / YEAR_DAYS
+    lost = rain - runoff
+    hint = explain(suspects, ratio, rain / years if days >= MIN_DAYS else None)
+    if own is None and days >= MIN_DAYS and lost > EVAPORATION_YEAR * years + STORAGE:
+        return True, (
+            f"runoff is {ratio:.3g} of the rain{hint}: {lost:.0f} of {rain:.0f} mm in {days:.0f} "
+            f"days are lost: expected at most {EVAPORATION_YEAR:g} mm a year, more than evaporates "
+            "anywhere, or checks.runoff_ratio in the catalog"
+        )
+    if low <= ratio <= high:
+        return False, ""
+    short = years < YEAR_SHARE
+    expected = f"expected {low:g}..{high:g}, or checks.runoff_ratio in the catalog"
+    if short:
+        expected = f"in {days:.0f} days, too few to tell"
+    failed = not short
+    if short and ratio > max(high, RATIO_SHORT):
+        failed, expected = True, f"expected at most {max(high, RATIO_SHORT):g}"
+    return failed, f"runoff is {ratio:.3g} of the rain{hint}: {expected}"
 
 
 def check_response(store: Contents, rain: dict[str, np.ndarray]) -> Check:
@@ -81,6 +129,7 @@ def check_response(store: Contents, rain: dict[str, np.ndarray]) -> Check:
 def check_discharge(store: Contents) -> Check:
     """Check for missing and negative discharge."""
     fails, warns, most = [], [], 0.0
+    tides = store.catalog.checks is not None and store.catalog.checks.negative_discharge
     for site in store.sites:
         discharge = store.record(site, "discharge")
         missing = float(np.isnan(discharge).mean())
@@ -89,9 +138,19 @@ def check_discharge(store: Contents) -> Check:
             fails.append(f"{site}: no value at all")
         elif missing > MISSING_WARN:
             warns.append(f"{site}: {missing:.1%} missing")
-        negative = int((discharge < 0).sum())
-        if negative:
-            warns.append(f"{site}: {negative} negative values, as by tides")
+        values, counts = np.unique(discharge[discharge < 0], return_counts=True)
+        if not values.size or tides:
+            continue
+        often = int(counts.argmax())
+        if counts[often] >= max(REPEATED, counts.sum() / 2):
+            in_file = values[often] / DISCHARGE_M3_S[store.catalog.gauges.units]
+            fails.append(
+                f"{site}: {in_file:.5g} {store.catalog.gauges.units} {counts[often]} times: is it "
+                "a missing code that the catalog does not say? If not, expected "
+                "checks.negative_discharge in the catalog"
+            )
+        else:
+            warns.append(f"{site}: {counts.sum()} negative values, as by tides")
     return verdict("discharge", fails, warns, f"{most:.1%} missing at most")
 
 
@@ -128,15 +187,6 @@ def response(rain: np.ndarray, runoff: np.ndarray, steps_per_day: int) -> Respon
         if best is None or found > best.correlation:
             best = Response(found, lag, MIN_DEVIATIONS / float(np.sqrt(both.sum())))
     return best
-
-
-def suspected_units(ratio: float) -> str:
-    """Name the unit that would explain a ratio of runoff to rain; empty if none does."""
-    if 1 < ratio <= 1 / M3_PER_FT3:
-        return f", and {ratio * M3_PER_FT3:.2g} if the discharge is in ft3/s and was labelled m3/s"
-    if 0 < ratio < M3_PER_FT3:
-        return f", and {ratio / M3_PER_FT3:.2g} if the discharge is in m3/s and was labelled ft3/s"
-    return ""
 
 
 def _daily(values: np.ndarray, days: int, steps_per_day: int) -> np.ndarray:

@@ -22,7 +22,8 @@ from pipeline.store.spec import StoreSpec
 LOG = logging.getLogger(__name__)
 ADVICE = "give another --store, or remove this one"
 LIMITS = ("max_invalid", "max_negative", "max_missing_steps")  # that change no value
-SILENT = ("root", "fetch", "versions")  # parts of a catalog that change nothing in a store
+# Parts of a catalog that change nothing in a store.
+SILENT = ("root", "fetch", "versions", "checks")
 FIXED = ("period.start", "period.step", "block_steps")
 TABLE_PARTS = {
     "gauges": "the records of all gauges are read again",

@@ -86,7 +86,11 @@ class SiteTable:
         """Read coverage and flow distance on a watershed's window, float64 (y, x) each."""
         part = slice(int(self.first_cell[site]), int(self.first_cell[site + 1]))
         names = [f"{WATERSHEDS}/{name}" for name in cf.CELLS]
-        found = dict(zip(cf.CELLS, read_arrays(root, names, part), strict=True))
+        cells = dict(zip(cf.CELLS, read_arrays(root, names, part), strict=True))
+        return self.place_cells(site, cells)
+
+    def place_cells(self, site: int, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Place coverage and flow distance of a watershed's cells (cell,) on its window (y, x)."""
         rows, columns = self.window(site)
         shape = rows.stop - rows.start, columns.stop - columns.start
         at = found["row"] - rows.start, found["column"] - columns.start

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
 from pathlib import Path
 
 import geopandas as gpd
@@ -14,10 +16,12 @@ from hypothesis import strategies as st
 from scipy.signal import lfilter
 
 from pipeline.check.checks import check_store
-from pipeline.check.contents import Check
-from pipeline.check.water_balance import MAX_LAG, MIN_DAYS, response, suspected_units
-from pipeline.store.read import open_watershed
+from pipeline.check.contents import Check, open_contents
+from pipeline.check.suspects import explain, find_suspects
+from pipeline.check.water_balance import MAX_LAG, MIN_DAYS, judge_balance, response
+from pipeline.store.read import list_sites, open_watershed
 from tests.pipeline.handmade import World, write_polygons
+from tests.pipeline.stores import set_attributes, stored_array
 
 CFS_PER_CMS = 1 / 0.3048**3
 
@@ -47,7 +51,7 @@ def test_cubic_feet_labelled_cubic_metres(world: World) -> None:
     check = verdicts(world)["water balance"]
     assert check.status == "FAIL"
     assert "01000001: runoff is " in check.detail
-    assert "if the discharge is in ft3/s and was labelled m3/s: expected at most 2" in check.detail
+    assert "if the discharge were in ft3/s: expected at most 2" in check.detail
     result = world.command("check", world.store)
     assert result.exit_code == 1
     assert "water balance" in result.stderr
@@ -57,16 +61,180 @@ def test_cubic_metres_labelled_cubic_feet(world: World) -> None:
     gauges = yaml.safe_load(world.catalog.read_text())["gauges"]
     world.edit(gauges=gauges | {"units": "ft3/s"})
     check = verdicts(world)["water balance"]
+    assert check.status == "WARN", "twelve days are too few to tell"
+    assert "if the discharge were in m3/s" in check.detail
+
+
+@pytest.mark.parametrize("ratio", [0.12, 0.3, 0.6, 0.9])
+def test_the_hint_names_the_true_ratio(tiny_store: Path, ratio: float) -> None:
+    """The catalog says mm a day and ft3/s."""
+    suspects = find_suspects(open_contents(tiny_store))
+    for text, factor in (
+        ("the rain were in tenths of mm", 1 / 10),
+        ("the rain were in hundredths of mm", 1 / 100),
+        ("the rain were in cm", 10),
+        ("the rain were in inch", 25.4),
+        ("the rain were in mm/h", 24),
+        ("the discharge were in m3/s", 1 / CFS_PER_CMS),
+        ("the discharge were in l/s", 1000 / CFS_PER_CMS),
+        ("the discharge were in ML/day", 86.4 / CFS_PER_CMS),
+        ("the discharge were in mm/h times km2", 3.6 / CFS_PER_CMS),
+    ):
+        alone = [suspect for suspect in suspects if suspect.text == text]
+        assert explain(alone, ratio * factor, None) == f", {ratio:.2g} if {text}"
+    assert not [suspect for suspect in suspects if suspect.text.endswith(("mm/day", "ft3/s"))]
+    assert explain(suspects, 1e9, None) == ""  # no unit explains it
+    assert explain(suspects, 1e-9, None) == ""
+
+
+# --- records of years --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def years(tiny_store: Path, tmp_path: Path) -> Path:
+    """Three synthetic years in mm and ft3/s, to be changed."""
+    return shutil.copytree(tiny_store, tmp_path / "store.zarr")
+
+
+def check_of(store: Path, name: str) -> Check:
+    return next(check for check in check_store(store) if check.name == name)
+
+
+def multiply(store: Path, name: str, factor: float) -> None:
+    array = stored_array(store, name)
+    array[...] = np.asarray(array[...]) * np.float32(factor)
+
+
+def accept(store: Path, **checks: object) -> None:
+    """Put limits into the catalog that the store was written from."""
+    provenance = json.loads((store / "zarr.json").read_text())["attributes"]["provenance"]
+    catalog = yaml.safe_load(provenance["catalog"]["text"]) | {"checks": checks}
+    provenance["catalog"]["text"] = yaml.safe_dump(catalog)
+    set_attributes(store, provenance=provenance)
+
+
+def ratios(store: Path) -> np.ndarray:
+    """Runoff over rain of each watershed, from what readers get."""
+    found = []
+    for site in list_sites(store):
+        data = open_watershed(store, site).load()
+        share = (data.coverage * data.cell_area).where(data.precipitation.notnull(), 0)
+        rain = (data.precipitation * share).sum(("y", "x")) / share.sum(("y", "x"))
+        runoff = data.discharge * 86400 / data.attrs["drainage_area_m2"] * 1e3
+        known = np.isfinite(runoff) & np.isfinite(rain)
+        found.append(float(runoff[known].sum() / rain[known].sum()))
+    return np.array(found)
+
+
+def test_the_synthetic_years_pass(years: Path) -> None:
+    low, high = ratios(years).min(), ratios(years).max()
+    check = check_of(years, "water balance")
+    assert check.status == "PASS"
+    assert check.detail == f"runoff is {low:.2f}..{high:.2f} of the rain"
+    assert check_of(years, "climate").status == "PASS"
+
+
+@pytest.mark.parametrize("target", [0.09, 1.3])
+def test_a_ratio_that_no_river_has_fails(years: Path, target: float) -> None:
+    multiply(years, "gauges/discharge", target / ratios(years)[0])
+    check = check_of(years, "water balance")
+    assert check.status == "FAIL"
+    assert f"runoff is {target:.3g} of the rain" in check.detail
+    assert "expected 0.1..1.2, or checks.runoff_ratio in the catalog" in check.detail
+
+
+def test_limits_of_the_catalog(years: Path) -> None:
+    multiply(years, "gauges/discharge", 0.05 / ratios(years).max())
+    assert check_of(years, "water balance").status == "FAIL"
+    accept(years, runoff_ratio=[0.0, 1.2], reason="karst")
+    assert check_of(years, "water balance").status == "PASS"
+    accept(years, runoff_ratio=[0.3, 1.2], reason="as a test")
+    check = check_of(years, "water balance")
+    assert check.status == "FAIL"
+    assert "expected 0.3..1.2" in check.detail
+
+
+@pytest.mark.parametrize(
+    ("checks", "said"),
+    [
+        ({"runoff_ratio": [0.02, 1.2]}, "checks.reason: missing"),
+        ({"runoff_ratio": [0.02, 1.2], "reason": " "}, "checks.reason"),
+        ({"runoff_ratio": [1.2, 0.1], "reason": "karst"}, "expected 0 <= lowest < highest"),
+        ({"runoff_ratio": [0.1, float("inf")], "reason": "karst"}, "lowest < highest"),
+        ({"reason": "karst"}, "expected runoff_ratio or negative_discharge"),
+    ],
+)
+def test_limits_need_a_reason(world: World, checks: dict[str, object], said: str) -> None:
+    world.edit(checks=checks)
+    result = world.command("plan", world.catalog)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_limits_change_nothing_else_in_a_store(stored: World) -> None:
+    rain = open_watershed(stored.store, "01000001").load()
+    stored.edit(checks={"runoff_ratio": [0.0, 5.0], "reason": "as a test"})
+    result = stored.run()
+    assert result.exit_code == 0, "nothing to confirm"
+    assert "nothing to do" in result.output
+    assert open_contents(stored.store).catalog.checks is not None
+    assert open_watershed(stored.store, "01000001").load().equals(rain)
+
+
+def test_ten_times_the_rain_fails_with_the_factor(years: Path) -> None:
+    true = ratios(years)
+    multiply(years, "region/precipitation", 10)
+    check = check_of(years, "water balance")
+    assert check.status == "FAIL"
+    for site, ratio in list(zip(list_sites(years), true, strict=True))[:3]:  # those shown
+        said = f"{site}: runoff is {ratio / 10:.3g} of the rain, {ratio:.2g} if the rain were in"
+        assert f"{said} tenths of mm" in check.detail
+    assert "are lost: expected at most 3000 mm a year" in check.detail
+    assert check_of(years, "climate").status != "PASS"
+
+
+def test_a_season_of_ten_times_the_rain(tiny_store: Path) -> None:
+    """Four months are too few for a ratio, but nowhere do 8 m of rain evaporate in them."""
+    store = open_contents(tiny_store)
+    suspects = find_suspects(store)
+    failed, found = judge_balance(store, suspects, rain=9000, runoff=720, days=123)
+    assert failed
+    assert "runoff is 0.08 of the rain, 0.8 if the rain were in tenths of mm" in found
+    failed, found = judge_balance(store, suspects, rain=900, runoff=72, days=123)
+    assert not failed
+    assert "in 123 days, too few to tell" in found
+    assert judge_balance(store, suspects, rain=900, runoff=720, days=123) == (False, "")
+    assert judge_balance(store, suspects, rain=3400, runoff=500, days=365) == (False, "")
+
+
+def test_a_river_that_flows_without_rain(years: Path) -> None:
+    multiply(years, "region/precipitation", 0)
+    check = check_of(years, "water balance")
+    assert check.status == "FAIL"
+    assert "of runoff without rain" in check.detail
+
+
+# --- codes among the discharge -----------------------------------------------------------------
+
+
+def test_a_repeated_negative_value_is_no_discharge(years: Path) -> None:
+    discharge = stored_array(years, "gauges/discharge")
+    discharge[0, 10:17] = np.float32(-99 / CFS_PER_CMS)
+    check = check_of(years, "discharge")
+    assert check.status == "FAIL"
+    assert f"{list_sites(years)[0]}: -99 ft3/s 7 times" in check.detail
+    accept(years, negative_discharge=True, reason="a lock")
+    assert check_of(years, "discharge").status == "PASS"
+
+
+def test_tides_are_reported(years: Path) -> None:
+    discharge = stored_array(years, "gauges/discharge")
+    tide = -np.abs(np.sin(np.arange(40))).round(2).astype(np.float32)
+    discharge[0, 10:50] = tide
+    discharge[0, 50:52] = tide[3]  # three times the same
+    check = check_of(years, "discharge")
     assert check.status == "WARN"
-    assert "in m3/s and was labelled ft3/s" in check.detail
-
-
-@pytest.mark.parametrize("ratio", [0.03, 0.3, 0.6, 0.9])
-def test_the_hint_names_the_true_ratio(ratio: float) -> None:
-    assert f"and {ratio:.2g} if the discharge is in ft3/s" in suspected_units(ratio * CFS_PER_CMS)
-    assert f"and {ratio:.2g} if the discharge is in m3/s" in suspected_units(ratio / CFS_PER_CMS)
-    assert suspected_units(ratio) == ""
-    assert suspected_units(40.0) == ""  # no unit explains it
+    assert f"{(tide < 0).sum() + 2} negative values, as by tides" in check.detail
 
 
 # --- another river -----------------------------------------------------------------------------
