@@ -30,12 +30,8 @@ NOT_READABLE = (
     UnicodeDecodeError,
     ArrowException,
     ProjError,
-    pyogrio.errors.CRSError,
-    pyogrio.errors.DataLayerError,
+    pyogrio.errors.DataLayerError,  # also of CRS, fields and features
     pyogrio.errors.DataSourceError,
-    pyogrio.errors.FeatureError,
-    pyogrio.errors.FieldError,
-    pyogrio.errors.GeometryError,
     shapely.errors.ShapelyError,
 )
 
