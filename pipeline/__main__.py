@@ -262,6 +262,25 @@ def inspect(
 
 
 @app.command()
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Catalog to write  [default: DIR/catalog.yaml]."),
+    ] = None,
+) -> None:
+    """Draft the catalog of a folder's files; each guess has its reason as a comment."""
+    with exit_codes():
+        from pipeline.inspect.draft import draft_catalog
+
+        path = out or directory / "catalog.yaml"
+        if path.exists():
+            raise InputError(f"{path}: exists: expected another name (--out)")
+        path.write_text(draft_catalog(directory, path), encoding="utf-8")
+        print(path)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of catalogs, for editors that complete and check them."""
     from pipeline.catalog.schema import schema_text

@@ -37,7 +37,7 @@ GRIB_TAGS = ("GRIB_ELEMENT", "GRIB_COMMENT", "GRIB_SHORT_NAME")
 def describe_bands(path: Path) -> Description | None:
     """Describe a raster that GDAL opens; None if it opens none."""
     try:
-        with rasterio.Env(GRIB_NORMALIZE_UNITS="NO"), rasterio.open(_name(path)) as file:
+        with rasterio.Env(GRIB_NORMALIZE_UNITS="NO"), rasterio.open(gdal_path(path)) as file:
             description = Description(path, "raster")
             _describe(description, file)
             return description
@@ -45,7 +45,7 @@ def describe_bands(path: Path) -> Description | None:
         return None
 
 
-def _name(path: Path) -> str:
+def gdal_path(path: Path) -> str:
     """GDAL's name of a file, or of the first raster in a zip file."""
     if not zipfile.is_zipfile(path):
         return str(path)

@@ -47,6 +47,7 @@ class Description:
         facts: labels and texts, in the order of printing.
         draw: draws it into axes of matplotlib; None if there is nothing to draw.
         keys: keys of a catalog that describe it, as far as they are known.
+        labels: times of its rasters, as the file gives them.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Description:
     facts: list[tuple[str, str]] = field(default_factory=list)
     draw: Callable[[Any], None] | None = None
     keys: dict[str, Any] = field(default_factory=dict)
+    labels: list[datetime] = field(default_factory=list)
 
     def add(self, label: str, text: str) -> None:
         """Add a fact."""

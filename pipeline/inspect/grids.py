@@ -219,6 +219,7 @@ def _add_times(
         description.refuse(error)
         return []
     description.add("times", describe_times(labels))
+    description.labels = labels
     if roles.time in dataset.variables:
         calendar = dataset[roles.time].attrs.get("calendar", "standard")
         if calendar not in ("standard", "gregorian", "proleptic_gregorian"):
@@ -228,6 +229,8 @@ def _add_times(
         places = {(label - begin) / lengths[0] for label, begin in zip(labels, begins, strict=True)}
         place = next(iter(places)) if len(places) == 1 else None
         said = next((name for name, share in LABELS.items() if share == place), None)
+        if said:
+            description.keys |= {"label": said, "interval": lengths[0]}
         text = (
             f"a label is the {said} of its interval" if said else "labels vary in their intervals"
         )

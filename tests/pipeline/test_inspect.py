@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyflwdir
@@ -14,9 +17,12 @@ from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner, Result
 
 from pipeline.__main__ import app
+from pipeline.catalog.models import Catalog, load_catalog
+from pipeline.gauges.flags import FLAGS
 from pipeline.inspect.description import suspected_codes, time_template
 from pipeline.inspect.directions import TABLES, fitting_tables
 from pipeline.inspect.inspect_file import inspect_file
+from pipeline.store.read import open_gauges, open_region
 from pipeline.watersheds.flow_directions import CODES
 from tests.pipeline.handmade import World
 
@@ -216,7 +222,11 @@ REAL = [
     ("rasters/opera_odim_20180824180000.hdf", "raster", ["-9.999e+06 occurs", "-8.888e+06"]),
     ("rasters/nimrod_precipaccum_2km_cutout", "unknown", ["no reader knows it"]),
     ("rasters/raa01-rw_10000-1408030950-dwd---bin.gz", "unknown", ["RW030950"]),
-    ("gauges/headerless_grendon_underwood.csv", "record", ["-1 occurs 1172 times", "comma"]),
+    (
+        "gauges/headerless_grendon_underwood.csv",
+        "record",
+        ["-1 occurs 1172 times", "decimal comma"],
+    ),
     ("gauges/nve_hydag_2200022.txt", "record", ["-9999 occurs 673 times", "15705 times"]),
     ("gauges/eccc_04JD005_Daily_Flow_ts.csv", "record", ["B (7741)", "0.873 to 382"]),
     ("gauges/wmis_406265_streamflow_15min.csv", "record", ["170 (3000, always '0.00': missing?)"]),
@@ -259,3 +269,89 @@ def test_every_foreign_file_is_described(domst_data: Path) -> None:
     for path in paths:
         lines = inspect_file(path).text().splitlines()
         assert 3 <= len(lines) <= 40, path
+
+
+# ------------------------------------------------------------------ drafts of catalogs
+
+
+def differences(one: Any, other: Any, at: str = "") -> set[str]:
+    """Keys whose values differ, with the keys above them."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return set() if one == other else {at}
+    return {
+        key
+        for name in one.keys() | other.keys()
+        for key in differences(one.get(name), other.get(name), f"{at}.{name}".strip("."))
+    }
+
+
+def drafted(folder: Path, out: Path) -> Catalog:
+    done = CliRunner().invoke(app, ["init", str(folder), "--out", str(out)])
+    assert (done.exit_code, done.stdout.strip()) == (0, str(out)), done.output
+    return load_catalog(out)
+
+
+def test_the_draft_of_the_sample_is_its_catalog(tiny_sample: Path, tmp_path: Path) -> None:
+    """But for the hour at which a day begins, which no file tells, and what is said of the data."""
+    draft = drafted(tiny_sample, tmp_path / "draft.yaml")
+    shipped = load_catalog(tiny_sample / "catalog.yaml")
+    assert draft.locate("x") == shipped.locate("x")
+    by_hand = {
+        "title", "synthetic", "root", "period.start", "period.end", "gauges.time.offset",
+        "forcings.precipitation.time.offset", "forcings.temperature.time.offset",
+    }  # fmt: skip
+    assert differences(draft.model_dump(), shipped.model_dump()) == by_hand
+    six = timedelta(hours=6)
+    assert draft.period.start + six == shipped.period.start
+    assert draft.period.end + six == shipped.period.end
+
+
+def test_the_draft_of_daddys_creek_is_its_catalog(domst_data: Path, tmp_path: Path) -> None:
+    """But for labels, the offsets of days, and the share of cells at the rim, set by hand."""
+    draft = drafted(domst_data / "daddys_creek", tmp_path / "draft.yaml")
+    shipped = load_catalog(Path(__file__).parents[2] / "catalogs/daddys_creek.yaml")
+    expected = json.loads(shipped.model_dump_json().replace("daddys_creek/", ""))
+    by_hand = {
+        "title", "root", "period.start", "period.end", "gauges.time.offset",
+        "watersheds.sites",  # the zero that the record and the polygons lack
+        *(f"forcings.{name}.{key}" for name in ("precipitation", "temperature")
+          for key in ("time.label", "time.offset", "min_valid")),
+    }  # fmt: skip
+    assert differences(json.loads(draft.model_dump_json()), expected) == by_hand
+    assert draft.period.start == datetime(2016, 1, 1)  # of the labels, which name the days' ends
+    assert draft.locate(draft.gauges.files) == shipped.locate(shipped.gauges.files)
+
+
+def test_a_drafted_catalog_runs_to_the_same_store(world: World) -> None:
+    draft = world.folder / "draft.yaml"
+    drafted(world.folder, draft)
+    for catalog, store in ((world.catalog, "one.zarr"), (draft, "two.zarr")):
+        done = world.command("run", catalog, "--store", world.folder / store, "--workers", 1)
+        assert done.exit_code == 0, done.output
+    names = ["precipitation", "valid_fraction"]
+    one, two = (open_region(world.folder / name)[names].load() for name in ("one.zarr", "two.zarr"))
+    xr.testing.assert_equal(one, two)
+    one, two = (open_gauges(world.folder / name).load() for name in ("one.zarr", "two.zarr"))
+    xr.testing.assert_equal(one["discharge"], two["discharge"])
+    assert np.unique(two["flag"]) == FLAGS["approved"], "the draft finds the column of flags too"
+
+
+def test_a_draft_of_one_dataset_uses_its_bounds(tmp_path: Path, domst_data: Path) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (folder / "rain.nc").symlink_to(domst_data / "foreign/rasters/era5_cmor_rhine_pr_2000.nc")
+    catalog = drafted(folder, tmp_path / "draft.yaml")
+    source = catalog.forcings["precipitation"]
+    assert (source.driver, source.variable, source.units) == ("netcdf", "pr", "kg m-2 s-1")
+    assert (source.time.label, source.time.offset) == ("start", timedelta(hours=-12))
+    text = (tmp_path / "draft.yaml").read_text()
+    assert text.count("OPEN") >= 6, "what was not found is said to be open"
+
+
+def test_a_draft_replaces_nothing(tiny_sample: Path, tmp_path: Path) -> None:
+    before = (tiny_sample / "catalog.yaml").read_bytes()
+    for folder in (tiny_sample, tmp_path / "nothing"):
+        done = CliRunner().invoke(app, ["init", str(folder)])
+        assert done.exit_code == 2
+        assert "expected" in done.stderr
+    assert (tiny_sample / "catalog.yaml").read_bytes() == before
