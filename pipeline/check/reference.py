@@ -31,7 +31,9 @@ from pipeline.store.spec import valid_fraction_name
 
 LEAST_STEPS, MOST_STEPS = 5, 40  # of each forcing that are compared
 BUDGET = 5.0  # seconds after which a forcing's comparison stops at the least
-COMPARED_CELLS = 40  # of a raster whose pixels become polygons
+# Cells that are compared of a raster whose pixels become polygons: with a value in the store, and
+# without.
+FULL_CELLS, EMPTY_CELLS = 30, 10
 TOTAL_TOLERANCE = 1e-6  # relative, of a step's total over the region
 CELL_TOLERANCE = 1e-5  # of the largest raw value
 
@@ -82,7 +84,7 @@ def _compare(root: zarr.Group, catalog: Catalog, name: str, chosen: np.ndarray) 
     values = array_of(root, f"region/{name}")
     fractions = array_of(root, f"region/{valid_fraction_name(name)}")
     scale, offset = series.conversion(name)
-    regrid = _regridder(series.layout.placement, x, y)
+    regrid = _regridder(series.layout.placement, x, y, np.isfinite(values[int(chosen[0])]))
     total = cell = 0.0
     wrong = misplaced(series, name)
     good, compared = not wrong, 0
@@ -144,13 +146,17 @@ def _raw(catalog: Catalog, series: RasterSeries, name: str, interval: int) -> np
 Regridder = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def _regridder(placement: Axes | Curvilinear, x: np.ndarray, y: np.ndarray) -> Regridder:
+def _regridder(
+    placement: Axes | Curvilinear, x: np.ndarray, y: np.ndarray, full: np.ndarray
+) -> Regridder:
     """Return a function that regrids a raster: `_regrid`, or the like with NaN in cells that are
-    not compared."""
+    not compared; `full` (y, x) says which cells have a value in the store."""
     if isinstance(placement, Axes) and placement.crs is None:
         return partial(_regrid, x_edges=placement.x_edges, y_edges=placement.y_edges, x=x, y=y)
     drawn = pixel_corners(placement)
-    chosen = np.random.default_rng(x.size).permutation(x.size * y.size)[:COMPARED_CELLS]
+    order = np.random.default_rng(x.size).permutation(x.size * y.size)
+    has = full.ravel()[order]
+    chosen = np.concatenate((order[has][:FULL_CELLS], order[~has][:EMPTY_CELLS]))
     at = list(zip(*np.unravel_index(chosen, (y.size, x.size)), strict=True))
     shares = [drawn.shares(x[column], y[row], 1 / CELLS_PER_DEGREE) for row, column in at]
 

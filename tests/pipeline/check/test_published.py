@@ -26,6 +26,7 @@ from pipeline.rasters.drivers.netcdf_zarr import _raw
 from pipeline.rasters.series import open_series
 from pipeline.regrid.placement import Axes
 from tests.pipeline.handmade import COLUMNS, DAYS, NORTH, PIXEL, ROWS, WEST, World, write_raster
+from tests.pipeline.stores import stored_array
 
 LAT = NORTH - PIXEL * (np.arange(ROWS) + 0.5)
 LON = WEST + PIXEL * (np.arange(COLUMNS) + 0.5)
@@ -189,12 +190,18 @@ def test_pixels_of_24_km_that_end_within_the_region(world: World) -> None:
             world.raster(day), rain[day], crs="EPSG:32615", transform=place, nodata=-9999.0
         )
     settings = yaml.safe_load(world.catalog.read_text())
-    world.edit(bounds=[-93.75, 41.5, -91.75, 43.0], forcings=settings["forcings"])
+    world.edit(bounds=[-95.0, 40.5, -91.0, 44.0], forcings=settings["forcings"])
     result = world.run()
     assert result.exit_code == 0, result.output
     checks = {check.name: check for check in check_store(world.store)}
     assert "readable" not in checks, checks["readable"]
     assert checks["conservation"].status == "PASS"
+    values = stored_array(world.store, "region/precipitation")
+    kept = np.isfinite(np.asarray(values[0]))
+    assert 0 < kept.sum() < kept.size / 2, "most cells lie beyond the raster"
+    values[...] = np.asarray(values[...]) * np.float32(1.01)
+    (check,) = (check for check in check_store(world.store) if check.name == "conservation")
+    assert check.status == "FAIL", "cells with values are among those compared"
 
 
 def test_a_raster_that_is_gone_is_no_agreement(world: World) -> None:
