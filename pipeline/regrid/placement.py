@@ -317,7 +317,7 @@ def _require_direction(found: Coordinates, mesh: Curvilinear) -> None:
         (found.y, latitude, "latitude", 0),
         (found.x, longitude, "longitude", 1),
     ):
-        if axis is None or axis.counts or min(centres.shape) < 2:
+        if axis is None or min(centres.shape) < 2 or axis.counts:
             continue
         upward.append(np.sign(axis.values[-1] - axis.values[0]))
         if (upward[-1] * _steps(centres, at) < 0).mean() > MOST:
