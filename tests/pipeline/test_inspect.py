@@ -19,9 +19,12 @@ from typer.testing import CliRunner, Result
 from pipeline.__main__ import app
 from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.gauges.flags import FLAGS
+from pipeline.gauges.read import READERS
+from pipeline.gauges.record import RecordFile
 from pipeline.inspect.description import suspected_codes, time_template
 from pipeline.inspect.directions import TABLES, fitting_tables
 from pipeline.inspect.inspect_file import inspect_file
+from pipeline.inspect.tables import record_catalog
 from pipeline.store.read import open_gauges, open_region
 from pipeline.watersheds.flow_directions import CODES
 from tests.pipeline.handmade import World
@@ -355,3 +358,32 @@ def test_a_draft_replaces_nothing(tiny_sample: Path, tmp_path: Path) -> None:
         assert done.exit_code == 2
         assert "expected" in done.stderr
     assert (tiny_sample / "catalog.yaml").read_bytes() == before
+
+
+DRAFTED = [  # file, rows, least and greatest discharge in its unit, as the data's README says
+    ("headerless_grendon_underwood.csv", 13606, 0.0, 4.86),
+    ("eccc_04JD005_Daily_Flow_ts.csv", 17898, 0.873, 382.0),
+    ("hydroportail_J2023010.csv", 15510, 0.059, 48.1),
+    ("grdc_9104020.day", 792, 53.0, 2630.0),
+    ("hzb_kloesterle.dat", 3287, None, None),
+    ("camels_us_03015500_streamflow_qc.txt", 1096, 42.0, 6380.0),
+    ("delwp_404204_MeanWaterFlow_head.csv", 6000, 0.0, 529.99),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "least", "most"), DRAFTED, ids=[one[0] for one in DRAFTED]
+)
+def test_drafted_keys_read_foreign_records(
+    domst_data: Path, name: str, rows: int, least: float | None, most: float | None
+) -> None:
+    """Without a line by hand, but for the unit."""
+    path = domst_data / "foreign/gauges" / name
+    keys = inspect_file(path).keys
+    catalog = record_catalog({**keys, "units": "m3/s"})
+    file = RecordFile(catalog, path, READERS["csv"](catalog, path))
+    record = file.record(max(file.sites, key=lambda one: file.sites[one].size))  # of some text too
+    assert record.start.size == rows
+    if least is not None:
+        assert np.nanmin(record.discharge) == least
+        assert np.nanmax(record.discharge) == most
