@@ -90,7 +90,7 @@ class RunReport:
     @property
     def unreadable(self) -> list[Unreadable]:
         """Rasters that were set aside."""
-        return [one for block in self.blocks for one in block.unreadable]
+        return list(dict.fromkeys(one for block in self.blocks for one in block.unreadable))
 
 
 @dataclass
@@ -115,7 +115,7 @@ class Execution:
     blocks: dict[Future, tuple[RasterBlock, list[str]]] = field(default_factory=dict)
     tables: list[Future] = field(default_factory=list)
     reports: list[BlockReport] = field(default_factory=list)
-    unreadable: list[Unreadable] = field(default_factory=list)
+    unreadable: dict[Unreadable, None] = field(default_factory=dict)
 
 
 def refuse_changes(lines: Sequence[str]) -> bool:
@@ -329,10 +329,11 @@ def _finish_block(execution: Execution, future: Future, report: BlockReport) -> 
         report.negative_pixels,
     )  # fmt: skip
     execution.reports.append(report)
-    execution.unreadable += report.unreadable
+    # with totals the last raster of a block is read for the next one, too
+    execution.unreadable |= dict.fromkeys(report.unreadable)
     if report.unreadable:
         for source in execution.plan.sources:
-            require_few(source.series, execution.unreadable)
+            require_few(source.series, list(execution.unreadable))
     execution.state.mark(block, names)
 
 
@@ -348,7 +349,7 @@ def _save_unreadable(execution: Execution) -> None:
             start, end = period.times[block.start], period.times[block.stop - 1] + step
             for name in names:
                 done.setdefault(name, []).append((start, end))
-    save_unreadable(execution.state.writer, done, execution.unreadable)
+    save_unreadable(execution.state.writer, done, list(execution.unreadable))
 
 
 def _result(future: Future, store: Location) -> Any:

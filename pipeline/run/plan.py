@@ -19,6 +19,7 @@ from pipeline.rasters.series import RasterSeries, group_forcings, open_series
 from pipeline.regrid.grid import Grid
 from pipeline.regrid.placement import Weights
 from pipeline.run.memory import MemoryLimit, WorkerMemory, series_memory, shared_by_threads
+from pipeline.store.changes import LIMITS
 from pipeline.store.root import Stored
 from pipeline.store.spec import ALGORITHM, Block, RawFiles, StoreSpec
 from pipeline.watersheds.coverage import region_grid
@@ -27,8 +28,6 @@ from pipeline.watersheds.polygons import Watershed, read_watersheds
 LOG = logging.getLogger(__name__)
 MAX_BLOCK_STEPS = 366  # an interrupted run loses a year of days at most
 TARGET_BLOCKS = 8  # that a shorter period is divided into, so that workers share it
-# Keys of a forcing's description that change no value: limits, and how files are compared.
-NO_VALUES = {"max_invalid", "max_negative", "max_missing_steps"}
 
 
 @dataclass(frozen=True)
@@ -200,7 +199,7 @@ def _stamp(
     catalog: Catalog, name: str, grid: Grid, steps: tuple[int, int], lines: Sequence[str]
 ) -> int:
     """Stamp of a forcing in a block: of its files, its description and the rules."""
-    described = catalog.forcings[name].model_dump_json(exclude=NO_VALUES | {"files"})
+    described = catalog.forcings[name].model_dump_json(exclude={*LIMITS, "files"})
     about = f"{ALGORITHM} {described} {grid!r} {catalog.period.start} {steps}"
     digest = hashlib.sha256("\n".join([about, *lines]).encode()).digest()
     return int.from_bytes(digest[:8], "little") or 1

@@ -350,7 +350,7 @@ def _process_series(
     job: Job, block: RasterBlock, source: Source, names: Sequence[str], report: BlockReport
 ) -> None:
     """Read, regrid and write the forcings of one series in a block."""
-    regridded, unreadable = _read_and_regrid(source, block, job.keep_going)
+    regridded, unreadable = _read_and_regrid(source, block, names, job.keep_going)
     report.unreadable.extend(unreadable)
     for name in names:
         means, counts = regridded[name]
@@ -364,9 +364,9 @@ def _process_series(
 
 
 def _read_and_regrid(
-    source: Source, block: RasterBlock, keep_going: bool
+    source: Source, block: RasterBlock, names: Sequence[str], keep_going: bool
 ) -> tuple[dict[str, tuple[StepMeans, PixelCounts]], list[Unreadable]]:
-    """Read and regrid a series in a block, piece by piece.
+    """Read a series in a block and regrid some of its forcings, piece by piece.
 
     Returns:
         By forcing its step means and pixel counts; and the rasters that were set aside.
@@ -374,11 +374,9 @@ def _read_and_regrid(
     series, weights = source.series, source.weights
     first, stop = block.start * series.per_step, block.stop * series.per_step
     steps, shape = block.stop - block.start, weights.shape
-    done = {
-        name: (StepMeans(steps, series.per_step, shape), PixelCounts()) for name in series.names
-    }
+    done = {name: (StepMeans(steps, series.per_step, shape), PixelCounts()) for name in names}
     unreadable: list[Unreadable] = []
-    totals = {name: Totals(found) for name, found in series.stretches.items()}
+    totals = {name: Totals(series.stretches[name]) for name in names if name in series.stretches}
     before = int(first > 0 and any(not found[first] for found in series.stretches.values()))
     for start in range(first, stop, source.piece):
         begin = start - before if start == first else start  # the raster before is for totals alone
@@ -387,11 +385,11 @@ def _read_and_regrid(
             raw = read_around(series, begin, end, weights.window, unreadable)
         else:
             raw = series.read(begin, end, weights.window)
-        for name, pixels in raw.items():
+        for name, (means, counts) in done.items():
+            pixels = raw[name]
             if name in totals:
                 totals[name].take_apart(begin, pixels)
             mine = pixels[start - begin :]
-            means, counts = done[name]
             counts.add(series, name, mine)
             means.add(start - first, *weights.apply(mine))
     return done, unreadable

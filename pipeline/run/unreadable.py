@@ -115,7 +115,7 @@ def save_unreadable(
         return
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerows([Unreadable._fields, *sorted([*kept, *found])])
+    table.writerows([Unreadable._fields, *sorted({*kept, *found})])
     writer.write({FILE: text.getvalue().encode()})
 
 

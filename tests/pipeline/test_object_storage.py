@@ -37,37 +37,20 @@ from pipeline.store.read import list_sites, open_gauges, open_region, open_water
 from tests.pipeline.handmade import World, assert_same_data, write_raster
 from tests.pipeline.rasters.test_drivers import RAIN, grib, series_of
 from tests.pipeline.rasters.test_file_list import LAYOUTS, Archive, follow
+from tests.pipeline.s3_server import s3_server
 from tests.pipeline.stores import contents
 from tests.pipeline.test_command_line import require_one_line
 
 BUCKET = "domst"
 RASTERS = f"s3://{BUCKET}/raw/rain_{{time:%Y%m%d}}.tif"
 STORE = f"s3://{BUCKET}/out/store.zarr"
-SERVER = """
-import sys
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-sys.stdin.read()
-server.stop()
-"""
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """Of a server in a process of its own."""
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as server:
-        assert server.stdin
-        assert server.stdout
-        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
-        server.stdin.close()
+    with s3_server() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(autouse=True)

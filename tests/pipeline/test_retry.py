@@ -12,8 +12,6 @@ import os
 import socket
 import ssl
 import struct
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -45,7 +43,8 @@ from pipeline.rasters.series import RasterSeries, open_series
 from pipeline.retry import TRIES, is_transient, pause, retrying
 from pipeline.storage import list_objects, read_files, remove_files, write_objects
 from tests.pipeline.handmade import World, make_world, write_raster
-from tests.pipeline.test_object_storage import BUCKET, NETCDF, SERVER, describe, forget_environment
+from tests.pipeline.s3_server import s3_server
+from tests.pipeline.test_object_storage import BUCKET, NETCDF, describe, forget_environment
 
 PIXELS = 600
 Window: TypeAlias = tuple[slice, slice]
@@ -196,16 +195,8 @@ def handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
 @pytest.fixture(scope="module")
 def address() -> Iterator[tuple[str, Proxy]]:
     """Of the proxy."""
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as server:
-        assert server.stdin
-        assert server.stdout
-        proxy = Proxy(int(server.stdout.readline()))
+    with s3_server() as port:
+        proxy = Proxy(port)
         front = ThreadingHTTPServer(("127.0.0.1", 0), handler(proxy))
         thread = Thread(target=front.serve_forever)
         thread.start()
@@ -213,7 +204,6 @@ def address() -> Iterator[tuple[str, Proxy]]:
         front.shutdown()
         thread.join()
         front.server_close()
-        server.stdin.close()
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from pipeline.run import tasks
 
 def add_gates(folder, regrid, process):
 
-    def wait_at_gate(source, block, keep_going):
-        done = regrid(source, block, keep_going)
+    def wait_at_gate(source, block, *others):
+        done = regrid(source, block, *others)
         at, open_ = folder / f"at-{{block.name}}", folder / f"open-{{block.name}}"
         if (folder / f"close-{{block.name}}").exists() and not open_.exists():
             at.write_text(str(os.getpid()))

@@ -26,7 +26,7 @@ def client() -> Iterator[Client]:
         yield threads
 
 
-def test_with_totals_a_late_raster_changes_the_block_after_it_too(world: World, client: Client):
+def describe_totals(world: World, missing: int) -> None:
     """Totals of six hours in blocks of four: the first hour of a block is a difference from the
     last raster of the block before."""
     rng = np.random.default_rng(4)
@@ -43,10 +43,15 @@ def test_with_totals_a_late_raster_changes_the_block_after_it_too(world: World, 
                 "files": "tp_{time:%Y%m%d%H}.tif",
                 "units": "mm",
                 "totals": "6h",
-                "max_missing_steps": 1,
+                "max_missing_steps": missing,
+                "max_invalid": 0.9,
             }
         },
     )
+
+
+def test_with_totals_a_late_raster_changes_the_block_after_it_too(world: World, client: Client):
+    describe_totals(world, missing=1)
     late = world.folder / "tp_2020010103.tif"  # the last of the first block
     content = late.read_bytes()
     late.unlink()
@@ -59,6 +64,17 @@ def test_with_totals_a_late_raster_changes_the_block_after_it_too(world: World, 
     assert not open_region(world.store).precipitation.isnull().all(("y", "x")).any()
     run(load_catalog(world.catalog), world.folder / "fresh.zarr", client)
     assert contents(world.store) == contents(world.folder / "fresh.zarr")
+
+
+def test_a_raster_that_two_blocks_need_is_set_aside_once(world: World, client: Client):
+    describe_totals(world, missing=1)
+    damaged = world.folder / "tp_2020010103.tif"
+    damaged.write_bytes(b"not a raster")
+    report = run(load_catalog(world.catalog), world.store, client, keep_going=True)
+    assert [one.file for one in report.unreadable] == [str(damaged)]
+    assert len((world.store / "unreadable.csv").read_text().splitlines()) == 2
+    empty = open_region(world.store).precipitation.isnull().all(("y", "x")).values
+    assert np.flatnonzero(empty).tolist() == [3, 4]
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])

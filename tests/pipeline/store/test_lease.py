@@ -31,7 +31,8 @@ from pipeline.store import fence
 from pipeline.store import lease as module
 from pipeline.store.fence import remove_partial_files, write_fenced
 from pipeline.store.lease import LEASE, LEASES, Lease, hold_lease, read_lease
-from tests.pipeline.test_object_storage import BUCKET, SERVER, Cut, forget_environment
+from tests.pipeline.s3_server import s3_server
+from tests.pipeline.test_object_storage import BUCKET, Cut, forget_environment
 
 HOLD = """
 import sys
@@ -54,17 +55,8 @@ replace_file(Path(sys.argv[1]), b"half", sys.argv[2], lambda: os._exit(9))
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """Of an S3 server in a process of its own."""
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as server:
-        assert server.stdin
-        assert server.stdout
-        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
-        server.stdin.close()
+    with s3_server() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture
