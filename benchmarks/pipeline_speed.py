@@ -17,10 +17,11 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from threading import Event, Thread
 from typing import Annotated, Any
 
 import rasterio
@@ -52,11 +53,34 @@ def read_bare(files: list[Path]) -> float:
     return time.perf_counter() - started
 
 
+class OwnMemory(Thread):
+    """Watch the peak memory of a process, without its children: `peak_bytes`."""
+
+    def __init__(self, process: int) -> None:
+        super().__init__(daemon=True)
+        self.status, self.ended, self.peak_bytes = Path(f"/proc/{process}/status"), Event(), 0
+        self.start()
+
+    def run(self) -> None:
+        """Read it ten times a second, until the process has ended."""
+        while not self.ended.wait(0.1):
+            lines = self.status.read_text().splitlines()
+            found = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
+            self.peak_bytes = max([self.peak_bytes, *(KIB * one for one in found)])
+
+
 def run_once(
-    catalog: Path, store: Path | str, environment: Mapping[str, str] | None = None
+    catalog: Path,
+    store: Path | str,
+    environment: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Run the command and return wall and processor seconds, peak memory and its own rate."""
+    """Run the command and return wall and processor seconds, peak memory and its own rate.
+
+    `peak_bytes` is that of its largest process, `client_bytes` that of the command's own.
+    """
     command = [sys.executable, "-m", "pipeline", "run", str(catalog), "--store", str(store)]
+    command += options
     started = time.perf_counter()
     with subprocess.Popen(
         command,
@@ -66,7 +90,10 @@ def run_once(
         text=True,
     ) as process:
         assert process.stdout is not None
+        memory = OwnMemory(process.pid)
         output = process.stdout.read()
+        memory.ended.set()
+        memory.join()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - started
@@ -77,6 +104,7 @@ def run_once(
         "seconds": seconds,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
         "peak_bytes": usage.ru_maxrss * KIB,
+        "client_bytes": memory.peak_bytes,
         "tasks_rasters_per_second": float(found[1]),
     }
 

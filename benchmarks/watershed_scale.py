@@ -1,6 +1,7 @@
 """Cost of the pipeline, and of its store's readers, by the number of watersheds.
 
     python -m benchmarks.pipeline_scale watersheds [--counts N ...] [--repeats N] [--sample DIR]
+        [--processes]
 
 Runs the command on the rasters of the sample with 23 made-up watersheds, as many as the sample
 itself has, and with more: their sizes, the region and the rasters stay the same. There is no
@@ -39,7 +40,7 @@ class Measured:
         seconds: of the whole command.
         rasters_per_second: of the whole command.
         cpu_seconds: of all its threads.
-        peak_bytes: memory of its process.
+        peak_bytes: memory of its largest process; client_bytes: of its own.
         stored_bytes, stored_files: of the store.
         access: cost of reading heads, by the way in which they are read.
     """
@@ -49,14 +50,15 @@ class Measured:
     rasters_per_second: float
     cpu_seconds: float
     peak_bytes: float
+    client_bytes: float
     stored_bytes: int
     stored_files: int
     access: dict[str, Access]
 
 
-def measure(catalog: Path, store: Path, count: int) -> Measured:
+def measure(catalog: Path, store: Path, count: int, options: Sequence[str]) -> Measured:
     """Run a catalog of `count` watersheds, read its store in every way, and remove it."""
-    found = run_once(catalog, store)
+    found = run_once(catalog, store, options=options)
     sizes = [path.stat().st_size for path in store.rglob("*") if path.is_file()]
     access = {way: measure_access(store, site_number(0), way) for way in WAYS}
     shutil.rmtree(store)
@@ -66,6 +68,7 @@ def measure(catalog: Path, store: Path, count: int) -> Measured:
         rasters_per_second=len(raster_files(catalog)) / found["seconds"],
         cpu_seconds=found["cpu_seconds"],
         peak_bytes=found["peak_bytes"],
+        client_bytes=found["client_bytes"],
         stored_bytes=sum(sizes),
         stored_files=len(sizes),
         access=access,
@@ -93,7 +96,8 @@ def show(report: dict[str, Any]) -> None:
     """Print the report as tables."""
     title = "{rasters} rasters, {cores} cores, median of {repeats}".format(**report)
     runs = Table(title=f"the command: {title}")
-    for heading in ("watersheds", "s", "x", "rasters/s", "CPU s", "peak MiB", "files", "MB"):
+    memory = ("peak MiB", "client MiB")
+    for heading in ("watersheds", "s", "x", "rasters/s", "CPU s", *memory, "files", "MB"):
         runs.add_column(heading, justify="right")
     heads = Table(title="reading heads, each way in a new process, without imports")
     for heading in ("watersheds", "what", "s", "x", "files opened", "MB read"):
@@ -106,6 +110,7 @@ def show(report: dict[str, Any]) -> None:
             f"{row['rasters_per_second']:.0f}",
             f"{row['cpu_seconds']:.1f}",
             f"{row['peak_bytes'] / 2**20:.0f}",
+            f"{row['client_bytes'] / 2**20:.0f}",
             f"{row['stored_files']:.0f}",
             f"{row['stored_bytes'] / 1e6:.1f}",
         )
@@ -134,16 +139,19 @@ def watersheds(
         Path | None, typer.Option(metavar="DIR", help="made there if missing  [default: temporary]")
     ] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="use the small sample")] = False,
+    processes: Annotated[
+        bool, typer.Option("--processes", help="workers are processes, and not threads")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
 ) -> None:
     """Measure runs of more and more watersheds, and how their stores are read."""
-    counts = sorted(counts)
+    counts, options = sorted(counts), ["--processes"] * processes
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         made_up = MadeUpWatersheds(sample or folder / "sample", counts[-1], tiny=tiny)
         catalogs = {count: made_up.write(folder, count) for count in counts}
         rounds = [
-            [measure(catalogs[count], folder / "store.zarr", count) for count in counts]
+            [measure(catalogs[count], folder / "store.zarr", count, options) for count in counts]
             for _ in range(repeats)
         ]
         rasters = len(raster_files(catalogs[counts[0]]))

@@ -181,7 +181,7 @@ def test_scale_by_watersheds(tmp_path: Path, tiny_sample: Path) -> None:
     assert few["ratio"] == 1
     assert more["ratio"] == more["seconds"] / few["seconds"]
     for row in (few, more):
-        assert row["peak_bytes"] > 2**26
+        assert row["peak_bytes"] >= row["client_bytes"] > 2**26
         assert row["stored_bytes"] > row["stored_files"] > 10
         assert row["rasters_per_second"] == 1095 / row["seconds"]
         access = row["access"]
