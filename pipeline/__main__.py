@@ -271,7 +271,7 @@ def init(
 ) -> None:
     """Draft the catalog of a folder's files; each guess has its reason as a comment."""
     with exit_codes():
-        from pipeline.inspect.draft import draft_catalog
+        from pipeline.inspect.draft.catalog import draft_catalog
 
         path = out or directory / "catalog.yaml"
         if path.exists():

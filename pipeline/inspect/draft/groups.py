@@ -1,0 +1,71 @@
+"""Group the files of a folder that differ in a time or a site number alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.inspect.description import Description, time_template
+from pipeline.inspect.inspect_file import inspect_file
+from pipeline.rasters.files import ZARR_ROOT_FILES
+
+PARTS = {".dbf", ".shx", ".prj", ".cpg", ".sbn", ".sbx", ".md", ".yaml", ".yml", ".png", ".xml"}
+SITE_DIGITS = re.compile(r"(?<!\d)\d{5,15}(?!\d)")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Files that differ in a time or a site number alone.
+
+    Attributes:
+        pattern: relative path with {time:...} or {site}.
+        paths: in the order of names.
+        times: in their names, or in the first and last file; empty without.
+        description: of the first.
+    """
+
+    pattern: str
+    paths: list[Path]
+    times: list[datetime]
+    description: Description
+
+
+def groups_of(folder: Path) -> Iterator[Group]:
+    """Groups of a folder's files, each with the description of the first."""
+    grouped: dict[str, list[tuple[Path, datetime | None]]] = {}
+    for path in _files(folder):
+        above = path.relative_to(folder).parent
+        dated = time_template(path.name)
+        name = dated[0] if dated else SITE_DIGITS.sub("{site}", path.name, count=1)
+        time = dated[1] if dated else None
+        grouped.setdefault((above / name).as_posix(), []).append((path, time))
+    for pattern, members in grouped.items():
+        paths = [path for path, _ in members]
+        times = [time for _, time in members if time is not None]
+        try:
+            description = inspect_file(paths[0])
+        except InputError as error:
+            description = Description(paths[0], "unknown")
+            description.refuse(error)
+        if len(description.labels) > 1:
+            last = description if len(paths) == 1 else inspect_file(paths[-1])
+            times = sorted({*description.labels, *last.labels})
+        if len(paths) == 1 and (description.labels or not times or description.kind != "raster"):
+            yield Group(paths[0].relative_to(folder).as_posix(), paths, times, description)
+        else:
+            yield Group(pattern, paths, times, description)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Files of a folder and the folders in it, in order; a Zarr store is one."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.suffix.lower() in PARTS:
+            continue
+        if path.is_file() or any((path / name).exists() for name in ZARR_ROOT_FILES):
+            yield path
+        else:
+            yield from _files(path)
