@@ -49,7 +49,8 @@ class RasterSource(Strict):
         description="what opens the files, see docs/rasters.md"
     )
     files: str = Field(
-        min_length=1, description="path or URL; {time:%Y%m%d} is the label, * any text"
+        min_length=1,
+        description="path or URL; fields such as {time:%Y%m%d} hold the label, * is any text",
     )
     inside: str | None = Field(default=None, description="gdal: name in a zip file, * any text")
     band: int = Field(default=1, ge=1, description="geotiff, gdal: the band")
@@ -76,7 +77,18 @@ class RasterSource(Strict):
     units: Annotated[str, AfterValidator(partial(require_unit, known=FORCING_UNITS))] = Field(
         description="units of the file's values, in any spelling"
     )
-    missing: list[float] = Field(default=[], description="values that mean missing, besides nodata")
+    scale: float = Field(
+        default=1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="number * scale + offset is in units, where a file does not say so itself",
+    )
+    offset: float = Field(
+        default=0.0, allow_inf_nan=False, description="units of a temperature only, see scale"
+    )
+    missing: list[float] = Field(
+        default=[], description="numbers that mean missing, besides nodata, before scale and offset"
+    )
     step: Duration | None = Field(
         default=None,
         gt=timedelta(0),
@@ -125,11 +137,8 @@ class RasterSource(Strict):
             if self.driver not in drivers and self.sets(key):
                 known = ", ".join(sorted(drivers))
                 raise ValueError(f"{key} is a key of {known}, driver is {self.driver}")
-        fields = len(TIME_FIELD.findall(self.files))
-        if fields > 1:
-            raise ValueError(f"files {self.files!r} has {fields} {{time:...}} fields, not one")
-        if self.driver in ("geotiff", "gdal") and not fields:
-            raise ValueError(f"files {self.files!r} needs one {{time:%Y%m%d}} field")
+        if self.driver in ("geotiff", "gdal") and not TIME_FIELD.search(self.files):
+            raise ValueError(f"files {self.files!r} needs a field such as {{time:%Y%m%d}}")
         if self.driver in DRIVER_KEYS["variable"] and not self.variable:
             raise ValueError(f"driver {self.driver} needs a variable")
         return self
@@ -143,6 +152,8 @@ class RasterSource(Strict):
             raise ValueError(
                 f"totals of units {self.units!r}: expected an amount, summed over time"
             )
+        if self.offset and kind != "state":
+            raise ValueError(f"offset {self.offset} of units {self.units!r}: expected 0")
         return self
 
     def sets(self, key: str) -> bool:
@@ -160,14 +171,17 @@ class RasterSource(Strict):
         return FORCING_UNITS[self.units].store
 
     def conversion(self, units: str, interval: timedelta, step: timedelta) -> tuple[float, float]:
-        """Scale and offset from the mean of a file's values over a step to the store's value.
+        """Factor and constant from the mean of a file's numbers over a step to the store's value.
 
         Args:
-            units: of the values, a name in `FORCING_UNITS`.
+            units: of number * scale + offset, a name in `FORCING_UNITS`.
             interval: length of time that one raster represents.
             step: length of the store's step.
         """
         unit = FORCING_UNITS[units]
+        factor = unit.factor
         if unit.kind == "rate":
-            return unit.factor * step.total_seconds(), unit.offset
-        return unit.factor * (step / interval if self.sums else 1.0), unit.offset
+            factor *= step.total_seconds()
+        elif self.sums:
+            factor *= step / interval
+        return factor * self.scale, factor * self.offset + unit.offset

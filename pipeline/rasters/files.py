@@ -45,7 +45,7 @@ class Files(Protocol):
 
 @dataclass(frozen=True)
 class Template:
-    """A path or URL with a time field, and * for any text.
+    """A path or URL with time fields, and * for any text.
 
     Attributes:
         folder: the deepest folder without a time field or *.
@@ -59,16 +59,17 @@ class Template:
 
     @classmethod
     def of(cls, path: Location, key: str, zarr: bool = False) -> Template:
-        """Split a path with at most one {time:...} field; `key` names it in messages.
+        """Split a path with any number of {time:...} fields; `key` names it in messages.
 
         Raises:
             InputError: a directive is not supported.
         """
-        before, *rest = TIME_FIELD.split(str(path))
-        field, after = rest or ("", "")
-        if not set(re.findall("%(.?)", field)) <= DIGITS.keys():
-            raise InputError(f"{key}: time field {field!r}: expected one made of {KNOWN}")
-        pattern = before.replace("%", "%%") + field + after.replace("%", "%%")
+        texts = TIME_FIELD.split(str(path))  # outside and inside of fields in turn
+        for field in texts[1::2]:
+            if not set(re.findall("%(.?)", field)) <= DIGITS.keys():
+                raise InputError(f"{key}: time field {field!r}: expected one made of {KNOWN}")
+        texts[::2] = [text.replace("%", "%%") for text in texts[::2]]
+        pattern = "".join(texts)
         fixed = re.match(r"[^*%]*(?:%%[^*%]*)*", pattern)
         assert fixed
         cut = fixed[0].rpartition("/")[0]
@@ -99,7 +100,7 @@ class Template:
             labels: of the files to request, if the folder cannot be listed.
 
         Raises:
-            InputError: a * in a pattern whose folder cannot be listed.
+            InputError: a * in a pattern whose folder cannot be listed; a name holds two times.
             InputError, RunError: as `pipeline.storage.reporting_access`.
         """
         regex = wild = ""
@@ -131,7 +132,16 @@ class Template:
             names = find_objects(self.folder, dict.fromkeys(labels.strftime(self.pattern)))
         for name in sorted(names):
             if match := re.fullmatch(regex, name):
-                found[name] = dict(zip(groups, map(int, match.groups()), strict=True))
+                held = {
+                    (letter, int(digits))
+                    for letter, digits in zip(groups, match.groups(), strict=True)
+                }
+                found[name] = dict(held)
+                if len(held) > len(found[name]):
+                    raise InputError(
+                        f"{join(self.folder, name)}: two times in its name, by {self.pattern!r}: "
+                        "expected the same time in all fields; * stands for any text"
+                    )
         return found
 
     def labels(self, expected: pd.DatetimeIndex) -> dict[str, datetime]:

@@ -71,15 +71,19 @@ def catalog_crs(source: RasterSource) -> CRS | None:
         raise InputError(f"crs {source.crs!r}: expected an EPSG code, WKT or PROJ text") from error
 
 
-def require_packing(path: Location, name: str, scale: Any, offset: Any) -> tuple[float, float]:
-    """Scale and offset as numbers.
+def require_packing(
+    path: Location, name: str, scale: Any, offset: Any, source: RasterSource
+) -> tuple[float, float]:
+    """Scale and offset of a file as numbers.
 
     Args:
         path: of the file.
         name: of what they are given for.
+        source: the catalog's description, which may have a scale and an offset of its own.
 
     Raises:
-        InputError: a scale that is 0, or either is not a finite number.
+        InputError: a scale that is 0, or either is not a finite number; both the file and the
+            catalog scale.
     """
     found = []
     for value in (scale, offset):
@@ -91,6 +95,11 @@ def require_packing(path: Location, name: str, scale: Any, offset: Any) -> tuple
         raise InputError(
             f"{path}: {name} has the scale {scale} and the offset {offset}: expected finite "
             "numbers, and no scale of 0"
+        )
+    if found != [1.0, 0.0] and (source.scale, source.offset) != (1.0, 0.0):
+        raise InputError(
+            f"{path}: {name} has the scale {found[0]:g} and the offset {found[1]:g} already: "
+            f"expected none in the catalog, which has {source.scale:g} and {source.offset:g}"
         )
     return found[0], found[1]
 

@@ -45,7 +45,7 @@ def packing(
     if source.driver == "netcdf" and FILLS[0] not in attributes and dtype.itemsize > 1:
         codes += [fill for fill in [default_fillvals.get(dtype.str[1:])] if fill is not None]
     said = attributes.get("scale_factor", 1), attributes.get("add_offset", 0)
-    scale, offset = require_packing(path, str(source.variable), *said)
+    scale, offset = require_packing(path, str(source.variable), *said, source)
     return scale, offset, [*(float(code) for code in codes), *source.missing]
 
 

@@ -82,7 +82,7 @@ def _require_sound(path: Location, file: DatasetReader, sources: Sequence[Raster
         require_tags(path)
     for source in sources:
         at = source.band - 1
-        require_packing(path, f"band {source.band}", file.scales[at], file.offsets[at])
+        require_packing(path, f"band {source.band}", file.scales[at], file.offsets[at], source)
 
 
 def layout_of(

@@ -486,13 +486,14 @@ def test_an_unknown_unit_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureF
         ({"driver": "netcdf"}, "needs a variable"),
         ({"driver": "geotiff", "variable": "rain"}, "variable is a key of netcdf, zarr"),
         ({"driver": "zarr", "variable": "rain", "band": 2}, "band is a key of gdal, geotiff"),
-        ({"driver": "gdal", "files": "rain.tif"}, "needs one {time:%Y%m%d} field"),
+        ({"driver": "gdal", "files": "rain.tif"}, "needs a field such as {time:%Y%m%d}"),
         ({"step": "3h"}, "coarser than the period's"),
         ({"step": "25min"}, "does not divide"),
         ({"units": "degC"}, "an amount or a rate"),
         ({"over_time": "mean"}, "an amount or a rate"),
         ({"units": "mm/h", "over_time": "mean"}, "does not apply"),
-        ({"files": "{time:%Y%m%d}/{time:%H}.tif"}, "2 {time:...} fields"),
+        ({"offset": 1.0}, "offset 1.0 of units 'mm'"),
+        ({"scale": 0}, "scale"),
     ],
 )
 def test_catalogs_that_make_no_sense_are_refused(tmp_path: Path, source: dict[str, Any], said):

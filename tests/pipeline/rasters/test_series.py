@@ -180,6 +180,21 @@ def test_bands_of_one_file_are_read_with_one_open(tmp_path: Path, monkeypatch):
             {"step": "hour", "start": "2019-12-31T23:00:00Z", "end": "2020-01-01T01:00:00Z"},
             ["rain_2020010100.tif", "rain_2020010101.tif"],
         ),
+        (  # folders of days, and the hour twice in a name
+            "{time:%Y}/{time:%m}/{time:%d}/rain_{time:%Y%m%d%H}_{time:%Y%m%d%H}.tif",
+            {},
+            {"step": "hour", "start": "2019-12-31T23:00:00Z", "end": "2020-01-01T01:00:00Z"},
+            [
+                "2019/12/31/rain_2019123123_2019123123.tif",
+                "2020/01/01/rain_2020010100_2020010100.tif",
+            ],
+        ),
+        (
+            "{time:%Y}/*/rain_{time:%d}.{time:%m}.tif",
+            {},
+            {"step": "day", "start": "2019-12-31T00:00:00Z", "end": "2020-01-02T00:00:00Z"},
+            ["2019/winter/rain_31.12.tif", "2020/a/rain_01.01.tif"],
+        ),
     ],
 )
 def test_labels_name_steps(tmp_path: Path, files: str, label: dict, period: dict, names: list[str]):
@@ -190,6 +205,43 @@ def test_labels_name_steps(tmp_path: Path, files: str, label: dict, period: dict
     assert series.times.equals(described.period.times)
     assert series.paths == [tmp_path / name for name in names]
     np.testing.assert_array_equal(series.read(0, 2, WHOLE)["precipitation"], [day(0), day(1)])
+
+
+@pytest.mark.parametrize("other", ["2020/rain_20210102.tif", "2020/rain_20200103_20200102.tif"])
+@pytest.mark.parametrize("wild", ["", "*"])
+def test_a_name_that_holds_two_times_is_refused(tmp_path: Path, other: str, wild: str):
+    files = f"{{time:%Y}}/{wild}rain_{{time:%Y%m%d}}.tif"
+    if "_" in other.removeprefix("2020/rain_"):
+        files = files.replace(".tif", "_{time:%Y%m%d}.tif")
+    write(tmp_path / other, day(1))
+    described = catalog(tmp_path, files=files)
+    refused(lambda: open_series(described, ["precipitation"]), other, "two times in its name")
+
+
+def test_scale_and_offset_make_units_of_numbers(tmp_path: Path):
+    """Tenths of mm, and hundredths of kelvin from 200 K on."""
+    for number in (1, 2, 3):
+        write(tmp_path / f"rain_2020010{number}.tif", day(number), day(100 * number))
+    rain = catalog(tmp_path, scale=0.1).forcings["precipitation"]
+    warm = rain.model_copy(update={"band": 2, "units": "K", "scale": 0.01, "offset": 200.0})
+    described = catalog(tmp_path).model_copy(
+        update={"forcings": {"precipitation": rain, "temperature": warm}}
+    )
+    series = open_series(described, ["precipitation", "temperature"])
+    assert series.conversion("precipitation") == pytest.approx((0.1, 0.0))
+    assert series.conversion("temperature") == pytest.approx((0.01, 200 - 273.15))
+
+
+def test_a_rate_in_tenths_is_scaled(folder: Path):
+    series = open_series(catalog(folder, units="mm/h", scale=0.1), ["precipitation"])
+    assert series.conversion("precipitation") == pytest.approx((2.4, 0.0))
+
+
+@pytest.mark.parametrize("packed", [(0.1, 0.0), (1.0, 5.0)])
+def test_a_file_and_its_catalog_do_not_both_scale(folder: Path, packed: tuple[float, float]):
+    with rasterio.open(folder / "rain_20200101.tif", "r+") as target:
+        target.scales, target.offsets = packed[:1], packed[1:]
+    refused(lambda: rain_of(folder, scale=0.1), "rain_20200101.tif", "already")
 
 
 def test_other_files_and_days_outside_the_period_are_left_alone(folder: Path):
@@ -254,7 +306,7 @@ def test_holes_beyond_the_limit_are_refused(folder: Path):
             ["01 06:00:00", "whole number of steps of 1 day from"],
         ),
         ("rain_20200230.tif", {}, ["rain_20200230.tif", "day"]),
-        ("2020/rain_20190101.tif", {"files": "{time:%Y/rain_%Y%m%d}.tif"}, ["2019/rain_2019"]),
+        ("2020/rain_20190101.tif", {"files": "{time:%Y/rain_%Y%m%d}.tif"}, ["two times in its name"]),
     ],
 )
 def test_dates_that_overlap_or_contradict_are_refused(tmp_path: Path, extra, source, said):
