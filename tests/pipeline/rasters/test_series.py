@@ -306,7 +306,11 @@ def test_holes_beyond_the_limit_are_refused(folder: Path):
             ["01 06:00:00", "whole number of steps of 1 day from"],
         ),
         ("rain_20200230.tif", {}, ["rain_20200230.tif", "day"]),
-        ("2020/rain_20190101.tif", {"files": "{time:%Y/rain_%Y%m%d}.tif"}, ["two times in its name"]),
+        (
+            "2020/rain_20190101.tif",
+            {"files": "{time:%Y/rain_%Y%m%d}.tif"},
+            ["two times in its name"],
+        ),
     ],
 )
 def test_dates_that_overlap_or_contradict_are_refused(tmp_path: Path, extra, source, said):
