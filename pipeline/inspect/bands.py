@@ -23,9 +23,9 @@ from pipeline.inspect.description import (
     add_suspects,
     describe_values,
     draw_map,
-    time_template,
 )
 from pipeline.inspect.directions import describe_directions, fitting_tables
+from pipeline.inspect.time_template import time_template
 from pipeline.rasters.drivers import gdal, grib
 from pipeline.units import FORCING_UNITS, recognise_unit
 

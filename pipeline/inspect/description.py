@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,19 +21,6 @@ HUGE = 1e15  # beyond any measurement
 ALONE = 10.0  # times by which a code exceeds the greatest measurement
 TINY = 1e-6  # share of the greatest number that is rounding
 REPEATED = 3  # equal values that may be a code
-
-# Digits of a file's name that may be its time, the most exact first.
-NAME_TIMES = (
-    ("%Y%m%d%H%M%S", r"\d{14}"),
-    ("%Y%m%d-%H%M%S", r"\d{8}-\d{6}"),
-    ("%Y%m%d%H%M", r"\d{12}"),
-    ("%Y%m%d_%H%M", r"\d{8}_\d{4}"),
-    ("%Y%m%d%H", r"\d{10}"),
-    ("%Y-%m-%d", r"\d{4}-\d{2}-\d{2}"),
-    ("%Y_%m_%d", r"\d{4}_\d{2}_\d{2}"),
-    ("%Y%m%d", r"\d{8}"),
-    ("%Y", r"\d{4}"),
-)
 
 
 @dataclass
@@ -132,19 +118,6 @@ def add_suspects(description: Description, values: NDArray[Any], key: str) -> No
     for value, count in list(suspected_codes(values).items())[:4]:
         share = f"{count} times, {count / values.size:.1%}"
         description.add("looks missing", f"{value:g} occurs {share}: {key}: [{value:g}], if so")
-
-
-def time_template(name: str) -> tuple[str, datetime] | None:
-    """A file's name with its time as {time:...}, and the time; None if it holds no date."""
-    for form, digits in NAME_TIMES:
-        for match in re.finditer(rf"(?<!\d){digits}(?!\d)", name):
-            try:
-                time = datetime.strptime(match[0], form)
-            except ValueError:
-                continue
-            if 1800 <= time.year <= 2100:
-                return f"{name[: match.start()]}{{time:{form}}}{name[match.end() :]}", time
-    return None
 
 
 def draw_picture(description: Description, path: Path) -> None:

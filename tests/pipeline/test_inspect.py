@@ -21,10 +21,11 @@ from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.gauges.flags import FLAGS
 from pipeline.gauges.read import READERS
 from pipeline.gauges.record import RecordFile
-from pipeline.inspect.description import suspected_codes, time_template
+from pipeline.inspect.description import suspected_codes
 from pipeline.inspect.directions import TABLES, fitting_tables
 from pipeline.inspect.inspect_file import inspect_file
 from pipeline.inspect.tables import record_catalog
+from pipeline.inspect.time_template import time_template
 from pipeline.store.read import open_gauges, open_region
 from pipeline.watersheds.flow_directions import CODES
 from tests.pipeline.handmade import World
@@ -112,6 +113,21 @@ def test_codes_that_look_missing(values: Sequence[float], codes: dict[float, int
         ("RAP_201008260600.h5", "RAP_{time:%Y%m%d%H%M}.h5", "2010-08-26 06:00:00"),
         ("rain_2016-02-30.nc", "rain_{time:%Y}-02-30.nc", "2016-01-01 00:00:00"),
         ("basin_99999999.tif", None, None),
+        (
+            "rain/2014/09/09/rain_201409090100_201409090100.tif",
+            "rain/{time:%Y}/{time:%m}/{time:%d}/rain_{time:%Y%m%d%H%M}_{time:%Y%m%d%H%M}.tif",
+            "2014-09-09 01:00:00",
+        ),
+        (
+            "v2/10/20141001-S000000-E002959.h5",
+            "v2/{time:%m}/{time:%Y%m%d}-S000000-E002959.h5",
+            "2014-10-01 00:00:00",
+        ),
+        (
+            "201409/a_2014090100_2014090200.tif",
+            "{time:%Y%m}/a_{time:%Y%m%d%H}_*.tif",
+            "2014-09-01 00:00:00",
+        ),
     ],
 )
 def test_times_in_names(name: str, template: str | None, time: str | None) -> None:

@@ -9,8 +9,9 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.inspect.description import Description, time_template
+from pipeline.inspect.description import Description
 from pipeline.inspect.inspect_file import inspect_file
+from pipeline.inspect.time_template import time_template
 from pipeline.rasters.files import ZARR_ROOT_FILES
 
 PARTS = {".dbf", ".shx", ".prj", ".cpg", ".sbn", ".sbx", ".md", ".yaml", ".yml", ".png", ".xml"}
@@ -38,19 +39,13 @@ def groups_of(folder: Path) -> Iterator[Group]:
     """Groups of a folder's files, each with the description of the first."""
     grouped: dict[str, list[tuple[Path, datetime | None]]] = {}
     for path in _files(folder):
-        above = path.relative_to(folder).parent
-        dated = time_template(path.name)
-        name = dated[0] if dated else SITE_DIGITS.sub("{site}", path.name, count=1)
-        time = dated[1] if dated else None
-        grouped.setdefault((above / name).as_posix(), []).append((path, time))
+        relative = path.relative_to(folder)
+        pattern, time = time_template(relative.as_posix()) or (_site_template(relative), None)
+        grouped.setdefault(pattern, []).append((path, time))
     for pattern, members in grouped.items():
         paths = [path for path, _ in members]
         times = [time for _, time in members if time is not None]
-        try:
-            description = inspect_file(paths[0])
-        except InputError as error:
-            description = Description(paths[0], "unknown")
-            description.refuse(error)
+        description = _describe(paths)
         if len(description.labels) > 1:
             last = description if len(paths) == 1 else inspect_file(paths[-1])
             times = sorted({*description.labels, *last.labels})
@@ -58,6 +53,28 @@ def groups_of(folder: Path) -> Iterator[Group]:
             yield Group(paths[0].relative_to(folder).as_posix(), paths, times, description)
         else:
             yield Group(pattern, paths, times, description)
+
+
+def _site_template(path: Path) -> str:
+    """A relative path with the site number in its name as {site}."""
+    return (path.parent / SITE_DIGITS.sub("{site}", path.name, count=1)).as_posix()
+
+
+def _describe(paths: list[Path]) -> Description:
+    """The description of the first file.
+
+    Of several, the first that does not look like flow directions, as a little rain may.
+    """
+    tried = [paths[0]] if len(paths) == 1 else [paths[0], paths[len(paths) // 2], paths[-1]]
+    for path in tried:
+        try:
+            description = inspect_file(path)
+        except InputError as error:
+            description = Description(path, "unknown")
+            description.refuse(error)
+        if description.kind != "directions":
+            break
+    return description
 
 
 def _files(folder: Path) -> Iterator[Path]:

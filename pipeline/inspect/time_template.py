@@ -1,0 +1,67 @@
+"""Find the time in the name of a file, and in the names of the folders that hold it."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+# Digits of a file's name that may be its time, the most exact first.
+NAME_TIMES = (
+    ("%Y%m%d%H%M%S", r"\d{14}"),
+    ("%Y%m%d-%H%M%S", r"\d{8}-\d{6}"),
+    ("%Y%m%d%H%M", r"\d{12}"),
+    ("%Y%m%d_%H%M", r"\d{8}_\d{4}"),
+    ("%Y%m%d%H", r"\d{10}"),
+    ("%Y-%m-%d", r"\d{4}-\d{2}-\d{2}"),
+    ("%Y_%m_%d", r"\d{4}_\d{2}_\d{2}"),
+    ("%Y%m%d", r"\d{8}"),
+    ("%Y", r"\d{4}"),
+)
+# Names of folders that may be a part of their files' time, in the order in which they are nested.
+FOLDER_TIMES = ("%Y", "%Y%m", "%Y-%m", "%Y%m%d", "%Y-%m-%d", "%m", "%d", "%j", "%H")
+
+
+def time_template(path: str) -> tuple[str, datetime] | None:
+    """A file's path with its time as {time:...}, and the time; None if its name holds no date.
+
+    The time may stand in the name more than once, and in the names of the folders: then each is a
+    field. Another time in the name, such as the end of the interval, becomes *.
+
+    Args:
+        path: with / between folders.
+    """
+    *folders, name = path.split("/")
+    for form, digits in NAME_TIMES:
+        # (match, time) of all digits that are a date in this form
+        found = [
+            (match, time)
+            for match in re.finditer(rf"(?<!\d){digits}(?!\d)", name)
+            if (time := _parse(match[0], form))
+        ]
+        if found:
+            time = found[0][1]
+            for match, other in reversed(found):
+                field = f"{{time:{form}}}" if other == time else "*"
+                name = name[: match.start()] + field + name[match.end() :]
+            return "/".join([*_folder_fields(folders, time), name]), time
+    return None
+
+
+def _parse(digits: str, form: str) -> datetime | None:
+    """The time that digits spell, if it is one of the recent centuries."""
+    try:
+        time = datetime.strptime(digits, form)
+    except ValueError:
+        return None
+    return time if 1800 <= time.year <= 2100 else None
+
+
+def _folder_fields(folders: list[str], time: datetime) -> list[str]:
+    """Names of folders, as fields where they spell a part of the time."""
+    fields, forms = [], list(FOLDER_TIMES)
+    for folder in folders:
+        form = next((one for one in forms if time.strftime(one) == folder), None)
+        fields.append(folder if form is None else f"{{time:{form}}}")
+        if form is not None:  # what is nested in a month is no month
+            forms = forms[forms.index(form) + 1 :]
+    return fields
