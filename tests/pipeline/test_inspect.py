@@ -23,6 +23,7 @@ from pipeline.gauges.read import READERS
 from pipeline.gauges.record import RecordFile
 from pipeline.inspect.description import suspected_codes
 from pipeline.inspect.directions import TABLES, fitting_tables
+from pipeline.inspect.draft.groups import SITE_NUMBER
 from pipeline.inspect.inspect_file import inspect_file
 from pipeline.inspect.tables import record_catalog
 from pipeline.inspect.time_template import time_template
@@ -133,6 +134,23 @@ def test_codes_that_look_missing(values: Sequence[float], codes: dict[float, int
 def test_times_in_names(name: str, template: str | None, time: str | None) -> None:
     found = time_template(name)
     assert (found and found[0], found and str(found[1])) == (template, time)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("V3524010.csv", "V3524010"),
+        ("discharge_03539600.csv", "03539600"),
+        ("08KC001_flow.csv", "08KC001"),
+        ("camels_102101A.csv", "102101A"),
+        ("9104020_Q_Day.txt", "9104020"),
+        ("version2.csv", None),
+        ("attributes.csv", None),
+    ],
+)
+def test_site_numbers_in_names(name: str, number: str | None) -> None:
+    found = SITE_NUMBER.search(name)
+    assert (found and found[0]) == number
 
 
 # ------------------------------------------------------------------ hand-made files

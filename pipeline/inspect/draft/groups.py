@@ -15,7 +15,10 @@ from pipeline.inspect.time_template import time_template
 from pipeline.rasters.files import ZARR_ROOT_FILES
 
 PARTS = {".dbf", ".shx", ".prj", ".cpg", ".sbn", ".sbx", ".md", ".yaml", ".yml", ".png", ".xml"}
-SITE_DIGITS = re.compile(r"(?<!\d)\d{5,15}(?!\d)")
+# A site number in a name: four digits or more, and a few capitals, as in 03539600 or V3524010.
+SITE_NUMBER = re.compile(
+    r"(?<![A-Za-z0-9])(?=(?:[A-Z]*\d){4})\d*[A-Z]{0,3}\d+[A-Z]?(?![A-Za-z0-9])"
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def groups_of(folder: Path) -> Iterator[Group]:
 
 def _site_template(path: Path) -> str:
     """A relative path with the site number in its name as {site}."""
-    return (path.parent / SITE_DIGITS.sub("{site}", path.name, count=1)).as_posix()
+    return (path.parent / SITE_NUMBER.sub("{site}", path.name, count=1)).as_posix()
 
 
 def _describe(paths: list[Path]) -> Description:

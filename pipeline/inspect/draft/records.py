@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pipeline.gauges.site_numbers import site_number
-from pipeline.inspect.draft.groups import SITE_DIGITS, Group
+from pipeline.inspect.draft.groups import SITE_NUMBER, Group
 from pipeline.inspect.draft.lines import OPEN, Line
 
 
@@ -48,7 +48,7 @@ def sites_of(records: Sequence[Group]) -> list[str]:
         return []
     group = max(records, key=lambda one: len(one.paths))
     if "{site}" in group.pattern:
-        numbers = [SITE_DIGITS.search(path.name) for path in group.paths]
+        numbers = [SITE_NUMBER.search(path.name) for path in group.paths]
         return [number[0] for number in numbers if number]
     said = dict(group.description.facts).get("sites", "")
     agency = group.description.keys.get("format") != "csv"
