@@ -14,6 +14,15 @@ DAYS_IN_JULIAN_YEAR = 365.25
 FLATTEST = 1e-5  # slope [m m-1] that flatter watersheds count as, for the logarithm
 
 
+def basin_mean(field: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Average a field (T, ..., N) over the cells by their shares of the area (N,): (T, ...).
+
+    A step's mean depends on that step alone, to the last bit; that of a matrix product would also
+    depend on the length of the record.
+    """
+    return np.asarray(np.einsum("...n,n->...", field, share))
+
+
 def season_of(day_of_year: np.ndarray) -> np.ndarray:
     """Sine and cosine of the day of year (T,): (T, 2) float32."""
     angle = day_of_year * (2 * math.pi / DAYS_IN_JULIAN_YEAR)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from model.inputs.features import antecedent_wetness, season_of
+from model.inputs.features import antecedent_wetness, basin_mean, season_of
 from model.inputs.soil import soil_stores
 from model.inputs.watershed import YEAR_DAYS, HeadData
 from model.network.contribution import lags_needed
@@ -95,7 +95,8 @@ def make_pack(heads: Sequence[HeadData], settings: Settings, device: torch.devic
         own = slice(0, head.share.size)
         _fill_cells(head_water[..., own], head_state[..., own], head, order, settings)
         wetness = _basin_wetness(head, order, settings)
-        basin.append(np.concatenate([season, wetness, head_state[..., own] @ head.share], 1))
+        means = basin_mean(head_state[..., own], head.share)
+        basin.append(np.concatenate([season, wetness, means], 1))
     return Pack(
         watersheds=watersheds,
         water=torch.as_tensor(water, device=device),

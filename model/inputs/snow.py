@@ -51,7 +51,7 @@ def melt_snow(
     snow: Snow,
     step_days: float,
     spinup: int,
-    train: slice,
+    train: np.ndarray,
     settings: Settings,
 ) -> np.ndarray:
     """Compute the water that reaches the ground as rain or melt: (T, N) float32 [mm per step].
@@ -62,7 +62,8 @@ def melt_snow(
         snow: melt model.
         step_days: length of a step [days].
         spinup: number of first steps that also run before the record, so that it has a past.
-        train: training steps, whose mean snowfall tells with how much snow a cell is covered.
+        train: whether a step is one of the training, (T,) bool; their mean snowfall tells with how
+            much snow a cell is covered.
         settings: phase and cover.
     """
     water = np.empty(precipitation.shape, np.float32)
@@ -83,14 +84,14 @@ def choose_snow(
     water: Callable[[Snow], np.ndarray],
     discharge: np.ndarray,
     times: Times,
-    known: np.ndarray,
+    train: np.ndarray,
     settings: Settings,
 ) -> Snow | None:
     """Choose the melt model whose water explains discharge best; None where snow does not count.
 
     Snow counts if the baseline model moves enough precipitation in time and its water explains
     discharge better than the precipitation itself. The judge is the cross-validated NSE of the
-    ridge regression on daily values: each of some folds of the known days is left out in turn.
+    ridge regression on daily values: each of some folds of the training days is left out in turn.
 
     Args:
         precipitation: basin mean, (T,) [mm per step].
@@ -98,12 +99,12 @@ def choose_snow(
             [mm per step].
         discharge: (T,) [m3 s-1], NaN where missing.
         times: of the steps, (T,).
-        known: whether a step may be used for the choice, (T,) bool.
+        train: whether a step is one of the training, (T,) bool: the others choose nothing.
         settings: candidates and thresholds.
     """
     baseline = water(Snow(*settings.snow_baseline))
-    moved = np.abs(baseline - precipitation)[known].sum()
-    if moved <= settings.snow_min_share * precipitation[known].sum():
+    moved = np.abs(baseline - precipitation)[train].sum()
+    if moved <= settings.snow_min_share * precipitation[train].sum():
         return None
     per_day = max(1, round(np.timedelta64(1, "D") / (times[1] - times[0])))
     days = len(times) // per_day
@@ -113,10 +114,10 @@ def choose_snow(
         return series[: days * per_day].reshape(days, per_day)
 
     observed, starts = daily(discharge), daily(times)[:, 0]
-    known_days = np.asarray(daily(known).all(1))
+    train_days = np.asarray(daily(train).all(1))
     count = np.isfinite(observed).sum(1)
     flow = np.where(count > 0, np.nansum(observed, 1) / np.maximum(count, 1), np.nan)
-    used = np.flatnonzero(known_days & np.isfinite(flow))
+    used = np.flatnonzero(train_days & np.isfinite(flow))
     if used.size < settings.snow_folds:
         return None
 
@@ -125,7 +126,7 @@ def choose_snow(
         for fold in np.array_split(np.arange(used.size), settings.snow_folds):
             out = np.zeros(days, bool)
             out[used[fold]] = True
-            fitted = ridge(daily(series).sum(1), flow, starts, known_days & ~out, out)
+            fitted = ridge(daily(series).sum(1), flow, starts, train_days & ~out, out)
             simulated[fold] = fitted[out]
         return nse(simulated, flow[used])
 

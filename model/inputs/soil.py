@@ -35,7 +35,7 @@ def evaporation_demand(
     day_of_year: np.ndarray,
     step_days: float,
     evaporated: float,
-    train: slice,
+    train: np.ndarray,
     settings: Settings,
 ) -> np.ndarray:
     """Potential evaporation [mm per step], (T, N) float32.
@@ -50,7 +50,7 @@ def evaporation_demand(
         day_of_year: of the steps, (T,).
         step_days: length of a step [days].
         evaporated: share of the rain of the training years that did not run off.
-        train: training steps.
+        train: whether a step is one of the training, (T,) bool.
         settings: limits of `evaporated`.
     """
     if EVAPORATION in fields:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from model.inputs.features import attributes_of
+from model.inputs.features import attributes_of, basin_mean
 from model.inputs.snow import Snow, choose_snow, melt_snow
 from model.inputs.soil import TEMPERATURE, evaporation_demand
 from model.inputs.split import Split
@@ -147,7 +147,7 @@ class HeadData:
     @property
     def rain(self) -> np.ndarray:
         """Basin mean of the rain [mm per step], (T,)."""
-        return self.forcing[:, 0] @ self.share
+        return basin_mean(self.forcing[:, 0], self.share)
 
 
 def load_head(store: str, site_no: str, settings: Settings) -> HeadData:
@@ -171,6 +171,8 @@ def load_head(store: str, site_no: str, settings: Settings) -> HeadData:
     dates = times + step / 2
     split = Split.by_water_year(dates, settings.validation_years, settings.test_years)
     train = split.train
+    trains = np.zeros(len(dates), bool)
+    trains[train] = True
     inside = (data["coverage"].values > 0) | settings.region
     coverage = data["coverage"].values[inside]
     cell_areas = coverage * data["cell_area"].values[inside]
@@ -195,25 +197,26 @@ def load_head(store: str, site_no: str, settings: Settings) -> HeadData:
     fields = _fields(data, inside, share, train, site_no)
     snow = None
     if TEMPERATURE in fields:
-        precipitation, spinup = fields[PRECIPITATION], min(round(YEAR_DAYS / step_days), train.stop)
+        precipitation = fields[PRECIPITATION]
+        spinup = min(round(YEAR_DAYS / step_days), train.stop)
 
         def water(candidate: Snow) -> np.ndarray:
             temperature = fields[TEMPERATURE]
             return melt_snow(
-                precipitation, temperature, candidate, step_days, spinup, train, settings
+                precipitation, temperature, candidate, step_days, spinup, trains, settings
             )
 
         snow = choose_snow(
-            (precipitation @ share)[forced],
-            lambda candidate: (water(candidate) @ share)[forced],
+            basin_mean(precipitation, share)[forced],
+            lambda candidate: basin_mean(water(candidate), share)[forced],
             discharge,
             dates[paired].to_numpy(),
-            held_out.validation | (np.arange(discharge.size) < train.stop),
+            trains[paired],
             settings,
         )
         if snow:
             fields[PRECIPITATION] = water(snow)
-    depth = fields[PRECIPITATION][train] @ share
+    depth = basin_mean(fields[PRECIPITATION][train], share)
     if not depth.any():
         raise InputError(f"{where}: no rain before {train_end}: expected some to train on")
 
@@ -223,7 +226,7 @@ def load_head(store: str, site_no: str, settings: Settings) -> HeadData:
         day_of_year=dates.day_of_year.to_numpy(),
         step_days=step_days,
         evaporated=1 - float(observed.mean()) / float(depth.mean()),
-        train=train,
+        train=trains,
         settings=settings,
     )
     standard = _moments(fields, share, train)
@@ -282,7 +285,11 @@ def _moments(
 ) -> dict[str, tuple[float, float]]:
     """Mean and standard deviation (1 where nothing varies) of the basin means of all forcings but
     precipitation, over the training years."""
-    basin = {name: field[train] @ share for name, field in fields.items() if name != PRECIPITATION}
+    basin = {
+        name: basin_mean(field[train], share)
+        for name, field in fields.items()
+        if name != PRECIPITATION
+    }
     return {name: (float(one.mean()), float(one.std() or 1.0)) for name, one in basin.items()}
 
 
@@ -337,7 +344,7 @@ def _filled(
 ) -> np.ndarray:
     """Fill the gaps of a field (T, N): missing cells take the area-weighted mean of the valid ones,
     a step without a valid cell takes the mean of the training years."""
-    total = np.isfinite(values) @ share
+    total = basin_mean(np.isfinite(values), share)
     with np.errstate(invalid="ignore"):
         mean = np.nansum(values * share, axis=1) / total
     empty = total == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,16 +13,20 @@ import torch
 import xarray as xr
 
 from model.inputs.pack import SERIES, make_pack
-from model.inputs.snow import Snow, melt_snow
-from model.inputs.split import Split
+from model.inputs.snow import Snow, choose_snow, melt_snow
+from model.inputs.soil import evaporation_demand
 from model.inputs.watershed import HeadData, load_head
 from model.settings import Settings
+from model.training import checkpoint
+from model.training.loop import Fitted, fit_pack
 
 CPU = torch.device("cpu")
 TRUTH = Snow(5.0, 0.0)
+FORCINGS = ("precipitation", "temperature", "potential_evaporation")
+HELD_OUT: dict[str, Any] = {"validation_years": (2015,), "test_years": (2016,)}
 
 
-def make_watershed(first: str, weather: tuple[str, ...]) -> xr.Dataset:
+def make_watershed(first: str, weather: tuple[str, ...], shift: float = 0.0) -> xr.Dataset:
     """A watershed as a store gives it, with gaps, on days from `first` to the end of 2016.
 
     Its discharge follows from rain and snow melt, so that snow counts where temperature is known.
@@ -38,7 +44,7 @@ def make_watershed(first: str, weather: tuple[str, ...]) -> xr.Dataset:
         TRUTH,
         1.0,
         365,
-        slice(0, len(times)),
+        np.ones(len(times), bool),
         Settings(),
     ).mean(1)
     runoff = np.zeros(len(times))
@@ -50,8 +56,9 @@ def make_watershed(first: str, weather: tuple[str, ...]) -> xr.Dataset:
         "temperature": warmth,
         "potential_evaporation": 2 + 2 * season[:, None, None] + rng.uniform(0, 0.1, shape),
     }
-    forcings["precipitation"][50:52] = np.nan  # in a step and in a cell
-    forcings["precipitation"][60, 1, 1] = np.nan
+    for values in forcings.values():  # gaps of whole steps and of a cell
+        values[50:52] = np.nan
+        values[60, 1, 1] = np.nan
     runoff[70:75] = np.nan
     maps = {name: (("time", "y", "x"), forcings[name]) for name in ("precipitation", *weather)}
     distance = np.linspace(2e3, 4e4, 6).reshape(3, 2)
@@ -65,16 +72,22 @@ def make_watershed(first: str, weather: tuple[str, ...]) -> xr.Dataset:
             "discharge": ("time", runoff * area / 86400e3),
         },
         {"time": times, "y": [42.2, 42.1, 42.0], "x": [1.0, 1.1]},
-        {"name": "Creek", "drainage_area_m2": area, "discharge_shift_s": 0.0, "slope": 4e-3},
+        {"name": "Creek", "drainage_area_m2": area, "discharge_shift_s": shift, "slope": 4e-3},
     )
 
 
-def ruined(watershed: xr.Dataset, first: int) -> xr.Dataset:
-    """The same with absurd values from step `first` on."""
-    changed = watershed.copy(deep=True)
+def ruined(watershed: xr.Dataset, first: int, appended: int = 0) -> xr.Dataset:
+    """The same with absurd values from step `first` on, and `appended` more such days.
+
+    The first step's forcings stay where they are paired with the discharge of the step before.
+    """
+    times = pd.date_range(watershed["time"].values[0], periods=watershed.sizes["time"] + appended)
+    changed = watershed.reindex(time=times)
+    paired = int(watershed.attrs["discharge_shift_s"] > 0)
     for name in changed.data_vars:
         if "time" in changed[name].dims:
-            changed[name][first:] = 1e4 + 300 * changed[name][first:].fillna(7.0)
+            start = first + (paired if name in FORCINGS else 0)
+            changed[name][start:] = 1e4 + 300 * changed[name][start:].fillna(7.0)
     return changed
 
 
@@ -88,7 +101,7 @@ def require_same_training(one: HeadData, two: HeadData, settings: Settings) -> N
     """Fail unless all that training sees is the same, bit for bit."""
     train = one.split.train
     assert train == two.split.train
-    per_step = {"forcing", "demand", "discharge", "runoff"}
+    per_step = {"times", "dates", "forcing", "demand", "discharge", "runoff"}
     for field in fields(one):
         first, second = getattr(one, field.name), getattr(two, field.name)
         if field.name in per_step:
@@ -115,31 +128,81 @@ WEATHER: list[tuple[str, ...]] = [
 
 @pytest.mark.parametrize("first", ["2012-10-01", "2014-05-01"], ids=["years", "months"])
 @pytest.mark.parametrize("weather", WEATHER, ids=str)
-def test_years_after_training_change_nothing_of_it(first: str, weather: tuple[str, ...]) -> None:
-    """Neither inputs nor scales, with training of two years or of five months."""
-    settings = Settings(warmup=60, snow_min_gain=1e9)  # its choice may see validation years
-    watershed = make_watershed(first, weather)
-    split = Split.by_water_year(pd.DatetimeIndex(watershed["time"].values))
+@pytest.mark.parametrize("shift", [0.0, 43200.0], ids=["", "paired with the next day"])
+def test_years_after_training_change_nothing_of_it(
+    first: str, weather: tuple[str, ...], shift: float
+) -> None:
+    """No input, scale, or choice of snow or soil, with training of two years or five months."""
+    settings = Settings(warmup=60, snow_melt_factors=(2.0, 5.0, 8.0), **HELD_OUT)
+    watershed = make_watershed(first, weather, shift)
     before = load(watershed, settings)
-    after = load(ruined(watershed, split.train.stop), settings)
-    assert before.snow is after.snow is None
+    after = load(ruined(watershed, before.split.train.stop, appended=500), settings)
+    if "temperature" in weather and first < "2013":
+        assert before.snow == TRUTH
     require_same_training(before, after, settings)
 
 
-@pytest.mark.parametrize("weather", [("temperature",), ("potential_evaporation", "temperature")])
-def test_test_years_do_not_choose_the_snow(weather: tuple[str, ...]) -> None:
-    settings = Settings(warmup=60, snow_melt_factors=(2.0, 5.0, 8.0))
-    watershed = make_watershed("2012-10-01", weather)
-    split = Split.by_water_year(pd.DatetimeIndex(watershed["time"].values))
+def test_years_after_validation_change_no_weights(tmp_path: Path) -> None:
+    """Trained and selected weights, bit for bit, and what they simulate of the years before."""
+    settings = Settings(
+        updates=4, evaluate_every=2, hidden=8, warmup=60, stretch=90, batch=2, **HELD_OUT
+    )
+    watershed = make_watershed("2012-10-01", ())
     before = load(watershed, settings)
-    after = load(ruined(watershed, split.known.stop), settings)
-    assert before.snow == TRUTH
-    require_same_training(before, after, settings)
+    known = before.split.known.stop
+    kept = []
+    for name, data in (("before", watershed), ("after", ruined(watershed, known, appended=500))):
+        head = load(data, settings)
+        (fitted,) = fit_pack([head], settings, CPU, tmp_path / name, lambda line: None)
+        assert isinstance(fitted, Fitted)
+        network, pack = checkpoint.load_head(fitted.checkpoint, head, CPU)
+        with torch.no_grad():
+            simulated = network(*pack.inputs())[0, : pack.spinup + known]
+        kept.append({**network.state_dict(), "simulated": simulated})
+    assert kept[0].keys() == kept[1].keys()
+    for name, value in kept[0].items():
+        torch.testing.assert_close(value, kept[1][name], rtol=0, atol=0, msg=name)
+
+
+def test_steps_between_training_years_scale_and_choose_nothing() -> None:
+    """A mask of training steps with a hole: what lies in the hole is not looked at."""
+    rng = np.random.default_rng(1)
+    days = np.arange(np.datetime64("2010-10-01"), np.datetime64("2014-10-01"))
+    train = (days < np.datetime64("2012-10-01")) | (days >= np.datetime64("2013-10-01"))
+    rain = rng.gamma(0.3, 12.0, (days.size, 2)).astype(np.float32)
+    warmth = rng.normal(0, 8, (days.size, 2))
+    wild = {"precipitation": rain + np.where(train, 0, 500)[:, None].astype(np.float32)}
+    day_of_year = pd.DatetimeIndex(days).day_of_year.to_numpy()
+    one, two = (
+        evaporation_demand(fields, np.array([42.0, 42.1]), day_of_year, 1.0, 0.6, train, Settings())
+        for fields in ({"precipitation": rain}, wild)
+    )
+    np.testing.assert_array_equal(one, two)
+    hole = int(np.argmin(train))
+    one, two = (
+        melt_snow(amount, warmth, TRUTH, 1.0, 365, train, Settings())[:hole]
+        for amount in (rain, wild["precipitation"])
+    )
+    np.testing.assert_array_equal(one, two)
+    flow = rain.mean(1).astype(float)
+    absurd = np.where(train, flow, 1e9)
+    chosen = [
+        choose_snow(
+            rain.mean(1),
+            lambda snow: melt_snow(rain, warmth, snow, 1.0, 365, train, Settings()).mean(1),
+            discharge,
+            days,
+            train,
+            Settings(snow_min_gain=-1e9),
+        )
+        for discharge in (flow, absurd)
+    ]
+    assert chosen[0] == chosen[1] is not None
 
 
 def test_the_absurd_years_are_absurd() -> None:
     """The tests above would see a leak: the same values in training change everything."""
-    settings = Settings(warmup=60, snow_min_gain=1e9)
+    settings = Settings(warmup=60, **HELD_OUT)
     watershed = make_watershed("2012-10-01", ())
     one, two = (load(data, settings) for data in (watershed, ruined(watershed, 400)))
     for name in ("rain_scale", "runoff_scale", "runoff_mean"):

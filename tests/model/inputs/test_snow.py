@@ -22,6 +22,7 @@ FREEZING, THAWING = SETTINGS.snow_freezing, SETTINGS.snow_thawing
 
 PLAIN = Snow(4.0, 0.0)
 DAYS = np.arange(np.datetime64("2011-10-01"), np.datetime64("2017-10-01"))
+TRAIN = np.arange(DAYS.size) < 1827
 
 
 def melt_snow(
@@ -30,7 +31,7 @@ def melt_snow(
     snow: Snow,
     step_days: float,
     spinup: int,
-    train: slice,
+    train: np.ndarray,
 ) -> np.ndarray:
     return snow_module.melt_snow(rain, warmth, snow, step_days, spinup, train, SETTINGS)
 
@@ -43,7 +44,7 @@ def test_a_winter_by_hand():
     """With so much snow in a mean year that these days hardly cover the ground."""
     rain = column(10, 10, 10, 0, 0, 0)
     warmth = column(5, -5, 1, 1, -3, 8)  # at 1 degree half of it is snow
-    water = melt_snow(rain, warmth, PLAIN, 1.0, 0, slice(0, 6))
+    water = melt_snow(rain, warmth, PLAIN, 1.0, 0, np.ones(6, bool))
     covers = FULL_COVER * 365.2425 * 15 / 6
     lying, expected = 0.0, []
     for falls, snows, most in (
@@ -65,7 +66,7 @@ def test_covered_ground_melts_in_proportion_to_warmth_and_cold_snow_later():
     """After a winter with more snow than covers a cell; cold snow first has to warm up."""
     rain, warmth = np.full((211, 1), 5.0, np.float32), np.full((211, 1), -10.0, np.float32)
     rain[200:], warmth[200:] = 0.0, 4.0
-    winter = slice(0, 200)
+    winter = np.arange(211) < 200
     none, memory = (
         melt_snow(rain, warmth, Snow(5.0, m), 1.0, 0, winter)[200:, 0] for m in (0.0, 0.7)
     )
@@ -87,7 +88,7 @@ def test_covered_ground_melts_in_proportion_to_warmth_and_cold_snow_later():
     snow=st.sampled_from(SNOWS),
 )
 def test_water_is_conserved(rain, warmth, step_days, snow):
-    water = melt_snow(rain, warmth, snow, step_days, 0, slice(0, 30))
+    water = melt_snow(rain, warmth, snow, step_days, 0, np.arange(40) < 30)
     assert (water >= 0).all()
     lies = np.cumsum(rain, axis=0, dtype=float) - np.cumsum(water, axis=0, dtype=float)
     assert (lies >= -1e-3).all()
@@ -100,7 +101,9 @@ def test_the_spinup_leaves_snow_for_the_start():
     """The snow of the spin-up is there to melt in the first step."""
     rain, warmth = np.full((400, 1), 5.0, np.float32), np.full((400, 1), -8.0, np.float32)
     warmth[0] = 3.0
-    old, new = (melt_snow(rain, warmth, PLAIN, 1.0, year, slice(0, 400))[0, 0] for year in (365, 0))
+    old, new = (
+        melt_snow(rain, warmth, PLAIN, 1.0, year, np.ones(400, bool))[0, 0] for year in (365, 0)
+    )
     assert old == pytest.approx(5 + 12)
     assert new == pytest.approx(5)
 
@@ -109,7 +112,7 @@ def test_a_longer_record_does_not_change_earlier_melt():
     rng = np.random.default_rng(4)
     rain, warmth = rng.gamma(0.3, 12.0, (900, 3)), rng.normal(0, 6, (900, 3))
     whole, part = (
-        melt_snow(rain[:n], warmth[:n], SNOWS[7], 1.0, 365, slice(0, 500)) for n in (900, 600)
+        melt_snow(rain[:n], warmth[:n], SNOWS[7], 1.0, 365, np.arange(n) < 500) for n in (900, 600)
     )
     np.testing.assert_array_equal(whole[:600], part)
 
@@ -132,7 +135,7 @@ def test_the_melt_model_behind_a_discharge_is_found(truth: Snow | None, warmest:
     warmth = (warmest - 10 + 14 * season + 3 * rng.standard_normal(DAYS.size)).astype(np.float32)
 
     def water(snow: Snow) -> np.ndarray:
-        return melt_snow(rain[:, None], warmth[:, None], snow, 1.0, 365, slice(0, 1827))[:, 0]
+        return melt_snow(rain[:, None], warmth[:, None], snow, 1.0, 365, TRAIN)[:, 0]
 
     flow = response((water(truth) if truth else rain).astype(float))
     flow[::50] = np.nan
@@ -171,7 +174,7 @@ def test_phase_of_precipitation() -> None:
             Snow(1e-9, 0.0),
             1.0,
             0,
-            slice(0, 1),
+            np.ones(1, bool),
             settings,
         ).item()
         for t in range(len(warmth))
@@ -192,7 +195,7 @@ def snowy() -> tuple[np.ndarray, Callable[[Snow], np.ndarray], np.ndarray, np.nd
     warmth = (6 + 14 * season + 3 * rng.standard_normal(DAYS.size)).astype(np.float32)
 
     def water(snow: Snow) -> np.ndarray:
-        return melt_snow(rain[:, None], warmth[:, None], snow, 1.0, 365, slice(0, 1827))[:, 0]
+        return melt_snow(rain[:, None], warmth[:, None], snow, 1.0, 365, TRAIN)[:, 0]
 
     return rain, water, response(water(SNOWS[5]).astype(float)), np.datetime64("2016-10-01") > DAYS
 

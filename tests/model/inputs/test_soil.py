@@ -72,12 +72,18 @@ def test_the_spinup_runs_before_the_record() -> None:
 def test_demand_comes_from_the_store_or_temperature_or_water_balance() -> None:
     rng = np.random.default_rng(3)
     days, latitude = np.arange(1, 366), np.full(2, 42.0)
-    rest = slice(0, 365), SETTINGS
+    rest = np.ones(365, bool), SETTINGS
     rain = rng.gamma(0.3, 9, (365, 2))
     own = rng.uniform(-0.1, 5, (365, 2))
     fields = {"precipitation": rain, "temperature": np.full((365, 2), 15.0)}
     given = evaporation_demand(
-        {**fields, "potential_evaporation": own}, latitude, days, 1.0, 0.7, slice(0, 365), SETTINGS
+        {**fields, "potential_evaporation": own},
+        latitude,
+        days,
+        1.0,
+        0.7,
+        np.ones(365, bool),
+        SETTINGS,
     )
     np.testing.assert_allclose(given, np.maximum(own, 0), rtol=1e-6)
     warm = evaporation_demand(fields, latitude, days, 1.0, 0.7, *rest)
@@ -89,7 +95,7 @@ def test_demand_comes_from_the_store_or_temperature_or_water_balance() -> None:
         rtol=1e-5,
     )
     sunny = evaporation_demand(
-        {"precipitation": rain}, latitude, days, 1.0, 0.7, slice(0, 365), SETTINGS
+        {"precipitation": rain}, latitude, days, 1.0, 0.7, np.ones(365, bool), SETTINGS
     )
     mean = sunny.mean()
     assert 1 / math.sqrt(1 + (rain.mean() / mean) ** 2) == pytest.approx(0.7, rel=1e-4)
