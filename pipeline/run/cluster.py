@@ -10,8 +10,9 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -23,6 +24,7 @@ from distributed.comm.registry import get_backend
 from distributed.deploy.cluster import Cluster
 
 from pipeline.errors import InputError, RunError
+from pipeline.run.cuda import count_gpus, start_cuda_cluster, unusable_gpu
 
 LOG = logging.getLogger(__name__)
 Kind = Literal["auto", "cpu", "cuda"]
@@ -57,7 +59,8 @@ def make_client(
             is given.
         scheduler_file: file to which a running scheduler wrote its address.
         cluster: "cpu" or "cuda" (dask-cuda: one worker a GPU, each with the resource GPU=1) if no
-            scheduler is given; "auto" is "cuda" where NVML finds a GPU.
+            scheduler is given; "auto" is "cuda" where PyTorch in the workers can use the GPUs that
+            NVML finds, and "cpu" elsewhere.
         processes: workers are processes, else threads of this process ("cpu" only).
         workers: number of processes or GPUs, or of threads without processes; by default all cores
             or GPUs.
@@ -68,7 +71,7 @@ def make_client(
 
     Raises:
         InputError: both an address and a file, `workers` beside either, an address or a file that
-            is not one, or "cuda" without a GPU or without dask-cuda.
+            is not one, or "cuda" without a GPU that PyTorch can use or without dask-cuda.
         RunError: a scheduler that does not answer within 10 s, or has no worker in time.
     """
     address = _address(scheduler, scheduler_file)
@@ -80,9 +83,21 @@ def make_client(
         with _connected(address, TIMEOUT_SECONDS if wait is None else wait) as client:
             yield client
         return
-    cuda = cluster == "cuda" or (cluster == "auto" and _has_cuda())
-    count = workers if cuda or workers else min(available_cores(), at_most or available_cores())
-    with _started(cuda, processes, count, threads_per_worker) as own, Client(own) as client:
+    if cluster == "cuda" or (cluster == "auto" and _has_cuda()):
+        with _started(partial(_start_cuda, workers)) as own, Client(own) as client:
+            reason = unusable_gpu(client)
+            if reason is None:
+                yield client
+                return
+        if cluster == "cuda":
+            raise InputError(
+                f"cluster 'cuda': PyTorch in a worker: {reason}: expected one that computes on the "
+                "GPU, or cluster 'cpu'"
+            )
+        LOG.warning("a GPU is there, but not used: PyTorch in a worker: %s", reason)
+    count = workers or min(available_cores(), at_most or available_cores())
+    start = partial(_start, processes, count, threads_per_worker)
+    with _started(start) as own, Client(own) as client:
         yield client
 
 
@@ -144,13 +159,11 @@ def _connected(address: str, wait: float) -> Iterator[Client]:
 
 
 @contextmanager
-def _started(
-    cuda: bool, processes: bool, workers: int | None, threads_per_worker: int | None
-) -> Iterator[Cluster]:
+def _started(start: Callable[[], Cluster]) -> Iterator[Cluster]:
     """Yield a cluster of workers on this machine."""
     with warnings.catch_warnings():  # another process may take the dashboard's port meanwhile
         warnings.filterwarnings("ignore", r"Port \d+ is already in use", UserWarning)
-        own = _start(cuda, processes, workers, threads_per_worker)
+        own = start()
     try:
         yield own
     finally:
@@ -158,12 +171,13 @@ def _started(
             own.close()
 
 
-def _start(
-    cuda: bool, processes: bool, workers: int | None, threads_per_worker: int | None
-) -> Cluster:
+def _start_cuda(workers: int | None) -> Cluster:
+    """Start workers with a GPU each, which listen on the loopback interface alone."""
+    return start_cuda_cluster(workers, LOOPBACK, _free_dashboard(), KEEP_FREED_MEMORY)
+
+
+def _start(processes: bool, workers: int, threads_per_worker: int | None) -> Cluster:
     """Start workers on this machine that listen on the loopback interface alone."""
-    if cuda:
-        return _cuda(workers)
     if processes:
         with dask.config.set(KEEP_FREED_MEMORY):
             return LocalCluster(
@@ -198,42 +212,11 @@ def _free_dashboard() -> str:
     return f"{LOOPBACK}:{DASHBOARD_PORT}"
 
 
-def count_gpus() -> int:
-    """Number of GPUs that NVML finds, 0 without NVML."""
-    if find_spec("pynvml") is None:
-        return 0
-    import pynvml  # comes with dask-cuda
-
-    try:
-        pynvml.nvmlInit()
-        return int(pynvml.nvmlDeviceGetCount())
-    except pynvml.NVMLError:
-        return 0
-
-
 def _has_cuda() -> bool:
-    """Whether "auto" uses GPUs; warns if one is found that cannot be used."""
+    """Whether "auto" tries GPUs; warns if one is found without dask-cuda."""
     if not count_gpus():
         return False
     if find_spec("dask_cuda") is None:
         LOG.warning("a GPU is there, but not used: dask-cuda is missing; install dom-st[cuda]")
         return False
     return True
-
-
-def _cuda(workers: int | None) -> Cluster:
-    """Start one worker per GPU, with the resource GPU=1."""
-    if find_spec("dask_cuda") is None:
-        raise InputError("cluster 'cuda': dask-cuda is not installed: expected dom-st[cuda]")
-    found = count_gpus()
-    if not found:
-        raise InputError("cluster 'cuda': NVML finds no GPU: expected one, or cluster 'cpu'")
-    from dask_cuda import LocalCUDACluster
-
-    return LocalCUDACluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        resources={"GPU": 1},
-        host=LOOPBACK,
-        dashboard_address=_free_dashboard(),
-    )

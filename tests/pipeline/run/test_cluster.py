@@ -15,10 +15,11 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
+import torch
 from distributed import LocalCluster
 
 from pipeline.errors import InputError, RunError
-from pipeline.run import cluster
+from pipeline.run import cluster, cuda
 from pipeline.run.cluster import dashboard_address, make_client
 
 
@@ -135,15 +136,32 @@ def test_an_address_of_no_known_kind():
 
 
 def test_cuda_without_its_extra(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    monkeypatch.setattr(cuda, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"dom-st\[cuda\]"), make_client(cluster="cuda"):
         pass
 
 
 def test_cuda_without_a_gpu(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cluster, "find_spec", lambda name: object())
-    monkeypatch.setattr(cluster, "count_gpus", lambda: 0)
+    monkeypatch.setattr(cuda, "find_spec", lambda name: object())
+    monkeypatch.setattr(cuda, "count_gpus", lambda: 0)
     with pytest.raises(InputError, match="no GPU"), make_client(cluster="cuda"):
+        pass
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_pytorch_cannot_use_is_not_used(monkeypatch: pytest.MonkeyPatch, caplog):
+    """NVML finds one, but this machine's PyTorch, asked in a worker, finds none."""
+    monkeypatch.setattr(cluster, "_has_cuda", lambda: True)
+    monkeypatch.setattr(cluster, "_start_cuda", lambda workers: cluster._start(False, 1, None))
+    with make_client(cluster="auto", workers=2) as client:
+        assert list(client.nthreads().values()) == [2], "the cores, as asked for"
+    assert "a GPU is there, but not used: PyTorch in a worker: " in caplog.text
+    with (
+        pytest.raises(
+            InputError, match=r"cluster .cuda.: PyTorch in a worker: .*expected one that"
+        ),
+        make_client(cluster="cuda"),
+    ):
         pass
 
 

@@ -1,0 +1,76 @@
+"""Start dask-cuda's cluster on GPUs that are not there, and print as JSON what came of it.
+
+    FAKE_GPUS=2 PYTHONPATH=tests/pipeline/run/fake_gpus:. \
+        python -m tests.pipeline.run.cuda_program [WORKERS]
+
+Needs a process of its own: the folder `fake_gpus` replaces NVML, `cuda.core` and PyTorch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+import psutil
+
+from pipeline.errors import InputError
+from pipeline.run.cluster import make_client
+from pipeline.run.cuda import GPU, offer_gpu
+
+
+def about() -> dict[str, Any]:
+    """Describe a worker's process."""
+    from cuda.core import Device  # type: ignore[import-not-found,unused-ignore]
+
+    return {
+        "pid": os.getpid(),
+        "environment": dict(os.environ),
+        "cores": sorted(os.sched_getaffinity(0)),
+        "current": Device.current,
+    }
+
+
+def hold(task: int) -> tuple[str, float, float]:
+    """Hold a GPU for a while; returns which, from when and until when."""
+    began = time.time()
+    time.sleep(0.05)
+    return os.environ["CUDA_VISIBLE_DEVICES"], began, time.time()
+
+
+def listening() -> set[str]:
+    """Addresses that this process and its children listen on."""
+    own = psutil.Process()
+    return {
+        connection.laddr.ip
+        for process in (own, *own.children(recursive=True))
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
+def main(workers: int | None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    try:
+        with make_client(cluster="cuda", workers=workers) as client:
+            known = client.scheduler_info(n_workers=-1)["workers"]
+            found["workers"] = {
+                name: {"resources": one["resources"], "threads": one["nthreads"]}
+                for name, one in known.items()
+            }
+            found["listening"] = sorted(listening())
+            found["about"] = client.run(about)
+            tasks = client.map(hold, range(6), resources={GPU: 1}, pure=False)
+            found["held"] = client.gather(tasks)
+            found["memory"] = client.submit(offer_gpu, resources={GPU: 1}).result()
+    except InputError as error:
+        return {"error": str(error)}
+    pids = [one["pid"] for one in found["about"].values()]
+    found["left"] = [pid for pid in pids if psutil.pid_exists(pid)]
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(int(sys.argv[1]) if sys.argv[1:] else None)))
