@@ -23,7 +23,7 @@ from pipeline.run.cuda import GPU, offer_gpu
 
 def about() -> dict[str, Any]:
     """Describe a worker's process."""
-    from cuda.core import Device  # type: ignore[import-not-found,unused-ignore]
+    from cuda.core import Device
 
     return {
         "pid": os.getpid(),
