@@ -147,8 +147,7 @@ def peak_lag(
     Source: Kratzert et al. (2021), Hydrol. Earth Syst. Sci. 25, 2685-2703,
     doi:10.5194/hess-25-2685-2021, appendix; distance and windows of NeuralHydrology.
     """
-    if window < 1:
-        raise ValueError(f"the peak window must be at least 1 step, got {window}")
+    _require_window(window)
     sim, obs, position = _paired_at(simulated, observed, drop_missing_simulation)
     if obs.size < 2:
         return NAN
@@ -165,6 +164,36 @@ def peak_lag(
             highest = first + int(np.argmax(sim[first : last + 1]))
             lags.append(max(int(left) - highest, highest - int(right), 0))
     return float(np.mean(lags)) if lags else NAN
+
+
+def peak_error(
+    simulated: npt.ArrayLike,
+    observed: npt.ArrayLike,
+    *,
+    window: int = PEAK_WINDOW,
+    drop_missing_simulation: bool = False,
+) -> float:
+    """Error of the highest observed discharge, %; positive is too high, 0 is perfect.
+
+    It is 100 (s - o) / o, with o the highest observed value, the first if there are several, and s
+    the highest simulated one within `window` steps before or after, so that a flood that comes a
+    little early or late still counts. NaN without a pair, or if o is 0.
+
+    Raises:
+        ValueError: a window below 1; as `paired`.
+    """
+    _require_window(window)
+    sim, obs, position = _paired_at(simulated, observed, drop_missing_simulation)
+    if not obs.size:
+        return NAN
+    peak = int(np.argmax(obs))
+    near = np.abs(position - position[peak]) <= window
+    return _finite(PERCENT * (sim[near].max() - obs[peak]) / obs[peak]) if obs[peak] else NAN
+
+
+def _require_window(window: int) -> None:
+    if window < 1:
+        raise ValueError(f"the peak window must be at least 1 step, got {window}")
 
 
 def default_peak_window(step: np.timedelta64) -> int:
@@ -197,8 +226,8 @@ def evaluate(
         drop_missing_simulation: leave out steps without a simulation instead of raising.
 
     Returns:
-        nse, kge, kge_r, kge_alpha, kge_beta [1], pbias, fhv [%], peak_lag [steps], rmse [m3 s-1],
-        and n, the number of steps that have both values.
+        nse, kge, kge_r, kge_alpha, kge_beta [1], pbias, fhv, peak_error [%], peak_lag [steps],
+        rmse [m3 s-1], and n, the number of steps that have both values.
 
     Raises:
         ValueError: as `paired` and `peak_lag`.
@@ -217,12 +246,15 @@ def evaluate(
         "kge_beta": parts.beta,
         "pbias": pbias(sim, obs),
         "fhv": fhv(sim, obs),
-        "peak_lag": peak_lag(
-            simulated,
-            observed,
-            window=peak_window,
-            drop_missing_simulation=drop_missing_simulation,
-        ),
+        **{
+            score.__name__: score(
+                simulated,
+                observed,
+                window=peak_window,
+                drop_missing_simulation=drop_missing_simulation,
+            )
+            for score in (peak_error, peak_lag)
+        },
         "rmse": rmse(sim, obs),
         "n": obs.size,
     }

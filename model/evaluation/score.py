@@ -36,7 +36,7 @@ def score_with_floors(
 
     Returns:
         The metrics of `metrics.evaluate`, with `n_test` for `n`; `nse_low` and `nse_high`, see
-        `bootstrap`; and the NSE of persistence, climatology and ridge.
+        `bootstrap`; and the NSE and peak error of persistence, climatology and ridge.
     """
     times = times.astype("datetime64[s]")
     step = times[1] - times[0]
@@ -61,4 +61,7 @@ def score_with_floors(
     for name, series in by_floor.items():
         seen = test & np.isfinite(series)  # persistence has no value after a gap
         scores[f"{name}_nse"] = metrics.nse(series[seen], observed[seen])
+        scores[f"{name}_peak_error"] = metrics.peak_error(
+            series[test], observed[test], window=window, drop_missing_simulation=True
+        )
     return scores

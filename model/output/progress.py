@@ -90,18 +90,18 @@ class ConsoleProgress(Progress):
 def skill_table(metrics: dict[str, Any]) -> Table:
     """Return the scores of a run as a table: one row per head, the medians last.
 
-    The column after NSE is its 90 % interval (`model.evaluation.bootstrap`). PBIAS and FHV are in
-    percent, the peak lag in steps; the floors' scores are NSE. Yellow heads lose to climatology or
-    ridge.
+    The column after NSE is its 90 % interval (`model.evaluation.bootstrap`). PBIAS and the peak
+    error are in percent, the peak lag in steps; the floors' scores are NSE. Yellow heads lose to
+    climatology or ridge.
     """
     heads: Sequence[dict[str, Any]] = metrics["heads"]
     data = "synthetic, " if metrics["synthetic"] else ""
     title = f"{metrics['title']} ({data}{metrics['variant']}; {metrics['split']})"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("site", no_wrap=True)
-    for name in ("NSE", "90 %", "KGE", "PBIAS", "FHV", "peak lag", *SHORT.values()):
+    for name in ("NSE", "90 %", "KGE", "PBIAS", "peak error", "peak lag", *SHORT.values()):
         table.add_column(name, justify="right", no_wrap=True)
-    keys = ("nse", "kge", "pbias", "fhv", "peak_lag", *(f"{name}_nse" for name in FLOORS))
+    keys = ("nse", "kge", "pbias", "peak_error", "peak_lag", *(f"{name}_nse" for name in FLOORS))
     digits = (3, 3, 1, 1, 1, 3, 3, 3)
     for head in heads:
         nse, *others = (f"{head[key]:.{n}f}" for key, n in zip(keys, digits, strict=True))

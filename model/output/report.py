@@ -29,6 +29,7 @@ COLUMNS = {
     "kge": ("KGE", "{:.3f}"),
     "pbias": ("PBIAS %", "{:+.1f}"),
     "fhv": ("FHV %", "{:+.1f}"),
+    "peak_error": ("peak error, %", "{:+.0f}"),
     "peak_lag": ("peak lag, steps", "{:.1f}"),
     "rmse": ("RMSE m³ s⁻¹", "{:.3g}"),
     "velocity": ("velocity m s⁻¹", "{:.2f}"),

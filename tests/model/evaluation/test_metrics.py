@@ -17,12 +17,26 @@ from model.evaluation.metrics import (
     nse,
     paired,
     pbias,
+    peak_error,
     peak_lag,
     rmse,
 )
 
 DISCHARGE = st.floats(0.0, 1e4, allow_subnormal=False)
-KEYS = ["nse", "kge", "kge_r", "kge_alpha", "kge_beta", "pbias", "fhv", "peak_lag", "rmse", "n"]
+KEYS = [
+    "nse",
+    "kge",
+    "kge_r",
+    "kge_alpha",
+    "kge_beta",
+    "pbias",
+    "fhv",
+    "peak_error",
+    "peak_lag",
+    "rmse",
+    "n",
+]
+PEAKS = ("peak_error", "peak_lag")
 
 
 @st.composite
@@ -105,6 +119,26 @@ def peaks(n, at, height=10.0):
     for step, size in zip(at, np.broadcast_to(height, len(at)), strict=True):
         series[step - 2 : step + 3] += size * np.array([0.3, 0.6, 1.0, 0.6, 0.3])
     return series
+
+
+def test_peak_error_is_that_of_the_highest_flood():
+    observed = peaks(400, [50, 300])
+    observed[300] *= 2
+    simulated = observed.copy()
+    simulated[300], simulated[302] = 0.0, 0.75 * observed[300]  # too low, and two steps late
+    simulated[50] *= 5  # another flood
+    assert peak_error(observed, observed) == 0.0
+    assert peak_error(simulated, observed) == pytest.approx(-25)
+    assert peak_error(simulated, observed, window=1) < -25
+    simulated[300] = 1.5 * observed[300]
+    assert peak_error(simulated, observed) == pytest.approx(50)
+
+
+def test_peak_error_sees_gaps_and_dry_rivers():
+    observed = np.array([1.0, np.nan, np.nan, np.nan, 4.0, 1.0])
+    assert peak_error([8.0, 9.0, 9.0, 9.0, 2.0, 1.0], observed) == -50  # 8 is four steps before
+    assert np.isnan(peak_error(np.ones(5), np.zeros(5)))
+    assert np.isnan(peak_error([1.0], [np.nan]))
 
 
 def test_peak_lag_is_the_mean_absolute_lag():
@@ -193,7 +227,8 @@ def test_units_do_not_matter_but_to_rmse(series, factor):
     simulated, observed = series
     before, after = evaluate(simulated, observed), evaluate(simulated * factor, observed * factor)
     before["rmse"] *= factor
-    del before["peak_lag"], after["peak_lag"]  # ties may turn with a rounding
+    for name in PEAKS:  # ties may turn with a rounding
+        del before[name], after[name]
     assert after == pytest.approx(before, rel=1e-6, abs=1e-6, nan_ok=True)
 
 
@@ -206,11 +241,12 @@ def test_a_common_shift_leaves_nse_r_alpha_and_rmse(series, shift):
 
 
 @given(two_series(), st.randoms(use_true_random=False))
-def test_order_matters_to_peak_lag_only(series, random):
+def test_order_matters_to_peaks_only(series, random):
     simulated, observed = series
     order = random.sample(range(observed.size), observed.size)
     before, after = evaluate(simulated, observed), evaluate(simulated[order], observed[order])
-    del before["peak_lag"], after["peak_lag"]
+    for name in PEAKS:
+        del before[name], after[name]
     assert after == pytest.approx(before, rel=1e-6, abs=1e-6, nan_ok=True)
 
 
@@ -221,7 +257,8 @@ def test_a_step_without_observation_does_not_count(series, data):
     with_gaps = np.where(gone, np.nan, observed)
     got = evaluate(np.where(gone, np.nan, simulated), with_gaps)  # nor what was simulated there
     expected = evaluate(simulated[~gone], observed[~gone])
-    del got["peak_lag"], expected["peak_lag"]  # sees the gap, tested above
+    for name in PEAKS:  # see the gap, tested above
+        del got[name], expected[name]
     assert got == pytest.approx(expected, nan_ok=True)
     assert got["n"] == (~gone).sum()
 
