@@ -162,6 +162,7 @@ def _parse(text: str) -> Quantity | None:
                SyntaxError, TokenError, TypeError, ValueError)  # fmt: skip
     plain = text.strip().strip("[]").lower().translate(SYMBOLS)
     plain = re.sub(r"(?<=\w)\.(?=[a-z])", " ", plain)  # kg.m-2.s-1
+    plain = re.sub(r"\bdeg(?:ree)?s?\s+(?=[ckf]$)", "deg", plain)  # degrees C
     plain = re.sub(r"(?<=[a-z])\^?(?=[-+]?\d)", "**", plain)  # m-2, m^-2
     if not PRODUCT.fullmatch(plain):
         return None

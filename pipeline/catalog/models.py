@@ -19,12 +19,16 @@ from pydantic import (
     Field,
     PrivateAttr,
     ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
     model_validator,
 )
 
 from pipeline.catalog.checks import Checks
 from pipeline.catalog.fetch import Fetch
 from pipeline.catalog.gauge_source import Columns, Gauges
+from pipeline.catalog.presets import preset_keys, require_days
 from pipeline.catalog.problems import describe_problem
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.catalog.time import STEP, Period, Strict
@@ -124,6 +128,24 @@ class Catalog(Strict):
     _path: Path = PrivateAttr(default=Path("."))
     _text: str = PrivateAttr(default="")
 
+    @field_validator("forcings", mode="wrap")
+    @classmethod
+    def _fill_in(
+        cls, value: Any, validate: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> dict[str, RasterSource]:
+        """Add what each forcing's product implies to what the catalog says."""
+        forcings = value if isinstance(value, dict) else {}
+        filled = {
+            name: preset_keys(name, given, info.data.get("period"))
+            for name, given in forcings.items()
+            if isinstance(given, dict) and given.get("product") is not None
+        }
+        added = {name: {**forcings[name], **keys} for name, keys in filled.items()}
+        sources: dict[str, RasterSource] = validate({**forcings, **added} if added else value)
+        for name, keys in filled.items():
+            sources[name]._filled = keys
+        return sources
+
     @model_validator(mode="after")
     def _check_forcings(self) -> Self:
         rain = self.forcings.get(PRECIPITATION)
@@ -151,6 +173,7 @@ class Catalog(Strict):
                     f"forcings.{name}.totals: {source.totals}: expected a whole number of steps of "
                     f"{own} that divides a day"
                 )
+            require_days(name, source, self.period)
             if name in RESERVED_NAMES or name.endswith("valid_fraction"):
                 raise ValueError(f"forcings.{name}: expected a name that the store does not use")
         return self

@@ -29,7 +29,7 @@ def describe_problem(problem: Any, catalog: Model) -> str:
     message = re.sub(r"^\w+ should be ", "expected ", problem["msg"].removeprefix("Value error, "))
     message = re.sub(r"^\w+ should ", "expected it to ", message)
     message = re.sub(r"datetime\.timedelta\((?:days=)?(-?\d+)\)", r"\1 days", message)
-    return f"{key}:{value} {message}"
+    return message if message.startswith(f"{key}.") else f"{key}:{value} {message}"
 
 
 def _known_keys(catalog: Model, parents: Sequence[Any], name: str) -> str:

@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from functools import partial
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
 
+from pipeline.catalog.products import Keys, ProductName
 from pipeline.catalog.time import Duration, Strict, TimeLabel
 from pipeline.units import FORCING_UNITS, require_unit
 
@@ -42,9 +50,22 @@ DRIVER_KEYS = {  # keys that only some drivers use
 }
 
 
-class RasterSource(Strict):
-    """A raw raster series: its files, and what they do not state about their rasters."""
+def _required_keys(schema: dict[str, Any]) -> None:
+    """Require a product, or the keys that it would fill in."""
+    schema["anyOf"] = [{"required": ["product"]}, {"required": schema.pop("required")}]
 
+
+class RasterSource(Strict):
+    """A raw raster series: its files, and what they do not state about their rasters.
+
+    A catalog's forcing may name a product, see `pipeline.catalog.presets`.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_required_keys)
+
+    product: ProductName | None = Field(
+        default=None, description="whose files they are; fills in the keys that are not given"
+    )
     driver: Literal["geotiff", "gdal", "netcdf", "zarr", "grib"] = Field(
         description="what opens the files, see docs/rasters.md"
     )
@@ -116,6 +137,8 @@ class RasterSource(Strict):
         default=0.01, ge=0, le=1, description="maximum share of negative pixels in a block"
     )
 
+    _filled: Keys = PrivateAttr(default_factory=dict)
+
     @field_validator("crs")
     @classmethod
     def _check_crs(cls, value: str | None) -> str | None:
@@ -159,6 +182,11 @@ class RasterSource(Strict):
     def sets(self, key: str) -> bool:
         """Whether a key has another value than its default."""
         return bool(getattr(self, key) != type(self).model_fields[key].get_default())
+
+    @property
+    def filled(self) -> Keys:
+        """Keys that the product filled in, as in a catalog; empty without one."""
+        return self._filled
 
     @property
     def sums(self) -> bool:

@@ -254,6 +254,12 @@ def _require_units(catalog: Catalog, series: RasterSeries, name: str, units: str
     known = recognise_unit(units, FORCING_UNITS)
     where = f"{series.layout.path}: {name} in {units!r}"
     if known is None:
+        # GRIB, NetCDF and Zarr files of the products that are known all state their units
+        if "units" in source.filled and source.driver not in ("geotiff", "gdal"):
+            raise InputError(
+                f"{where}: expected {source.units!r}, as files of {source.product} state, or units "
+                f"of forcings.{name} in {catalog.path}"
+            )
         if units:
             LOG.warning("%s: unknown unit, read as %s", where, source.units)
         return

@@ -19,7 +19,7 @@ from pipeline.rasters.series import RasterSeries, group_forcings, open_series
 from pipeline.regrid.grid import Grid
 from pipeline.regrid.placement import Weights
 from pipeline.run.memory import MemoryLimit, WorkerMemory, series_memory, shared_by_threads
-from pipeline.store.changes import LIMITS
+from pipeline.store.changes import WITHOUT_EFFECT
 from pipeline.store.root import Stored
 from pipeline.store.spec import ALGORITHM, Block, RawFiles, StoreSpec
 from pipeline.watersheds.coverage import region_grid
@@ -199,7 +199,7 @@ def _stamp(
     catalog: Catalog, name: str, grid: Grid, steps: tuple[int, int], lines: Sequence[str]
 ) -> int:
     """Stamp of a forcing in a block: of its files, its description and the rules."""
-    described = catalog.forcings[name].model_dump_json(exclude={*LIMITS, "files"})
+    described = catalog.forcings[name].model_dump_json(exclude={*WITHOUT_EFFECT, "files"})
     about = f"{ALGORITHM} {described} {grid!r} {catalog.period.start} {steps}"
     digest = hashlib.sha256("\n".join([about, *lines]).encode()).digest()
     return int.from_bytes(digest[:8], "little") or 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline.catalog.presets import describe_preset
 from pipeline.run.memory import format_bytes
 from pipeline.run.plan import Plan
 from pipeline.storage import Location
@@ -48,6 +49,11 @@ def describe_plan(plan: Plan, store: Location | None = None) -> str:
         )
         if missing:
             lines.append(("", f"{missing} of {missing + rasters} rasters are missing"))
+        lines += [
+            ("product", f"{name}: {describe_preset(one)}")
+            for name, one in zip(series.names, series.sources, strict=True)
+            if one.product is not None
+        ]
     memory = plan.memory
     threads = f"{memory.limit.threads} thread" + "s" * (memory.limit.threads > 1)
     lines += [

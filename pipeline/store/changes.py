@@ -21,7 +21,8 @@ from pipeline.store.spec import StoreSpec
 
 LOG = logging.getLogger(__name__)
 ADVICE = "give another --store, or remove this one"
-LIMITS = ("max_invalid", "max_negative", "max_missing_steps")  # that change no value
+# Keys of a forcing that change no value.
+WITHOUT_EFFECT = ("max_invalid", "max_negative", "max_missing_steps", "product")
 # Parts of a catalog that change nothing in a store.
 SILENT = ("root", "fetch", "versions", "checks")
 FIXED = ("period.start", "period.step", "block_steps")
@@ -128,7 +129,7 @@ def _forcing_lines(
             yield f"forcings.{name} is no longer there: its values are removed"
         elif name in begun:
             for key, old, new in _differences(stored[name], current[name]):
-                if key not in LIMITS:
+                if key not in WITHOUT_EFFECT:
                     yield (
                         f"forcings.{name}.{key}: {old!r} becomes {new!r}: all its blocks are done "
                         "again"

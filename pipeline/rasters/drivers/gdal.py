@@ -66,6 +66,11 @@ def read_layout(path: Location, sources: Sequence[RasterSource]) -> GdalLayout:
         for source in sources:
             if source.band > file.count:
                 raise InputError(f"{path}: has {file.count} bands: expected band {source.band}")
+            if "band" in source.filled and file.count > 1:
+                raise InputError(
+                    f"{path}: has {file.count} bands: expected one, as files of {source.product} "
+                    "have, or that the catalog says which (band)"
+                )
         _require_sound(path, file, sources)
         units = tuple(file.units[source.band - 1] or "" for source in sources)
         return layout_of(path, file, first, units)
