@@ -138,6 +138,12 @@ def plan(
         Path | None,
         typer.Option(metavar="FILE", help="Draw the tasks by stage into a file that ends in .svg."),
     ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--map", metavar="FILE", help="Draw watersheds, outlets and cells into a PNG file."
+        ),
+    ] = None,
 ) -> None:
     """Say what a run would read, compute and write, without doing it."""
     with exit_codes():
@@ -158,6 +164,10 @@ def plan(
             from pipeline.run.graph import write_graph
 
             write_graph(plan, graph)
+        if picture is not None:
+            from pipeline.run.plan_map import write_map
+
+            write_map(plan, picture)
 
 
 def _confirm(lines: Sequence[str], yes: bool) -> bool:

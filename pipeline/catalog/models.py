@@ -9,13 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
-    AfterValidator,
     Field,
     PrivateAttr,
     ValidationError,
@@ -32,9 +30,9 @@ from pipeline.catalog.presets import preset_keys, require_days
 from pipeline.catalog.problems import describe_problem
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.catalog.time import STEP, Period, Strict
+from pipeline.catalog.watershed_source import Watersheds
 from pipeline.errors import InputError
 from pipeline.storage import Location, parse_location
-from pipeline.units import AREA_M2, require_unit
 
 PRECIPITATION = "precipitation"
 FORCING_NAME = r"^[A-Za-z][A-Za-z0-9_]*$"  # forcings become arrays of the store
@@ -53,23 +51,6 @@ RESERVED_NAMES = frozenset(  # other arrays of the store
         "runoff",
     ]
 )
-
-
-class Watersheds(Strict):
-    """Watershed polygons, one per gauge."""
-
-    file: str = Field(description="path of a vector file with a CRS")
-    layer: str | None = Field(default=None, description="which one, if it has several of polygons")
-    crs: str | None = Field(
-        default=None, description="EPSG code, WKT or PROJ text, if it has no CRS or a wrong one"
-    )
-    site_field: str = Field(description="its field of site numbers")
-    name_field: str | None = Field(default=None, description="its field of names")
-    area_field: str | None = Field(default=None, description="reported drainage area")
-    area_units: Annotated[str, AfterValidator(partial(require_unit, known=AREA_M2))] = Field(
-        default="km2", description="unit of the reported areas: m2, km2 or mi2"
-    )
-    sites: list[str] | None = Field(default=None, description="site numbers; default all")
 
 
 class Terrain(Strict):
@@ -114,7 +95,7 @@ class Catalog(Strict):
         description="by name, the raster series; precipitation is one of them"
     )
     gauges: Gauges = Field(description="the discharge records")
-    watersheds: Watersheds = Field(description="the polygons")
+    watersheds: Watersheds = Field(description="the polygons, or the outlets")
     terrain: Terrain | None = Field(
         default=None, description="DEM or flow directions; without, flow distances are guessed"
     )
@@ -191,6 +172,14 @@ class Catalog(Strict):
         return self
 
     @model_validator(mode="after")
+    def _check_outlets(self) -> Self:
+        if self.watersheds.outlets is not None and self.terrain is None:
+            raise ValueError(
+                "watersheds.outlets: expected terrain, a DEM or D8 directions, to delineate them on"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_fetch(self) -> Self:
         if self.fetch is None:
             return self
@@ -198,6 +187,8 @@ class Catalog(Strict):
             raise ValueError(f"fetch.forcings: {', '.join(unknown)}: expected names of forcings")
         if unused := sorted(self.fetch.services.keys() - self.fetch.used):
             raise ValueError(f"fetch.services: {', '.join(unused)}: expected services in use")
+        if self.fetch.watersheds and self.watersheds.file is None:
+            raise ValueError("watersheds.file: missing: expected the polygons to fetch")
         if (self.fetch.gauges or self.fetch.watersheds) and not self.watersheds.sites:
             raise ValueError("watersheds.sites: missing: expected the sites to fetch")
         return self
@@ -233,6 +224,16 @@ class Catalog(Strict):
     def digest(self) -> str:
         """SHA-256 of the text, hexadecimal."""
         return hashlib.sha256(self._text.encode()).hexdigest()
+
+    @property
+    def watersheds_path(self) -> Path:
+        """Path of the polygons or outlets; of the catalog, if they stand in it.
+
+        Raises:
+            InputError: as `resolve`.
+        """
+        path = self.watersheds.path
+        return self.path if path is None else self.resolve(path)
 
     def locate(self, path: str) -> Location:
         """Make a path of this catalog absolute, or return its URL.

@@ -67,7 +67,7 @@ def _watersheds(
 def _aorc(
     catalog: Catalog, name: str, service: Service, show: Show, windows: Windows, *, dry_run: bool
 ) -> Outcome:
-    polygon_file = catalog.resolve(catalog.watersheds.file)
+    polygon_file = catalog.watersheds_path
     if catalog.bounds is None and not polygon_file.exists():
         assert catalog.fetch is not None
         if dry_run and catalog.fetch.watersheds:

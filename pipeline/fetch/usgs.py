@@ -176,7 +176,7 @@ def plan_sites(catalog: Catalog, data: Service) -> tuple[Path, Item]:
         InputError: the catalog's polygons are not a GeoPackage.
     """
     settings = catalog.watersheds
-    path = catalog.resolve(settings.file)
+    path = catalog.watersheds_path
     if path.suffix != ".gpkg":
         raise InputError(
             f"{catalog.path}: watersheds.file: {settings.file!r}: expected a .gpkg, as polygons "
@@ -202,7 +202,7 @@ def plan_sites(catalog: Catalog, data: Service) -> tuple[Path, Item]:
 
 def plan_basins(catalog: Catalog, service: Service) -> list[Item]:
     """Plan the fetch of basin polygons, one GeoJSON file per site."""
-    folder = catalog.resolve(catalog.watersheds.file).parent / BASINS
+    folder = catalog.watersheds_path.parent / BASINS
     return [_basin(folder / f"{site}.geojson", site, service) for site in _sites(catalog)]
 
 
@@ -225,10 +225,11 @@ def _basin(path: Path, site: str, service: Service) -> Item:
 def merge_polygons(catalog: Catalog) -> Item:
     """Plan the catalog's polygon file, made from the basins and the table of sites."""
     settings = catalog.watersheds
-    path = catalog.resolve(settings.file)
+    path = catalog.watersheds_path
     table = path.parent / SITES
     basins = {site: path.parent / BASINS / f"{site}.geojson" for site in _sites(catalog)}
-    fields = (settings.site_field, settings.name_field or "NAME", settings.area_field or "DRAINAGE")
+    site, name = settings.site_field or "", settings.name_field or "NAME"
+    fields = (site, name, settings.area_field or "DRAINAGE")
     units = settings.area_units if settings.area_field else "mi2"
     parts = [sha256(one) for one in (table, *basins.values()) if one.exists()]
     digest = hashlib.sha256(" ".join([*parts, *fields, units]).encode()).hexdigest()

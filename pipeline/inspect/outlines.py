@@ -17,8 +17,8 @@ import shapely
 from pipeline.errors import InputError
 from pipeline.inspect.description import Description
 from pipeline.units import AREA_M2, M2_PER_KM2
-from pipeline.watersheds.polygon_files import PARQUET
 from pipeline.watersheds.polygons import POLYGONAL, polygon_areas
+from pipeline.watersheds.vector_files import PARQUET
 
 SITE_NAME = re.compile(r"site|station|gauge|gage|_no$|id$|number|code|hru", re.IGNORECASE)
 NAME_NAME = re.compile(r"name", re.IGNORECASE)

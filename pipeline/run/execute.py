@@ -34,6 +34,7 @@ from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.errors import InputError, RunError
 from pipeline.retry import retrying
 from pipeline.run.cluster import make_client, worker_memory
+from pipeline.run.delineated import save_delineated
 from pipeline.run.memory import MemoryLimit
 from pipeline.run.plan import Plan, RasterBlock, make_plan
 from pipeline.run.tasks import (
@@ -275,6 +276,7 @@ def submit(execution: Execution, todo: Sequence[RasterBlock], due: dict[int, lis
         execution.blocks[future] = block, due[block.index]
     if state.tables_due:
         retrying(state.begin_tables)
+        retrying(partial(save_delineated, state.writer, plan.watersheds))
         _submit_tables(execution, shared, submit_one)
 
 
@@ -283,7 +285,7 @@ def _submit_tables(execution: Execution, shared: Future, submit_one: Callable[..
     plan, writer = execution.plan, execution.state.writer
     catalog = plan.catalog
     spec = TableSpec(catalog.title, catalog.synthetic, len(plan.watersheds), plan.steps, plan.grid)
-    where = str(catalog.resolve(catalog.watersheds.file))
+    where = str(catalog.watersheds_path)
     groups = {part.start: plan.sites[part] for part in plan.groups}
     if catalog.terrain is None:
         LOG.warning(

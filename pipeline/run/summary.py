@@ -11,6 +11,7 @@ from pipeline.storage import Location
 from pipeline.store.changes import find_changes
 from pipeline.store.provenance import root_attributes, tables_stamp
 from pipeline.store.root import TABLES, is_absent, open_root, read_marks
+from pipeline.units import M2_PER_KM2
 from pipeline.watersheds.polygons import Watershed
 
 SHOWN_SITES = 8
@@ -34,6 +35,7 @@ def describe_plan(plan: Plan, store: Location | None = None) -> str:
             f"{grid.ny} x {grid.nx} = {grid.ny * grid.nx} cells",
         ),
         ("watersheds", f"{len(plan.sites)}: {_few(plan.watersheds)}"),
+        *_outlets(plan.watersheds),
     ]
     for source in plan.sources:
         series, (rows, columns) = source.series, source.weights.raw_shape
@@ -71,6 +73,27 @@ def _few(watersheds: Sequence[Watershed]) -> str:
     more = len(watersheds) - SHOWN_SITES
     first = ", ".join(one.site_no for one in watersheds[:SHOWN_SITES])
     return f"{first} and {more} more" if more > 0 else first
+
+
+def _outlets(watersheds: Sequence[Watershed]) -> list[tuple[str, str]]:
+    """Area of the first delineated watersheds, and how far their outlets were moved."""
+    lines = []
+    for one in watersheds[:SHOWN_SITES]:
+        if one.outlet is not None:
+            known = one.reported_area
+            against = (
+                "area not known"
+                if known is None
+                else f"{one.area / known - 1:+.1%} off the known {known / M2_PER_KM2:.4g} km2"
+            )
+            lines.append(
+                (
+                    "",
+                    f"{one.site_no}: {one.area / M2_PER_KM2:.4g} km2, {against}, outlet moved "
+                    f"{one.outlet.moved:.0f} m",
+                )
+            )
+    return lines
 
 
 def _state(plan: Plan, store: Location) -> list[tuple[str, str]]:

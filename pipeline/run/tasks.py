@@ -229,7 +229,7 @@ def require_watersheds(plan: Plan) -> None:
     Raises:
         InputError: a watershed is more than half outside the rasters.
     """
-    where = str(plan.catalog.resolve(plan.catalog.watersheds.file))
+    where = str(plan.catalog.watersheds_path)
     sites = [place(watershed, plan.grid) for watershed in plan.watersheds]
     require_rasters(sites, plan.sources, where)
 

@@ -149,7 +149,8 @@ def _table_lines(
         for part in TABLE_PARTS
         if found["provenance"][part]["sha256"] != expected["provenance"][part]["sha256"]
     ]
-    if "watersheds" in changed:
+    delineated = spec.watersheds[0].outlet is not None  # on the terrain
+    if "watersheds" in changed or delineated:
         table = read_sites(root)
         before = dict(zip(table.site_no, table.numbers["drainage_area"].tolist(), strict=True))
         now = {one.site_no: one.area for one in spec.watersheds}

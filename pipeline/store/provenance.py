@@ -29,7 +29,7 @@ def root_attributes(spec: StoreSpec) -> dict[str, Any]:
         "gauges": sorted(
             {catalog.resolve(catalog.gauges.files.replace("{site}", site)) for site in spec.sites}
         ),
-        "watersheds": _with_siblings(catalog.resolve(catalog.watersheds.file)),
+        "watersheds": (_with_siblings(catalog.watersheds_path) if catalog.watersheds.path else []),
         "terrain": [catalog.resolve(catalog.terrain.raster)] if catalog.terrain else [],
     }
     return {
@@ -110,6 +110,7 @@ def tables_stamp(spec: StoreSpec, attributes: Mapping[str, Any]) -> str:
         },
         **{key: attributes[key] for key in ("title", "synthetic", "layout", GRID)},
         "files": [provenance[key]["sha256"] for key in ("gauges", "watersheds", "terrain")],
+        "delineated": [[one.site_no, one.area] for one in spec.watersheds if one.outlet],
         "algorithm": ALGORITHM,
     }  # fmt: skip
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

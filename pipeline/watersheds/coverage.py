@@ -12,8 +12,8 @@ from shapely.geometry import MultiPolygon, Polygon
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 from pipeline.regrid.grid import CELLS_PER_DEGREE, Grid, zone_area
-from pipeline.watersheds.polygon_files import rounded
 from pipeline.watersheds.polygons import Watershed
+from pipeline.watersheds.vector_files import rounded
 
 MAX_SEGMENT = 0.005  # degrees, of the boundary: much less than a cell
 ROUNDING = 1e-12  # shares of a cell nearer than this to 0 or 1 are rounding errors

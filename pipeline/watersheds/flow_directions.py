@@ -18,7 +18,6 @@ import shapely
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
-from shapely.geometry import MultiPolygon, Polygon
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
@@ -116,17 +115,17 @@ class TerrainRaster:
         return float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())
 
     def window_around(
-        self, polygon: Polygon | MultiPolygon, reach: float, margin: int, share: float
+        self, place: shapely.Geometry, reach: float, margin: int, share: float
     ) -> Window | None:
-        """Find the window around a polygon; None if the raster does not reach the polygon.
+        """Find the window around a polygon or a point; None if the raster does not reach it.
 
         Args:
-            polygon: in EPSG:4326.
-            reach: distance around the polygon [m].
+            place: in EPSG:4326.
+            reach: distance around it [m].
             margin: pixels around that.
-            share: of the polygon's longer side that is added around it.
+            share: of its longer side that is added around it.
         """
-        box = self._pixel_box(polygon)
+        box = self._pixel_box(place)
         if box is None or (box[1] <= 0).any() or (box[0] >= self.shape).any():
             return None
         side = self._pixel_side(box)
@@ -135,13 +134,13 @@ class TerrainRaster:
         stop = np.minimum(np.floor(box[1]) + 1 + around, self.shape).astype(int)
         return slice(int(start[0]), int(stop[0])), slice(int(start[1]), int(stop[1]))
 
-    def _pixel_box(self, polygon: Polygon | MultiPolygon) -> np.ndarray | None:
-        """Least and greatest pixel position of a polygon, ((row, column), (row, column)).
+    def _pixel_box(self, place: shapely.Geometry) -> np.ndarray | None:
+        """Least and greatest pixel position of a place, ((row, column), (row, column)).
 
         None if the raster's projection does not reach there: far from its origin it may have no
         finite coordinates, or those of another place.
         """
-        lon, lat = shapely.get_coordinates(polygon).T
+        lon, lat = shapely.get_coordinates(place).T
         x, y = from_degrees(self.crs).transform(lon, lat)
         back = to_degrees(self.crs).transform(x, y)
         with np.errstate(invalid="ignore"):

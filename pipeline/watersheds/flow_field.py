@@ -107,8 +107,11 @@ class FlowField:
 
     def upstream(self, pixel: tuple[int, int]) -> np.ndarray:
         """Whether water of each pixel flows through `pixel` (row, column), itself included."""
-        index = np.array([pixel[0] * self.lon.shape[1] + pixel[1]])
-        basin: np.ndarray = self.flow.basins(idxs=index) > 0
+        return self.drains_to(np.array([pixel[0] * self.lon.shape[1] + pixel[1]]))
+
+    def drains_to(self, pixels: np.ndarray) -> np.ndarray:
+        """Whether water of each pixel flows through one of `pixels`, by index, itself included."""
+        basin: np.ndarray = self.flow.basins(idxs=pixels) > 0
         return basin
 
 
@@ -128,7 +131,7 @@ def flow_field(
         lon[rows], lat[rows] = pixel_degrees(crs, transform, row[:-1] + 0.5, columns[:-1] + 0.5)
         area[rows] = quadrilateral_areas(*pixel_degrees(crs, transform, row, columns))
     area[~flow.mask.reshape(flow.shape)] = 0.0
-    return FlowField(source, crs, transform, cut, flow, elevation, _continuous(lon), lat, area)
+    return FlowField(source, crs, transform, cut, flow, elevation, continuous(lon), lat, area)
 
 
 @lru_cache(maxsize=8)
@@ -163,10 +166,10 @@ def pixel_degrees(
     x = transform.a * column + transform.b * row + transform.c
     y = transform.d * column + transform.e * row + transform.f
     lon, lat = to_degrees(crs).transform(x, y)
-    return _continuous(lon), lat
+    return continuous(lon), lat
 
 
-def _continuous(lon: np.ndarray) -> np.ndarray:
+def continuous(lon: np.ndarray) -> np.ndarray:
     """Longitudes without a step from 180 to -180 degrees."""
     around = np.nanmin(np.abs(lon)) > 90 and np.nanmin(lon) < 0 < np.nanmax(lon)
     return np.where(lon < 0, lon + 360, lon) if around else lon

@@ -1,4 +1,4 @@
-"""Read, check and repair watershed polygons.
+"""Watersheds: read, check and repair their polygons, or have them delineated.
 
 Edges are straight in longitude and latitude, as in every GIS file; areas are on the WGS84
 ellipsoid.
@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import geopandas as gpd
 import numpy as np
-import pandas as pd
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
-from pipeline.gauges.site_numbers import Spellings, site_number, unpadded
 from pipeline.regrid.grid import zone_area
-from pipeline.units import AREA_M2, M2_PER_KM2
-from pipeline.watersheds.polygon_files import read_polygon_file, rounded
+from pipeline.units import M2_PER_KM2
+from pipeline.watersheds.outlet_points import SnappedOutlet
+from pipeline.watersheds.site_table import SiteFields, select_sites
+from pipeline.watersheds.vector_files import read_features, rounded
 
 LOG = logging.getLogger(__name__)
 REPAIR_TOLERANCE = 1e-3  # largest relative change of area by the repair of a ring
@@ -44,11 +42,12 @@ class Watershed:
 
     Attributes:
         site_no: site number, with its leading zeros.
-        name: from the polygon file, or the site number.
+        name: from the file, or the site number.
         polygon: in EPSG:4326, with longitudes from -180 to 180, or from 0 to 360 if one of the
             catalog's watersheds crosses the antimeridian.
         reported_area: drainage area that the file reports [m2], or None.
         area: the polygon's area on the ellipsoid [m2].
+        outlet: from which the polygon was delineated; None if it was read.
     """
 
     site_no: str
@@ -56,81 +55,58 @@ class Watershed:
     polygon: Polygon | MultiPolygon
     reported_area: float | None
     area: float
+    outlet: SnappedOutlet | None = None
 
 
 def read_watersheds(catalog: Catalog) -> list[Watershed]:
-    """Read the catalog's watersheds, sorted by site number, in one range of longitudes.
+    """Read or delineate the catalog's watersheds, sorted by site, in one range of longitudes.
 
-    Warns of a polygon whose area differs by more than 10 % from the reported drainage area.
+    Warns of an area that differs by more than 10 % from the reported drainage area.
 
     Raises:
         InputError: the file, a field or a site is missing, a site occurs twice, a polygon cannot be
-            repaired, or its area differs by more than 50 % from the reported one.
+            repaired, or its area differs by more than 50 % from the reported one; as `delineate`.
     """
-    settings = catalog.watersheds
-    path = catalog.resolve(settings.file)
-    table = read_polygon_file(catalog, path)
-    fields = [settings.site_field, settings.name_field, settings.area_field]
-    for field in filter(None, fields):
-        if field not in table.columns:
-            found = ", ".join(str(c) for c in table.columns.drop(table.geometry.name))
-            lost = path.suffix.lower() == ".shp" and not found
-            missing = " (is its .dbf there, and whole?)" if lost else ""
-            raise InputError(f"{path}: fields {found or 'none'}{missing}: expected {field}")
-    table["site_no"] = [site_number(site, catalog.usgs) for site in table[settings.site_field]]
-    for site, absent in zip(table["site_no"], table[settings.site_field].isna(), strict=True):
-        if absent or not re.fullmatch(r"[\w-]+", site):
-            raise InputError(
-                f"{path}: {settings.site_field} {site!r}: expected a site number of letters and "
-                "digits"
+    path = catalog.watersheds_path
+    if catalog.watersheds.outlets is None:
+        watersheds = _read_polygons(catalog, path)
+    else:
+        from pipeline.watersheds.delineate import delineate  # pyflwdir takes seconds to import
+
+        watersheds = [
+            Watershed(
+                site_no=one.gauge.site_no,
+                name=one.gauge.name,
+                polygon=one.polygon,
+                reported_area=one.gauge.area,
+                area=polygon_area(one.polygon),
+                outlet=one.outlet,
             )
-    if settings.sites is not None:
-        table = _of_sites(catalog, path, table)
-    _require_one_a_site(path, table["site_no"])
-    if table.empty:
-        raise InputError(f"{path}: holds no polygon: expected one a gauge")
-    table = table.sort_values("site_no")
-    sites = table["site_no"].tolist()
-    polygons = _valid_polygons(np.asarray(table.geometry), path, sites)
-    names = table[settings.name_field] if settings.name_field else sites
-    reported = table[settings.area_field] if settings.area_field else [None] * len(table)
-    watersheds = [
-        Watershed(
-            site_no=site,
-            name=str(name),
-            polygon=polygon,
-            reported_area=_reported_area(value, settings.area_units, path),
-            area=area,
-        )
-        for site, name, polygon, value, area in zip(
-            sites, names, polygons, reported, polygon_areas(polygons).tolist(), strict=True
-        )
-    ]
+            for one in delineate(catalog)
+        ]
     for watershed in watersheds:
         _compare_areas(watershed, path)
     return _align_longitudes(watersheds)
 
 
-def _of_sites(catalog: Catalog, path: Path, table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Polygons of the catalog's sites, whose numbers become as the catalog spells them."""
-    spellings = Spellings(catalog, path, table["site_no"])
-    wanted = {site_number(site, catalog.usgs) for site in catalog.watersheds.sites or ()}
-    found = {site: spellings.of(site) for site in sorted(wanted)}
-    lacking = [site for site, spelled in found.items() if spelled is None]
-    if lacking:
-        raise InputError(f"{path}: no polygon of {', '.join(lacking)}: expected one a site")
-    whose = {spelled: site for site, spelled in found.items()}
-    table = table[table["site_no"].isin(whose.keys())]
-    return table.assign(site_no=table["site_no"].map(whose))
-
-
-def _require_one_a_site(path: Path, sites: pd.Series) -> None:
-    """Require that site numbers are distinct, whether or not they keep their leading zeros."""
-    twice = sites[sites.map(unpadded).duplicated(keep=False)]
-    if not twice.empty:
-        raise InputError(
-            f"{path}: several polygons of {', '.join(sorted(set(twice)))}: expected one a site"
+def _read_polygons(catalog: Catalog, path: Path) -> list[Watershed]:
+    """Read watersheds from a file of polygons."""
+    settings = catalog.watersheds
+    fields = SiteFields(settings.site_field or "", settings.name_field, settings.area_field)
+    table = select_sites(catalog, path, read_features(catalog, path, "Polygon"), fields, "polygon")
+    sites = table["site_no"].tolist()
+    polygons = _valid_polygons(np.asarray(table.geometry), path, sites)
+    return [
+        Watershed(*row)
+        for row in zip(
+            sites,
+            table["name"],
+            polygons,
+            table["area"],
+            polygon_areas(polygons).tolist(),
+            strict=True,
         )
+    ]
 
 
 def polygon_area(polygon: Polygon | MultiPolygon) -> float:
@@ -239,15 +215,6 @@ def _align_longitudes(watersheds: list[Watershed]) -> list[Watershed]:
         else watershed
         for watershed, west in zip(watersheds, bounds[:, 0], strict=True)
     ]
-
-
-def _reported_area(value: object, units: str, path: Path) -> float | None:
-    """Convert a reported drainage area to m2; None if it is blank or zero."""
-    try:
-        area = float(str("nan" if value is None else value).strip() or "nan")
-    except ValueError as error:
-        raise InputError(f"{path}: drainage area {value!r}: expected a number") from error
-    return area * AREA_M2[units] if math.isfinite(area) and area > 0 else None
 
 
 def _area_if_swapped(polygon: Polygon | MultiPolygon) -> float:

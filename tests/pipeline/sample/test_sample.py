@@ -105,7 +105,7 @@ def test_the_catalog_describes_the_files(tiny_sample: Path):
     label = pd.DatetimeIndex(["2013-05-01"])
     rain = catalog.forcings["precipitation"].time.start_of(label, timedelta(days=1))
     assert rain.equals(catalog.gauges.time.start_of(label, timedelta(days=1)))
-    for path in (catalog.gauges.files.replace("{site}", "99000001"), catalog.watersheds.file):
+    for path in (catalog.gauges.files.replace("{site}", "99000001"), "watersheds.gpkg"):
         assert catalog.resolve(path).is_file()
 
 

@@ -1,4 +1,4 @@
-"""Read polygon files in EPSG:4326, and refuse those that are damaged or of another place.
+"""Read vector files in EPSG:4326, and refuse those that are damaged or of another place.
 
 Copies are often incomplete: a shapefile is four files. Of those that can be read, some state a CRS
 that their coordinates contradict.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import geopandas as gpd
 import numpy as np
@@ -23,6 +24,7 @@ from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 
 LOG = logging.getLogger(__name__)
+Kind = Literal["Polygon", "Point"]
 PARQUET = (".parquet", ".geoparquet")  # GDAL's wheels do not read it
 NEAR = 10.0  # degrees beside a CRS's area of use: rivers cross the borders of zones
 NOT_READABLE = (
@@ -36,12 +38,12 @@ NOT_READABLE = (
 )
 
 
-def read_polygon_file(catalog: Catalog, path: Path) -> gpd.GeoDataFrame:
-    """Read the catalog's polygon file in EPSG:4326.
+def read_features(catalog: Catalog, path: Path, kind: Kind) -> gpd.GeoDataFrame:
+    """Read the catalog's file of polygons, or of points, in EPSG:4326.
 
     Raises:
-        InputError: it is not readable, has several layers of polygons and the catalog names none,
-            or has no CRS, or one that its coordinates contradict.
+        InputError: it is not readable, has several layers of that kind and the catalog names none,
+            or as `place_features`.
     """
     parquet = path.suffix.lower() in PARQUET
     try:
@@ -50,17 +52,26 @@ def read_polygon_file(catalog: Catalog, path: Path) -> gpd.GeoDataFrame:
             table = (
                 gpd.read_parquet(path)
                 if parquet
-                else gpd.read_file(path, layer=_layer(catalog, path))
+                else gpd.read_file(path, layer=_layer(catalog, path, kind))
             )
     except NOT_READABLE as error:
         raise InputError(
-            f"{path}: not readable ({_reason(error)}): expected {_polygons(path)}"
+            f"{path}: not readable ({_reason(error)}): expected {_whole(path, kind)}"
         ) from error
     except ValueError as error:  # geopandas, of a table without geometries
-        expected = "GeoParquet" if parquet else "polygons"
+        expected = "GeoParquet" if parquet else f"{kind.lower()}s"
         raise InputError(f"{path}: not readable ({_reason(error)}): expected {expected}") from error
     for one in caught:
         LOG.warning("%s: %s", path, _reason(one.message))
+    return place_features(catalog, path, table)
+
+
+def place_features(catalog: Catalog, path: Path, table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Convert features to EPSG:4326 from the catalog's CRS or their own.
+
+    Raises:
+        InputError: they have no CRS, or one that their coordinates contradict.
+    """
     table = _with_crs(catalog, path, table)
     try:
         placed = table.to_crs(4326)
@@ -70,7 +81,7 @@ def read_polygon_file(catalog: Catalog, path: Path) -> gpd.GeoDataFrame:
     return placed
 
 
-def _layer(catalog: Catalog, path: Path) -> str | None:
+def _layer(catalog: Catalog, path: Path, kind: Kind) -> str | None:
     """Name of the layer to read; None for the only one."""
     wanted = catalog.watersheds.layer
     layers = {str(name): str(kind) for name, kind in pyogrio.list_layers(path)}
@@ -83,7 +94,7 @@ def _layer(catalog: Catalog, path: Path) -> str | None:
         return wanted
     if len(layers) < 2:
         return None
-    found = [name for name, kind in layers.items() if "Polygon" in kind]
+    found = [name for name, geometry in layers.items() if kind in geometry]
     if len(found) != 1:
         raise InputError(
             f"{path}: layers {', '.join(found or layers)}: expected a choice of one in "
@@ -140,11 +151,11 @@ def _require_place(path: Path, table: gpd.GeoDataFrame, placed: gpd.GeoDataFrame
         )
 
 
-def _polygons(path: Path) -> str:
-    """What is expected of a polygon file, for messages."""
+def _whole(path: Path, kind: Kind) -> str:
+    """What is expected of a file, for messages."""
     if path.suffix.lower() == ".shp":
-        return "polygons, and whole copies of .shp, .shx, .dbf and .prj"
-    return "polygons, in a whole copy"
+        return f"{kind.lower()}s, and whole copies of .shp, .shx, .dbf and .prj"
+    return f"{kind.lower()}s, in a whole copy"
 
 
 def _reason(error: object) -> str:
