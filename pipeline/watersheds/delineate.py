@@ -14,13 +14,13 @@ from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 from pipeline.units import M2_PER_KM2
 from pipeline.watersheds.flow_directions import (
+    DEM_MARGIN,
     NoPixelError,
     TerrainRaster,
     Window,
     open_terrain,
 )
 from pipeline.watersheds.flow_field import FlowField, Sides
-from pipeline.watersheds.outlet import DEM_MARGIN
 from pipeline.watersheds.outlet_points import GaugePoint, SnappedOutlet, read_outlets
 from pipeline.watersheds.pixel_outline import pixel_outline
 from pipeline.watersheds.straight_distance import straight_distance

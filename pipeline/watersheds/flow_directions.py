@@ -35,6 +35,9 @@ Window = tuple[slice, slice]  # rows, columns
 # Pixels of a DEM whose directions are derived once for all of it, which is exact and, for many
 # watersheds, quicker than in a window of each; they are kept as a byte a pixel.
 WHOLE_PIXELS = 2**22
+# Pixels around what is traced in a wider DEM. A depression that reaches the window's edge drains
+# there, and may drain elsewhere in the whole raster: the margin is wider than all but great lakes.
+DEM_MARGIN = 128
 ROUND_TRIP = 1e-3  # degrees by which a projection and its inverse may differ
 
 

@@ -9,15 +9,12 @@ from scipy.ndimage import distance_transform_edt
 
 from pipeline.errors import InputError
 from pipeline.units import M2_PER_KM2
-from pipeline.watersheds.flow_directions import NoPixelError, TerrainRaster
+from pipeline.watersheds.flow_directions import DEM_MARGIN, NoPixelError, TerrainRaster
 from pipeline.watersheds.flow_field import FlowField
 from pipeline.watersheds.points import points_inside
 from pipeline.watersheds.polygons import Watershed
 
-# Pixels around the polygon and the search radius. Known directions do not depend on them. In a wide
-# DEM a depression that reaches the window's edge drains there, and may drain elsewhere in the whole
-# raster: the margin is wider than all but great lakes.
-D8_MARGIN, DEM_MARGIN = 16, 128
+D8_MARGIN = 16  # pixels around the polygon and the search radius, where directions are known
 WIDER = (0.0, 0.25, 1.0)  # shares of the polygon's longer side that are added until a basin fits
 MIN_AGREEMENT = 0.9  # a lower one is believed in the widest window only
 
