@@ -24,6 +24,7 @@ class Product:
         keys: of every forcing.
         forcings: by the forcing's name, its code in the names of files, and its keys.
         files: the publisher's name of a file, with {code}; None if it has none.
+        known_by: pattern that the names of all its files have, for drafts; None if there is none.
         versions: by a pattern of the files' names, further keys; the first that is found holds. One
             has to be found, unless the catalog says the keys that all of them have.
         hint: names that `versions` know, for messages.
@@ -34,6 +35,7 @@ class Product:
     keys: Keys
     forcings: dict[str, tuple[str, Keys]]
     files: str | None = None
+    known_by: str | None = None
     versions: dict[str, Keys] = field(default_factory=dict)
     hint: str = ""
     day_begins: timedelta = timedelta(0)
@@ -52,6 +54,7 @@ PRISM = Product(
         "maximum_temperature": ("tmax", {"units": "degC"}),
     },
     files="prism_{code}_us_25m_{time:%Y%m%d}.zip",
+    known_by=r"^(?:prism|PRISM)_[a-z]+_",
     versions={
         r"\.tif$": {"driver": "geotiff"},
         r"\.bil$": {"driver": "gdal"},
@@ -71,6 +74,7 @@ AORC = Product(
         "temperature": ("TMP", {"variable": "TMP_2maboveground", "units": "K"}),
     },
     files="{time:%Y}.zarr",
+    known_by=r"^AORC_|^\d{4}\.zarr$",
     versions={r"\.zarr$": {"driver": "zarr"}, r"\.nc4?$": {"driver": "netcdf"}},
     hint=".zarr or .nc4",
 )
@@ -86,6 +90,7 @@ MRMS = Product(
         "time": {"label": "end"},
     },
     forcings={"precipitation": ("QPE", {})},
+    known_by=r"_QPE_01H_",
     files="MRMS_MultiSensor_QPE_01H_Pass2_00.00_{time:%Y%m%d-%H%M%S}.grib2",
     versions={
         f"{name}_00.00_.*\\.grib2$": {"select": {"GRIB_ELEMENT": element}}
@@ -108,6 +113,7 @@ STAGE4 = Product(
     keys={"driver": "grib", "units": "kg m-2", "time": {"label": "end"}},
     forcings={"precipitation": ("APCP", {})},
     files="st4_conus.{time:%Y%m%d%H}.01h.grb2",
+    known_by=r"^(?:ST4|st4_conus|stage4)[._]",
     versions={
         pattern: {"step": step, "select": select}
         for hours, step in ((1, "1h"), (6, "6h"), (24, "1d"))
@@ -138,6 +144,7 @@ DAYMET = Product(
         "maximum_temperature": ("tmax", {"variable": "tmax", "units": "degC"}),
     },
     files="daymet_v4_daily_na_{code}_{time:%Y}.nc",
+    known_by=r"^daymet_v\d_daily_",
     no_31_december=True,
 )
 
@@ -160,6 +167,7 @@ GRIDMET = Product(
         ),
     },
     files="{code}_{time:%Y}.nc",
+    known_by=r"^(?:gridmet_)?(?:pr|tmmn|tmmx|pet)_\d{4}",
     day_begins=timedelta(hours=7),
 )
 
@@ -168,6 +176,7 @@ GRIDMET = Product(
 IMERG = Product(
     keys={"driver": "netcdf", "units": "mm/h", "step": "30min", "time": {"label": "start"}},
     forcings={"precipitation": ("3IMERG", {})},
+    known_by=r"^3B-HHR",
     files="3B-HHR.MS.MRG.3IMERG.{time:%Y%m%d-S%H%M%S}-*.V07B.HDF5",
     versions={
         r"^3B-HHR.*V06.*\.SUB\.hdf5$": {"variable": "precipitationCal"},
@@ -198,6 +207,7 @@ CMORPH = Product(
         "time": {"label": "start"},
     },
     forcings={"precipitation": ("CMORPH", {})},
+    known_by=r"^CMORPH_V",
     files="CMORPH_V1.0_ADJ_0.25deg-HLY_{time:%Y%m%d%H}.nc",
     versions={
         "0.25deg-HLY_": {"step": "1h"},
@@ -218,6 +228,7 @@ EOBS = Product(
         "maximum_temperature": ("tx", {"variable": "tx", "units": "degC"}),
     },
     files="{code}_ens_mean_0.1deg_reg_*.nc",
+    known_by=r"^[a-z]{2}_ens_mean_.*_reg_",
 )
 
 PRODUCTS: dict[str, Product] = {

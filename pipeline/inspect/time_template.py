@@ -7,6 +7,7 @@ from datetime import datetime
 
 # Digits of a file's name that may be its time, the most exact first.
 NAME_TIMES = (
+    ("%Y%m%d-S%H%M%S", r"\d{8}-S\d{6}"),
     ("%Y%m%d%H%M%S", r"\d{14}"),
     ("%Y%m%d-%H%M%S", r"\d{8}-\d{6}"),
     ("%Y%m%d%H%M", r"\d{12}"),
@@ -17,6 +18,8 @@ NAME_TIMES = (
     ("%Y%m%d", r"\d{8}"),
     ("%Y", r"\d{4}"),
 )
+# The end of IMERG's half-hour, and the minutes of the day at its start.
+END_OF_IMERG = re.compile(r"-E\d{6}(?:\.\d{4})?(?=\.)")
 # Names of folders that may be a part of their files' time, in the order in which they are nested.
 FOLDER_TIMES = ("%Y", "%Y%m", "%Y-%m", "%Y%m%d", "%Y-%m-%d", "%m", "%d", "%j", "%H")
 
@@ -43,6 +46,7 @@ def time_template(path: str) -> tuple[str, datetime] | None:
             for match, other in reversed(found):
                 field = f"{{time:{form}}}" if other == time else "*"
                 name = name[: match.start()] + field + name[match.end() :]
+            name = END_OF_IMERG.sub("-*", name)
             return "/".join([*_folder_fields(folders, time), name]), time
     return None
 

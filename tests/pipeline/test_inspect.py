@@ -113,6 +113,11 @@ def test_codes_that_look_missing(values: Sequence[float], codes: dict[float, int
         ("st4.2005010100.01h.grb", "st4.{time:%Y%m%d%H}.01h.grb", "2005-01-01 00:00:00"),
         ("RAP_201008260600.h5", "RAP_{time:%Y%m%d%H%M}.h5", "2010-08-26 06:00:00"),
         ("rain_2016-02-30.nc", "rain_{time:%Y}-02-30.nc", "2016-01-01 00:00:00"),
+        (
+            "3B-HHR.MS.MRG.3IMERG.20240115-S003000-E005959.0030.V07B.HDF5",
+            "3B-HHR.MS.MRG.3IMERG.{time:%Y%m%d-S%H%M%S}-*.V07B.HDF5",
+            "2024-01-15 00:30:00",
+        ),
         ("basin_99999999.tif", None, None),
         (
             "rain/2014/09/09/rain_201409090100_201409090100.tif",
@@ -121,7 +126,7 @@ def test_codes_that_look_missing(values: Sequence[float], codes: dict[float, int
         ),
         (
             "v2/10/20141001-S000000-E002959.h5",
-            "v2/{time:%m}/{time:%Y%m%d}-S000000-E002959.h5",
+            "v2/{time:%m}/{time:%Y%m%d-S%H%M%S}-*.h5",
             "2014-10-01 00:00:00",
         ),
         (
@@ -352,7 +357,7 @@ def test_the_draft_of_daddys_creek_is_its_catalog(domst_data: Path, tmp_path: Pa
         "title", "root", "period.start", "period.end", "gauges.time.offset",
         "watersheds.sites",  # the zero that the record and the polygons lack
         *(f"forcings.{name}.{key}" for name in ("precipitation", "temperature")
-          for key in ("time.label", "time.offset", "min_valid")),
+          for key in ("product", "time.label", "time.offset", "min_valid")),
     }  # fmt: skip
     assert differences(json.loads(draft.model_dump_json()), expected) == by_hand
     assert draft.period.start == datetime(2016, 1, 1)  # of the labels, which name the days' ends
@@ -371,6 +376,45 @@ def test_a_drafted_catalog_runs_to_the_same_store(world: World) -> None:
     one, two = (open_gauges(world.folder / name).load() for name in ("one.zarr", "two.zarr"))
     xr.testing.assert_equal(one["discharge"], two["discharge"])
     assert np.unique(two["flag"]) == FLAGS["approved"], "the draft finds the column of flags too"
+
+
+@pytest.mark.parametrize(
+    ("name", "product", "start", "end"),
+    [
+        ("PRISM_ppt_stable_4kmD2_20170101_bil.zip", "prism", "2016-12-31T12", "2017-01-01T12"),
+        ("stage4_2005010100.01h.grb", "stage4", "2004-12-31T23", "2005-01-01T00"),
+        ("CMORPH_V1.0_ADJ_0.25deg-HLY_2017010101.nc", "cmorph", "2017-01-01T01", "2017-01-01T02"),
+        ("AORC_APCP_MARFC_1984010100.nc4", "aorc", "1983-12-31T23", "1984-01-01T00"),
+        ("gridmet_pr_2000_oregon.nc", "gridmet", "2000-01-01T07", "2001-01-01T07"),
+        (
+            "3B-HHR.MS.MRG.3IMERG.20170103-S110000-E112959.0660.V06B.HDF5.SUB.hdf5",
+            *("imerg", "2017-01-03T11", "2017-01-03T12"),
+        ),
+    ],
+)
+def test_drafts_know_products_and_their_days(
+    domst_data: Path, tmp_path: Path, name: str, product: str, start: str, end: str
+) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (folder / name).symlink_to(domst_data / "precipitation" / name)
+    catalog = drafted(folder, tmp_path / "draft.yaml")
+    source = catalog.forcings["precipitation"]
+    assert (source.product, source.files != "") == (product, True)
+    assert catalog.period.start == np.datetime64(start)
+    assert catalog.period.end == np.datetime64(end)
+
+
+def test_files_that_contradict_a_product_are_drafted_without_it(
+    tmp_path: Path, domst_data: Path
+) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for name in ("daymet_v4_daily_na_prcp_2000.nc", "pr_2000.nc"):  # which hold other variables
+        real = domst_data / "precipitation/CMORPH_V1.0_ADJ_0.25deg-HLY_2017010101.nc"
+        (folder / name).symlink_to(real)
+    source = drafted(folder, tmp_path / "draft.yaml").forcings["precipitation"]
+    assert (source.product, source.variable) == (None, "cmorph")
 
 
 def test_a_draft_of_one_dataset_uses_its_bounds(tmp_path: Path, domst_data: Path) -> None:

@@ -8,12 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import rasterio
 
 from pipeline.inspect.bands import gdal_path
 from pipeline.inspect.description import Description
 from pipeline.inspect.draft.groups import Group
 from pipeline.inspect.draft.lines import OPEN, Line
+from pipeline.inspect.draft.products import recognise_product
 from pipeline.rasters.files import format_duration
 
 SAMPLED = 24  # rasters of a series, to tell rain from temperature
@@ -30,17 +32,26 @@ def period_lines(series: Sequence[Group]) -> Iterator[Line]:
         yield Line(("period", "end"), "2000-01-02", OPEN)
         return
     longest = max(series, key=lambda one: len(one.times))
+    known = recognise_product(longest)
     times = sorted(longest.times)
     gaps = np.diff(np.array(times, "M8[s]"))
     step = timedelta(seconds=int(np.median(gaps).astype(int))) if gaps.size else timedelta(days=1)
+    if known is not None:
+        step = known.step
     daily = step >= timedelta(days=1)
     length = timedelta(days=1) if daily else timedelta(hours=1)
+    start, why = times[0], ""
+    if known is not None:
+        start = known.time.start_of(pd.DatetimeIndex(times[:1]), step)[0].to_pydatetime()
+        why = f", as {known.product} names them"
     gap = ", with gaps" if gaps.size and gaps.max() > gaps.min() else ""
     said = f"{len(times)} times of {longest.pattern}{gap}"
     apart = f"rasters are {format_duration(step)} apart"
     yield Line(("period", "step"), "day" if daily else "hour", apart)
-    yield Line(("period", "start"), f"{times[0].isoformat()}Z", f"first of {said}")
-    yield Line(("period", "end"), f"{(times[-1] + length).isoformat()}Z", "a step after the last")
+    steps = -(-(times[-1] - times[0] + min(step, length)) // length)
+    end = start + steps * length
+    yield Line(("period", "start"), f"{start.isoformat()}Z", f"first of {said}{why}")
+    yield Line(("period", "end"), f"{end.isoformat()}Z", "a step after the last")
 
 
 def forcing_lines(series: Sequence[Group]) -> Iterator[Line]:
@@ -59,6 +70,10 @@ def forcing_lines(series: Sequence[Group]) -> Iterator[Line]:
             continue
         named.add(name)
         at, keys = ("forcings", name), group.description.keys
+        if part[0] == "product":
+            yield Line((*at, "product"), part[1], reason)
+            yield Line((*at, "files"), group.pattern, f"{len(group.paths)} files")
+            continue
         yield Line((*at, "driver"), keys["driver"], group.description.facts[0][1])
         yield Line((*at, "files"), group.pattern, f"{len(group.paths)} files")
         yield Line((*at, part[0]), part[1], reason)
@@ -85,7 +100,10 @@ Part = tuple[tuple[str, Any], str, str]  # key and value that name it; the forci
 
 
 def _parts(group: Group) -> list[Part]:
-    """The bands, or the described variable, that may be forcings."""
+    """The product's forcing, the bands, or the described variable, that may be forcings."""
+    known = recognise_product(group)
+    if known is not None:
+        return [(("product", known.product), known.forcing, f"as {group.paths[0].name} is named")]
     keys = group.description.keys
     if keys["driver"] in ("geotiff", "gdal"):
         return [(("band", band), name, reason) for band, name, reason in _bands(group)]

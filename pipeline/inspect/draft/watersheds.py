@@ -15,10 +15,11 @@ def watershed_lines(polygons: Sequence[Group], records: Sequence[Group]) -> Iter
         yield Line(("watersheds", "file"), "basins.gpkg", f"{OPEN}: no polygons found")
         yield Line(("watersheds", "site_field"), "SITE_NO", OPEN)
         return
-    group = polygons[0]
+    group = max(polygons, key=lambda one: (len(one.paths) == 1, len(one.description.keys)))
     keys, facts = group.description.keys, dict(group.description.facts)
-    others = f", or {', '.join(one.pattern for one in polygons[1:])}" if polygons[1:] else ""
-    yield Line(("watersheds", "file"), group.pattern, f"{facts['features']}{others}")
+    others = ", ".join(one.pattern for one in polygons if one is not group)
+    said = facts["features"] + (f", or {others}" if others else "")
+    yield Line(("watersheds", "file"), group.pattern, said)
     yield Line(("watersheds", "site_field"), keys.get("site_field", "?"), facts["site_field"])
     for key in ("name_field", "area_field", "area_units"):
         if key in keys:

@@ -11,10 +11,12 @@ from typer.testing import CliRunner, Result
 
 from pipeline.__main__ import app
 from pipeline.catalog.fetch import Fetch
+from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.fetch import services
 from pipeline.fetch.manifest import MANIFEST
 from tests.pipeline.fetch.replay import SITE, Replay
 
+CATALOGS = Path(__file__).parents[3] / "catalogs"
 PRISM = {"service": "prism", "variable": "ppt"}
 ONLY_RAIN: dict[str, Any] = {"forcings": {"precipitation": PRISM}}
 PRISM_DAYS: dict[str, Any] = {
@@ -78,6 +80,19 @@ class Job:
             fetch["services"] = {name: {"url": self.url(name), "pause": 0} for name in used}
         self.folder.mkdir(exist_ok=True)
         self.catalog.write_text(yaml.safe_dump({**settings, "fetch": fetch}))
+
+    def write_shipped(self, name: str, period: dict[str, Any]) -> None:
+        """A catalog of `catalogs/` for the one site and another period."""
+        settings = yaml.safe_load((CATALOGS / f"{name}.yaml").read_text())
+        settings["watersheds"]["sites"] = [SITE]
+        self.write(**settings | {"root": "data", "period": period})
+
+    def draft(self) -> Catalog:
+        """The catalog that `init` drafts of what was fetched."""
+        path = self.folder / "draft.yaml"
+        done = CliRunner().invoke(app, ["init", str(self.data), "--out", str(path)])
+        assert done.exit_code == 0, (done.output, done.exception)
+        return load_catalog(path)
 
     def url(self, service: str) -> str:
         assert service in services.SERVICES

@@ -43,6 +43,7 @@ from tests.pipeline.fetch.replay import (
     serve_mrms,
     serve_usgs,
 )
+from tests.pipeline.test_inspect import differences
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -269,6 +270,24 @@ def test_requests_keep_their_pause(replay: Replay):
         assert service.get(f"{replay.url}/a") == b"a"
     service.close()
     assert time.monotonic() - started >= 3 * 0.05
+
+
+# Keys of a draft that no fetched file tells, or that are not about files. Sites are all that there
+# are; the records' columns say no unit, and nothing when their day begins; one file is no series.
+BY_HAND = {
+    "title", "fetch", "watersheds.sites", "gauges.units", "gauges.time.offset", "gauges.files",
+}  # fmt: skip
+
+
+def test_the_draft_of_fetched_prism_is_the_catalog_of_iowa(job: Job):
+    period = {"step": "day", "start": "2025-12-19T12:00:00Z", "end": "2025-12-25T12:00:00Z"}
+    job.write_shipped("iowa_prism", period)
+    assert job.fetch().exit_code == 0
+    draft, shipped = job.draft(), load_catalog(job.catalog)
+    assert differences(draft.model_dump(), shipped.model_dump()) == BY_HAND
+    assert draft.period == shipped.period
+    assert draft.forcings["precipitation"].product == "prism"
+    assert draft.gauges.files == shipped.gauges.files.format(site=SITE)
 
 
 @pytest.mark.parametrize(("name", "steps"), [("iowa", 2557 * 24), ("iowa_prism", 2557)])

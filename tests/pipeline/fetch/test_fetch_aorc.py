@@ -14,10 +14,13 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from pipeline.__main__ import app
+from pipeline.catalog.models import load_catalog
 from pipeline.fetch.aorc import _window
 from pipeline.store.read import open_region
 from tests.pipeline.fetch.job import Job, require_one_line
 from tests.pipeline.fetch.replay import FLOW, Answer, days_from, serve_usgs
+from tests.pipeline.fetch.test_fetch import BY_HAND
+from tests.pipeline.test_inspect import differences
 
 STEP = 1 / 24  # degrees; the real pixels are 1/120
 CHUNKS = {"time": 12, "latitude": 8, "longitude": 10}
@@ -140,6 +143,19 @@ def test_the_region_is_fetched_and_runs(job: Job, published: dict[int, xr.Datase
         valid = np.isfinite(near.values)
         mean = np.nansum(near.values * weight, (1, 2)) / (valid * weight).sum((1, 2))
         np.testing.assert_allclose(region["precipitation"].values[:, y, x], mean, rtol=1e-3)
+
+
+def test_the_draft_of_the_region_is_the_catalog_of_iowa(job: Job, published: dict[int, xr.Dataset]):
+    """But for the period: whole chunks are fetched."""
+    job.write_shipped("iowa", PERIOD)
+    assert job.fetch().exit_code == 0
+    draft, shipped = job.draft(), load_catalog(job.catalog)
+    found = differences(draft.model_dump(), shipped.model_dump())
+    assert found - {"period.start", "period.end"} == BY_HAND
+    assert draft.forcings["precipitation"].product == "aorc"
+    assert draft.period.start <= shipped.period.start < shipped.period.end <= draft.period.end
+    with xr.open_zarr(job.data / "aorc" / "2025.zarr") as local:  # an hour is named by its end
+        assert local.time[0].values - np.timedelta64(1, "h") == np.datetime64(draft.period.start)
 
 
 def test_only_the_chunks_that_are_needed_are_asked_for(job: Job, published: dict[int, xr.Dataset]):
