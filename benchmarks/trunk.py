@@ -4,7 +4,7 @@
 
 All 23 heads of the sample world, with `--trunk own` and with `--trunk shared`: on the whole record;
 on a copy of the store in which discharge before the last two training years is missing; and on the
-whole record as forecasts one day ahead (`--history`), beside a ridge that sees past discharge too.
+whole record with past discharge (`--history`), beside a ridge that sees past discharge too.
 Split, inputs and floors are those of `python -m model.train`. Finished runs in the folder are not
 trained again.
 """

@@ -45,14 +45,14 @@ SCALED_BY_STEP = ("updates", "refit_updates", "trunk_updates", "evaluate_every")
 
 
 class Settings(BaseModel):
-    """Settings of a training. Defaults were chosen on validation years alone (`docs/model.md`)."""
+    """Settings of a training. How the defaults were chosen: `docs/lab_notebook.md`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     # What the network consists of
     contribution: bool = Field(default=True, description="use the pixel-contribution block")
     cnn: bool = Field(default=True, description="use the image encoder")
-    history: bool = Field(default=False, description="past discharge is an input: a forecast")
+    history: bool = Field(default=False, description="past discharge is an input")
     hidden: int = Field(default=64, ge=1, description="units of the LSTM")
     dropout: float = Field(default=0.4, ge=0, lt=1, description="on the LSTM's output")
 

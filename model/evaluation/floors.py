@@ -1,4 +1,4 @@
-"""Floors: simple forecasts without a network, to compare every score with.
+"""Floors: simple references without a network, to compare every score with.
 
 All functions take arrays over the T evenly spaced steps of one watershed:
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,8 @@ DAYS_IN_LEAP_YEAR = 366
 DAYS_IN_YEAR = 365.2425  # Gregorian mean
 LEAP_YEAR = 2000  # any leap year: its calendar numbers all dates, 29 February too, 0 to 365
 
-RIDGE_LAGS = 30  # steps of rain with a coefficient each
+LAG_DAYS = 30  # rain of these days has coefficients of its own
+SINGLE_LAGS = 30  # steps with a coefficient each; of shorter steps the rest is summed by days
 ANTECEDENT_DAYS = (2, 3, 5, 7, 10, 14, 21, 30, 60, 90, 180, 365)  # lengths of running sums
 HARMONICS = 2  # sine and cosine waves per year
 PRODUCT_DAYS = 10  # rain as recent as this is also multiplied by season and wetness
@@ -81,7 +83,7 @@ def ridge(
     train: npt.ArrayLike,
     validation: npt.ArrayLike,
     *,
-    lags: int = RIDGE_LAGS,
+    lag_days: float = LAG_DAYS,
     antecedent_days: Sequence[int] = ANTECEDENT_DAYS,
     harmonics: int = HARMONICS,
     product_days: int = PRODUCT_DAYS,
@@ -99,8 +101,7 @@ def ridge(
         product_days: 0 for the plain form, linear in rain.
         penalties: to choose from, each at least 0.
         discharge_lead: adds the discharge of that many steps before, and of the 2 steps before
-        that,
-            to the inputs; none if left out.
+            that, to the inputs; none if left out.
 
     Returns:
         (T,) [m3 s-1], NaN only where a past discharge that is an input is missing.
@@ -120,7 +121,7 @@ def ridge(
     if not penalties or min(penalties) < 0:
         raise ValueError(f"expected penalties of 0 or more, got {list(penalties)}")
 
-    inputs = ridge_inputs(rain, times, fit_on, lags, antecedent_days, harmonics, product_days)
+    inputs = ridge_inputs(rain, times, fit_on, lag_days, antecedent_days, harmonics, product_days)
     if discharge_lead is not None:
         _check_lead(discharge_lead)
         past = range(discharge_lead, discharge_lead + PAST_DISCHARGES)
@@ -159,7 +160,7 @@ def ridge_inputs(
     rain: npt.ArrayLike,
     times: Times,
     train: npt.ArrayLike,
-    lags: int = RIDGE_LAGS,
+    lag_days: float = LAG_DAYS,
     antecedent_days: Sequence[int] = ANTECEDENT_DAYS,
     harmonics: int = HARMONICS,
     product_days: int = PRODUCT_DAYS,
@@ -171,15 +172,17 @@ def ridge_inputs(
     Returns:
         (T, inputs), in this order:
 
-        - rain of the step and of the `lags` - 1 steps before it [mm per step];
-        - running sums of rain [mm] over those `antecedent_days` that are longer than the lags;
+        - rain of the step and of the steps before it, up to 30 of them [mm per step];
+        - running sums of rain [mm] over those `antecedent_days` that are longer than these steps;
+        - where these steps are less than `lag_days`, the sums of the days before them [mm];
         - sine and cosine of 1 to `harmonics` waves per year;
-        - products, by which the response follows evaporation and soil moisture: each lag and sum
-          within `product_days` times the first sine, the first cosine and the 30-day sum.
+        - products, by which the response follows evaporation and soil moisture: each step's rain
+          and running sum within `product_days` times the first sine, the first cosine and the
+          30-day sum.
 
     Raises:
-        ValueError: lengths that differ, uneven steps, no rain in the training steps, `lags` below
-        1.
+        ValueError: lengths that differ, uneven steps, no rain in the training steps, `lag_days`
+            shorter than a step.
 
     Warns with the number of steps inside the record that have no rain.
     """
@@ -187,9 +190,15 @@ def ridge_inputs(
     starts = _starts(times, filled.size)
     step = _step(starts)
     learned = filled[_mask("train", train, filled.size) & np.isfinite(filled)]
+
+    def steps_in(days: float) -> int:
+        return round(days * float(np.timedelta64(1, "D") / step))
+
+    lags = steps_in(lag_days)
     if lags < 1 or not learned.size:
         raise ValueError(
-            f"expected lags >= 1 and training rain, got {lags} and {learned.size} steps"
+            f"expected lag_days of at least a step and training rain, got {lag_days} days and "
+            f"{learned.size} steps"
         )
     missing = np.isnan(filled)
     if count := int(missing.sum()):
@@ -197,21 +206,21 @@ def ridge_inputs(
         warnings.warn(text, stacklevel=2)
         filled = np.where(missing, learned.mean(), filled)
 
-    def steps_in(days: float) -> int:
-        return round(days * float(np.timedelta64(1, "D") / step))
-
+    single = min(lags, SINGLE_LAGS)
+    days_before = [*range(single, lags, max(steps_in(1), 1)), lags]
     spans = {steps_in(days) for days in antecedent_days}
-    sums = sorted(span for span in spans if span > lags)
+    sums = sorted(span for span in spans if span > single)
     reach = max([lags, steps_in(WETNESS_DAYS), *sums])
     padded = np.concatenate([np.full(reach, learned.mean()), filled])
     running = np.concatenate([[0.0], np.cumsum(padded)])
     end = np.arange(filled.size) + reach + 1
 
-    def sum_over(span: int) -> Array:
-        return np.asarray(running[end] - running[end - span])
+    def sum_over(span: int, before: int = 0) -> Array:
+        return np.asarray(running[end - before] - running[end - span])
 
-    recent = [padded[end - 1 - lag] for lag in range(lags)] + [sum_over(span) for span in sums]
-    reached = [*range(1, lags + 1), *sums]  # steps that each of them looks back
+    recent = [padded[end - 1 - lag] for lag in range(single)] + [sum_over(span) for span in sums]
+    reached = [*range(1, single + 1), *sums]  # steps that each of them looks back
+    earlier = [sum_over(last, first) for first, last in pairwise(days_before)]
     season = _season(starts, harmonics)
     modifiers = [*season[:2], sum_over(steps_in(WETNESS_DAYS))]
     products = [
@@ -220,7 +229,7 @@ def ridge_inputs(
         if back <= steps_in(product_days)
         for modifier in modifiers
     ]
-    return np.column_stack([*recent, *season, *products])
+    return np.column_stack([*recent, *earlier, *season, *products])
 
 
 def _season(times: Times, harmonics: int) -> list[Array]:

@@ -232,7 +232,7 @@ def test_inputs_of_ten_wet_days():
     train = np.ones(40, bool)
     mean = rain.mean()
     got = ridge_inputs(
-        rain, times, train, lags=3, antecedent_days=(2, 5, 8), harmonics=1, product_days=2
+        rain, times, train, lag_days=3, antecedent_days=(2, 5, 8), harmonics=1, product_days=2
     )
     assert got.shape == (40, 3 + 2 + 2 + 2 * 3)  # the sum over 2 days is in the lags already
     np.testing.assert_allclose(got[12, :5], [4.0, 0.0, 0.0, 4.0, 14.0], atol=1e-12)
@@ -249,9 +249,25 @@ def test_hourly_sums_are_over_days():
     times = np.datetime64("2021-01-01", "h") + np.arange(24 * 20)
     rain = np.random.default_rng(0).gamma(0.1, 2, times.size)
     got = ridge_inputs(
-        rain, times, np.ones(times.size, bool), lags=2, antecedent_days=(1, 3), product_days=0
-    )
+        rain, times, np.ones(times.size, bool), lag_days=2 / 24, antecedent_days=(1, 3),
+        product_days=0,
+    )  # fmt: skip
     np.testing.assert_allclose(got[-1, 2:4], [rain[-24:].sum(), rain[-72:].sum()])
+
+
+@pytest.mark.parametrize("hours", [1, 6, 24, 48])
+def test_lags_reach_back_days_whatever_the_step(hours: int) -> None:
+    """Rain of each step of 30 days is in one lag or one day's sum; earlier rain in none."""
+    per_day = 24 / hours
+    times = np.datetime64("2021-01-01", "h") + np.arange(int(60 * per_day)) * hours
+    steps = round(30 * per_day)
+    seen = []
+    for lag in (*range(0, steps, 7), steps - 1, steps):
+        rain = np.zeros(times.size)
+        rain[-1 - lag] = 5.0
+        got = ridge_inputs(rain, times, rain >= 0, antecedent_days=(), harmonics=0, product_days=0)
+        seen.append(got[-1].sum())
+    np.testing.assert_allclose(seen, [5.0] * (len(seen) - 1) + [0.0], atol=1e-9)
 
 
 def test_discharge_is_never_negative(creek):
@@ -281,13 +297,13 @@ def test_missing_rain_warns_and_counts_as_the_mean(creek):
         ({"discharge": np.full(1825, np.inf)}, "discharge: 1825 infinite values: expected finite"),
         ({"train": np.ones(1825)}, r"train: expected \(1825,\) bool, got \(1825,\) float64"),
         ({"train": np.ones(1825, bool)}, "365 steps are in both"),
-        ({"train": np.zeros(1825, bool)}, "training rain, got 30 and 0 steps"),
+        ({"train": np.zeros(1825, bool)}, "training rain, got 30 days and 0 steps"),
         ({"discharge": np.full(1825, np.nan)}, "got 0 and 0"),
         ({"validation": np.zeros(1825, bool)}, "got 1096 and 0"),
         ({"times": np.arange(1825)}, "datetime64, got .1825,. int64"),
         ({"penalties": []}, "expected penalties of 0 or more"),
         ({"penalties": [1.0, -2.0]}, "expected penalties of 0 or more"),
-        ({"lags": 0}, "expected lags >= 1"),
+        ({"lag_days": 0.4}, "expected lag_days of at least a step"),
     ],
 )
 def test_what_ridge_refuses(creek, change, message):

@@ -110,7 +110,7 @@ def test_runoff_depends_on_no_later_rain(make_head: Make, settings: Settings) ->
     assert not torch.allclose(before[:, 300:], after[:, 300:])
 
 
-def test_a_forecast_sees_no_runoff_of_its_own_step(make_head: Make) -> None:
+def test_past_discharge_is_none_of_the_step_itself(make_head: Make) -> None:
     settings = Settings(hidden=16, warmup=60, history=True)
     network, (*forcings, past) = build([make_head("01")], settings)
     later = past.clone()
@@ -122,7 +122,7 @@ def test_a_forecast_sees_no_runoff_of_its_own_step(make_head: Make) -> None:
     torch.testing.assert_close(pack.past[0, 1:], pack.runoff[0, :-1], equal_nan=True)
 
 
-def test_a_forecast_without_observations_is_the_simulation(make_head: Make) -> None:
+def test_past_discharge_without_observations_is_the_simulation(make_head: Make) -> None:
     """And where there is one, the error before is taken off in part."""
     settings = Settings(hidden=16, warmup=60, history=True)
     network, (*forcings, past) = build([make_head("01")], settings)
