@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 Trunk = Literal["own", "shared"]
-Variant = Literal["multihead", "singlehead+p", "singlehead"]
+Variant = Literal["multihead", "singlehead+p", "singlehead", "lstm"]
 Precision = Literal["fp32", "bf16"]
 MeltModel = tuple[PositiveFloat, float]  # see `snow_baseline`
 
@@ -26,10 +26,34 @@ WINDOWED_BASELINE: dict[str, Any] = {
     "capture": False,
     "precision": "fp32",
 }
+# A plain LSTM on the basin means of rain and of the other forcings, and the season: none of the
+# parts that know something of a watershed.
+PLAIN_LSTM: dict[str, Any] = {
+    "contribution": False,
+    "cnn": False,
+    "soil": False,
+    "wetness": False,
+    "snow": False,
+}
 VARIANTS: dict[Variant, dict[str, Any]] = {
     "multihead": {},
     "singlehead+p": WINDOWED_BASELINE,
     "singlehead": {**WINDOWED_BASELINE, "contribution": False},
+    "lstm": PLAIN_LSTM,
+}
+
+# Parts that a setting of this name takes away, in words.
+SWITCHES = {
+    "contribution": "contribution",
+    "cnn": "CNN",
+    "soil": "soil stores",
+    "wetness": "wetness",
+    "snow": "snow",
+    "travel_time": "travel time",
+    "distance": "distance",
+    "store_mixture": "store mixture",
+    "cell_states": "cell states",
+    "gated_readout": "gated readout",
 }
 
 # A head that starts from a shared trunk only has to adapt it.
@@ -52,6 +76,9 @@ class Settings(BaseModel):
     # What the network consists of
     contribution: bool = Field(default=True, description="use the pixel-contribution block")
     cnn: bool = Field(default=True, description="use the image encoder")
+    soil: bool = Field(default=True, description="soil stores: their excess and filling are inputs")
+    wetness: bool = Field(default=True, description="antecedent wetness is an input")
+    snow: bool = Field(default=True, description="look whether a watershed has snow")
     history: bool = Field(default=False, description="past discharge is an input")
     hidden: int = Field(default=64, ge=1, description="units of the LSTM")
     dropout: float = Field(default=0.4, ge=0, lt=1, description="on the LSTM's output")
@@ -62,7 +89,24 @@ class Settings(BaseModel):
     pools: int = Field(default=4, ge=1, description="learned location maps that pool an image")
     image_features: int = Field(default=8, ge=1, description="numbers that encode an image")
 
-    # Pixel-contribution block
+    # Pixel-contribution block, and its parts
+    travel_time: bool = Field(
+        default=True, description="rain travels to the outlet, and does not arrive in its own step"
+    )
+    distance: bool = Field(
+        default=True,
+        description="cells have their own flow distances (in the image encoder too), and not the "
+        "watershed's mean; lags are as many",
+    )
+    store_mixture: bool = Field(
+        default=True, description="effective rain is a mixture of rain and the stores' excess"
+    )
+    cell_states: bool = Field(
+        default=True, description="the cell's state is a factor of its effective rain"
+    )
+    gated_readout: bool = Field(
+        default=True, description="the routed rain is a part of runoff, not an input alone"
+    )
     start_velocity: float = Field(
         default=0.7,
         gt=0,
@@ -227,24 +271,51 @@ class Settings(BaseModel):
         return self.updates + (self.refit_updates if self.refit else 0)
 
     @property
+    def capacities(self) -> tuple[float, ...]:
+        """Capacities of a cell's soil stores [mm]; none without `soil`."""
+        return self.soil_capacities if self.soil else ()
+
+    @property
+    def cell_memories(self) -> tuple[float, ...]:
+        """Memories of a cell's antecedent wetness [days]; none without `wetness`."""
+        return self.cell_memory_days if self.wetness else ()
+
+    @property
+    def basin_memories(self) -> tuple[float, ...]:
+        """Memories of the basin's antecedent wetness [days]; none without `wetness`."""
+        return self.basin_memory_days if self.wetness else ()
+
+    @property
     def water_sources(self) -> int:
         """Number of water series of a cell: rain, and the excess of each soil store."""
-        return 1 + len(self.soil_capacities)
+        return 1 + len(self.capacities)
 
     @property
     def wetness_states(self) -> int:
         """Number of wetness series of a cell: filling of each soil store, antecedent wetness."""
-        return len(self.soil_capacities) + len(self.cell_memory_days)
+        return len(self.capacities) + len(self.cell_memories)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether effective rain is a mixture of several water series."""
+        return self.store_mixture and self.water_sources > 1
+
+    @property
+    def gated(self) -> bool:
+        """Whether the answer is the gated readout, not the direct one."""
+        return self.contribution and self.gated_readout
 
     @property
     def title(self) -> str:
         """The variant in words, with what is switched on or off."""
-        off = [
-            f"without {name}"
-            for name, on in (("contribution", self.contribution), ("CNN", self.cnn))
-            if not on and self.variant != "singlehead"
+        usual = Settings().model_dump() | VARIANTS[self.variant]
+        words = [
+            f"{'with' if getattr(self, field) else 'without'} {words}"
+            for field, words in SWITCHES.items()
+            if getattr(self, field) != usual[field]
         ]
-        common = ["on a shared trunk"] if self.trunk == "shared" else []
-        history = ["with past discharge"] if self.history else []
-        refit = ["refitted with the validation years"] if self.refit else []
-        return " ".join([self.variant, " and ".join(off + common + history + refit)]).strip()
+        words += ["on a shared trunk"] * (self.trunk == "shared")
+        words += ["with past discharge"] * self.history
+        words += ["refitted with the validation years"] * self.refit
+        name = "plain LSTM" if self.variant == "lstm" else self.variant
+        return " ".join([name, " and ".join(words)]).strip()

@@ -129,7 +129,7 @@ def make_watersheds(
     return Watersheds(
         share=per_cell([head.share for head in heads]),
         coverage=per_cell([head.coverage for head in heads]),
-        distance=per_cell([head.distance for head in heads]),
+        distance=per_cell([_distance(head, settings) for head in heads]),
         cell=pad_and_stack(places, (rows, columns), empty, device),
         rain_scale=per_head(head.rain_scale for head in heads),
         runoff_scale=per_head(head.runoff_scale for head in heads),
@@ -156,6 +156,13 @@ def pad_and_stack(
     return torch.as_tensor(out, device=device)
 
 
+def _distance(head: HeadData, settings: Settings) -> np.ndarray:
+    """Flow distances of a head's cells [m], (N,); all the mean one without `distance`."""
+    if settings.distance:
+        return head.distance
+    return np.full_like(head.distance, head.distance @ head.share)
+
+
 def _first_year(head: HeadData) -> int:
     """Number of first steps that also run before the record: a year, if training is that long."""
     year = round(YEAR_DAYS * SECONDS_PER_DAY / head.step_seconds)
@@ -174,15 +181,17 @@ def _fill_cells(
         target[:spinup], target[spinup:] = series[order[:spinup]], series
 
     rain, others = head.forcing[:, 0], len(head.channels) - 1
-    stores = slice(others, others + len(settings.soil_capacities))
+    stores = slice(others, others + len(settings.capacities))
+    fill(water[:, 0], rain)
     fill(state[:, :others], head.forcing[:, 1:])
     state[:, stores.stop :] = _cell_wetness(head, order, settings)
+    if not settings.capacities:
+        return
     step_days = head.step_seconds / SECONDS_PER_DAY
     excess, filling = soil_stores(rain, head.demand, step_days, _first_year(head), settings)
     mean, deviation = filling[train].mean((0, 2)), filling[train].std((0, 2))
     filling -= mean[:, None]
     filling /= np.maximum(deviation[:, None], 1e-6)
-    fill(water[:, 0], rain)
     fill(water[:, 1:], excess)
     fill(state[:, stores], filling)
 
@@ -194,7 +203,7 @@ def _cell_wetness(head: HeadData, order: np.ndarray, settings: Settings) -> np.n
     wetness = antecedent_wetness(
         head.forcing[order, 0],
         head.forcing[train, 0].mean(0),
-        settings.cell_memory_days,
+        settings.cell_memories,
         SECONDS_PER_DAY / head.step_seconds,
     )
     spinup = len(order) - len(head.times)
@@ -208,4 +217,4 @@ def _basin_wetness(head: HeadData, order: np.ndarray, settings: Settings) -> np.
     rain = head.rain
     mean = np.asarray(rain[head.split.train].mean())
     steps_per_day = SECONDS_PER_DAY / head.step_seconds
-    return antecedent_wetness(rain[order], mean, settings.basin_memory_days, steps_per_day)
+    return antecedent_wetness(rain[order], mean, settings.basin_memories, steps_per_day)

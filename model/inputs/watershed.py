@@ -196,7 +196,7 @@ def load_head(store: str, site_no: str, settings: Settings) -> HeadData:
 
     fields = _fields(data, inside, share, train, site_no)
     snow = None
-    if TEMPERATURE in fields:
+    if settings.snow and TEMPERATURE in fields:
         precipitation = fields[PRECIPITATION]
         spinup = min(round(YEAR_DAYS / step_days), train.stop)
 

@@ -14,7 +14,8 @@ G is the integral over time of F, the share of a pulse that has passed. r is eff
 mixture, with learned shares m, of the rain and of the excess of several soil stores
 (`model/inputs/soil.py`); a learned efficiency e_i of the cell; and a factor between 0 and 2 for the
 cell's state s (wetness, temperature), with weights b that all cells of a watershed share. Rain
-turns into runoff where it falls, and travels then.
+turns into runoff where it falls, and travels then. Settings can leave out the mixture, the factor
+or the travel times; rain then counts as it is, or arrives in its own step.
 
 The kernel sums to at most one over tau, so no mass is made. What would arrive after the last lag is
 reported (`truncated`) and not used.
@@ -34,6 +35,14 @@ from model.network.watersheds import Watersheds
 from model.settings import Settings
 
 RSQRT2 = math.sqrt(0.5)
+LEARNED = (
+    "log_velocity",
+    "log_dispersion",
+    "log_efficiency",
+    "mixture",
+    "state_weight",
+    "state_bias",
+)
 
 
 class Contribution(nn.Module):
@@ -42,18 +51,27 @@ class Contribution(nn.Module):
     Args:
         watersheds: their static tensors.
         states: number of state channels of a cell.
-        settings: number of water sources, initial velocity and dispersion, shortest path.
+        settings: parts to leave out, number of water sources, initial velocity and dispersion,
+            shortest path.
     """
 
     share: Tensor
     distance: Tensor
     within: Tensor
     ends: Tensor
+    log_velocity: nn.Parameter | None
+    log_dispersion: nn.Parameter | None
+    log_efficiency: nn.Parameter
+    mixture: nn.Parameter | None
+    state_weight: nn.Parameter | None
+    state_bias: nn.Parameter
 
     def __init__(self, watersheds: Watersheds, states: int, settings: Settings) -> None:
         super().__init__()
         share, lags = watersheds.share, watersheds.lags
         heads = len(share)
+        if not settings.travel_time:
+            lags = [1] * heads
         self.step_seconds = watersheds.step_seconds
         self.lags = max(lags)
         within = torch.arange(self.lags) < torch.tensor(lags)[:, None]  # of the head's own lags
@@ -64,17 +82,27 @@ class Contribution(nn.Module):
         self.register_buffer("within", within[:, None].to(share), persistent=False)  # (H, 1, K)
         self.register_buffer("share", share, persistent=False)  # (H, N)
         self.register_buffer("distance", distance, persistent=False)  # (H, N)
-        self.log_velocity = nn.Parameter(torch.full((heads,), math.log(settings.start_velocity)))
-        self.log_dispersion = nn.Parameter(
-            torch.full((heads,), math.log(settings.start_dispersion))
-        )
-        self.log_efficiency = nn.Parameter(torch.zeros_like(share))
-        self.mixture = nn.Parameter(torch.zeros(heads, settings.water_sources))
-        self.state_weight = nn.Parameter(torch.zeros(heads, states))
-        self.state_bias = nn.Parameter(torch.zeros(heads))
+        parameters: dict[str, Tensor] = {}
+        if settings.travel_time:
+            parameters["log_velocity"] = torch.full((heads,), math.log(settings.start_velocity))
+            parameters["log_dispersion"] = torch.full((heads,), math.log(settings.start_dispersion))
+        parameters["log_efficiency"] = torch.zeros_like(share)
+        if settings.mixes:
+            parameters["mixture"] = torch.zeros(heads, settings.water_sources)
+        if settings.cell_states and states:
+            parameters["state_weight"] = torch.zeros(heads, states)
+            parameters["state_bias"] = torch.zeros(heads)
+        for name in LEARNED:
+            given = parameters.get(name)
+            self.register_parameter(name, None if given is None else nn.Parameter(given))
 
     def kernel(self) -> Tensor:
-        """Kernel k(tau | d) of every cell, (H, N, K); sums over tau to at most 1."""
+        """Kernel k(tau | d) of every cell, (H, N, K); sums over tau to at most 1.
+
+        Without travel times all rain arrives in its own step, K = 1.
+        """
+        if self.log_velocity is None or self.log_dispersion is None:
+            return torch.ones_like(self.share)[..., None]
         arrived = integrated_passage(  # in double precision: a second difference follows
             self.ends.double(),
             self.distance[..., None].double(),
@@ -95,10 +123,13 @@ class Contribution(nn.Module):
             water: (H, T, R, N) rain and the excess of each soil store [mm per step].
             state: (H, T, S, N) states of the cells, standardised.
         """
-        mixed = torch.einsum("htrn,hr->htn", water, self.mixture.softmax(-1))
-        score = torch.einsum("htsn,hs->htn", state, self.state_weight)
-        factor = 2 * torch.sigmoid(score + self.state_bias[:, None, None])
-        return mixed * factor * self.log_efficiency.exp()[:, None]
+        mixed = water[:, :, 0]
+        if self.mixture is not None:
+            mixed = torch.einsum("htrn,hr->htn", water, self.mixture.softmax(-1))
+        if self.state_weight is not None:
+            score = torch.einsum("htsn,hs->htn", state, self.state_weight)
+            mixed = mixed * (2 * torch.sigmoid(score + self.state_bias[:, None, None]))
+        return mixed * self.log_efficiency.exp()[:, None]
 
     def weights(self) -> Tensor:
         """Share of the basin's effective rain that a cell delivers after each lag, (H, N, K)."""

@@ -128,8 +128,7 @@ class DomST(nn.Module):
         Two readouts share one LSTM. The direct one is the LSTM's alone. The gated one adds the
         share of the routed rain that runs off fast, so that a flood beyond those of the training
         still follows from its rain; it is the answer. The direct one is trained beside it because
-        memory that can tell runoff by itself serves both; without the contribution block it is
-        the answer.
+        memory that can tell runoff by itself serves both; without the gated one it is the answer.
 
         With `history` the LSTM also sees the runoff of the previous step, and each readout is there
         twice: as it is, and corrected by learned shares of its own error in the previous step,
@@ -151,7 +150,7 @@ class DomST(nn.Module):
             hidden = hidden * dropout_mask
         out = dict(zip(self.outputs, self.output(hidden).unbind(-1), strict=True))
         readouts = [F.softplus(out["direct"])]
-        if self.contribution is not None:
+        if self.settings.gated:
             fast = 2 * torch.sigmoid(self.gate + out["fast_share"]) * routed / scale
             readouts.append(F.softplus(out["gated"] + fast))
         runoff = torch.stack(readouts, 1) * scale[:, None]
@@ -185,9 +184,10 @@ class DomST(nn.Module):
         mean = watersheds.runoff_mean / watersheds.runoff_scale
         mean = mean.clamp(min=settings.min_start_runoff)
         bias["direct"].copy_(inverse_softplus(mean))
-        if self.contribution is None:
+        if not settings.gated:
             return
-        water = settings.start_water_share * watersheds.rain_mean  # [mm per step]
+        share = settings.start_water_share if settings.mixes else 1.0
+        water = share * watersheds.rain_mean  # [mm per step]
         runs_off = (watersheds.runoff_mean / water).clamp(1e-6, 1.0)
         gate = torch.logit(runs_off / 2)  # fast runoff starts as large as all runoff is
         self.register_buffer("gate", gate[:, None, None], persistent=False)
@@ -209,7 +209,7 @@ def lstm_inputs(settings: Settings, forcings: int, attributes: int) -> dict[str,
         "sqrt_water": settings.water_sources,
         "routed": routed,
         "sqrt_routed": routed,
-        "basin": SEASON + len(settings.basin_memory_days) + states,
+        "basin": SEASON + len(settings.basin_memories) + states,
         "image": settings.image_features if settings.cnn else 0,
         "attributes": attributes if settings.trunk == "shared" else 0,
         PAST_RUNOFF: 3 if settings.history else 0,
@@ -219,7 +219,7 @@ def lstm_inputs(settings: Settings, forcings: int, attributes: int) -> dict[str,
 
 def output_names(settings: Settings) -> tuple[str, ...]:
     """Names of the output layer's units, in their order."""
-    gated = ("fast_share", "gated") if settings.contribution else ()
+    gated = ("fast_share", "gated") if settings.gated else ()
     corrected = ("error_share", "trend_share") if settings.history else ()
     return ("direct", *gated, *corrected)
 
