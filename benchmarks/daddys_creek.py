@@ -3,9 +3,10 @@
     DOMST_DATA=... python -m benchmarks.daddys_creek [--seeds N] [--test-year Y] [--json FILE]
 
 Makes the store of catalogs/daddys_creek.yaml and trains a head with each seed: Dom-ST as it is,
-without the contribution block, without the CNN, and with past discharge (`--history`). Train, validation and test years are those of the command line; by default
-train 2016-01-01 to 2019-09-30, validation water year 2020, test water year 2021. The ensemble is
-the mean discharge of the seeds. Finished runs are not trained again.
+without the contribution block, without the CNN, and with past discharge (`--history`). Train,
+validation and test years are those of the command line; by default train 2016-01-01 to 2019-09-30,
+validation water year 2020, test water year 2021. The ensemble is the mean discharge of the seeds.
+Finished runs are not trained again.
 """
 
 from __future__ import annotations

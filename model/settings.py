@@ -194,13 +194,13 @@ class Settings(BaseModel):
     batch: int = Field(default=4, ge=1, description="stretches in a batch")
     stretch: int = Field(default=365, ge=1, description="steps with loss in a stretch")
     warmup: int = Field(default=180, ge=0, description="steps before them, without loss")
-    learning_rate: float = Field(default=0.005, gt=0)
+    learning_rate: float = Field(default=0.005, gt=0, description="highest, of AdamW")
     physical_rate: float = Field(
         default=5.0, gt=0, description="factor on the learning rate of physical parameters"
     )
     rise: float = Field(default=0.1, ge=0, lt=1, description="share of updates of the rise to it")
     final_rate: float = Field(default=0.02, ge=0, description="of the learning rate, at the end")
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0, description="of all but physical parameters")
     clip: float = Field(default=1.0, gt=0, description="largest gradient norm of a head")
     averaging: float = Field(default=0.98, ge=0, lt=1, description="decay of the averaged weights")
     averaging_start: float = Field(
@@ -247,7 +247,7 @@ class Settings(BaseModel):
 
     # Experiment
     variant: Variant = Field(default="multihead", description="the name of these choices")
-    seed: int = 0
+    seed: int = Field(default=0, description="of initial weights, draws and dropout")
     validation_years: tuple[int, ...] = Field(default=(), description="water years; see Split")
     test_years: tuple[int, ...] = Field(default=(), description="water years; see Split")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
+from model.config import read_settings, show_settings
 from model.options import Scheduler, SchedulerFile, Workers
 from model.settings import DAY, TRUNKS, Settings, Trunk, Variant
 from pipeline.errors import InputError, exit_codes
@@ -43,7 +44,7 @@ def main(
     test_year: Annotated[
         list[int] | None, typer.Option(help="Water year to score; repeatable.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of the run; 0 if left out.")] = None,
     updates: Annotated[
         int | None,
         typer.Option(
@@ -53,21 +54,48 @@ def main(
         ),
     ] = None,
     variant: Annotated[
-        Variant, typer.Option(help="Approach; the single heads are slow baselines.")
-    ] = "multihead",
+        Variant | None,
+        typer.Option(
+            help="Approach, multihead if left out; the others are baselines, the single heads slow."
+        ),
+    ] = None,
     contribution: Annotated[
         bool | None, typer.Option(help="Use the pixel-contribution block; yes if left out.")
     ] = None,
-    cnn: Annotated[bool, typer.Option(help="Use the image encoder.")] = True,
+    cnn: Annotated[
+        bool | None, typer.Option(help="Use the image encoder; yes if left out.")
+    ] = None,
+    soil: Annotated[bool | None, typer.Option(help="Use the soil stores; yes if left out.")] = None,
+    wetness: Annotated[
+        bool | None, typer.Option(help="Use antecedent wetness; yes if left out.")
+    ] = None,
     history: Annotated[
-        bool, typer.Option("--history", help="Use the discharge of the step before as an input.")
-    ] = False,
+        bool | None,
+        typer.Option("--history", help="Use the discharge of the step before as an input."),
+    ] = None,
     trunk: Annotated[
-        Trunk, typer.Option(help="Start heads from a trunk trained on all watersheds.")
-    ] = "own",
+        Trunk | None,
+        typer.Option(help="Start heads from a trunk trained on all watersheds; own if left out."),
+    ] = None,
     refit: Annotated[
-        bool,
+        bool | None,
         typer.Option("--refit", help="After validation, train on the validation years too."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings; options and --set override it.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="SETTING=VALUE", help="Any setting, its value in YAML; repeatable."
+        ),
+    ] = None,
+    show_config: Annotated[
+        bool,
+        typer.Option(
+            "--show-config",
+            help="Print the settings, for the store's step or else a day, as --config reads them.",
+        ),
     ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --run as its run.yaml says.")
@@ -76,6 +104,7 @@ def main(
     """Train one Dom-ST head per watershed of a store, in parallel on Dask workers."""
     console = Console()
     with exit_codes():
+        from model.inputs.watershed import survey_store
         from model.jobs.train import local_client, prepare, run_training
         from model.output.progress import ConsoleProgress, skill_table
         from model.output.run_directory import Run
@@ -87,18 +116,26 @@ def main(
             about = Run(folder).recorded()
             settings, where, sites = about.settings, about.store, about.sites
         else:
-            settings = choose_settings(
-                variant=variant,
-                trunk=trunk,
-                refit=refit,
-                contribution=contribution,
-                cnn=cnn,
-                history=history,
-                seed=seed,
-                updates=updates,
-                validation_years=tuple(validation_year or ()),
-                test_years=tuple(test_year or ()),
-            )
+            options = {
+                "variant": variant,
+                "trunk": trunk,
+                "refit": refit,
+                "contribution": contribution,
+                "cnn": cnn,
+                "soil": soil,
+                "wetness": wetness,
+                "history": history,
+                "seed": seed,
+                "updates": updates,
+                "validation_years": validation_year,
+                "test_years": test_year,
+            }
+            given = {name: value for name, value in options.items() if value is not None}
+            settings = read_settings(config, assignments or (), given)
+            if show_config:
+                step = DAY if store is None else survey_store(store).step
+                print(show_settings(settings.resolved(step)))
+                return
             where = store or str(make_sample_store(console))
             folder = run or RUNS / (SAMPLE.name if store is None else Path(where).stem)
         training = prepare(where, folder, sites=sites, settings=settings)
@@ -116,12 +153,6 @@ def main(
                 metrics = run_training(training, client, ConsoleProgress(console))
         console.print(skill_table(metrics))
         console.print(f"run: {folder}", soft_wrap=True)
-
-
-def choose_settings(**options: Any) -> Settings:
-    """Return the settings that the options ask for; an option left out takes its default."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return Settings(**given)
 
 
 def require_resumable(context: typer.Context) -> Path:

@@ -115,7 +115,7 @@ def learned_physics(network: DomST) -> dict[str, float]:
     """Return what a single head's contribution block learned: velocity [m s-1], dispersion
     [m2 s-1], and the share of rain that arrives after the last lag."""
     block = network.contribution
-    if block is None or block.log_velocity is None or block.log_dispersion is None:
+    if block is None or not block.travels:
         return {}
     with torch.no_grad():
         return {

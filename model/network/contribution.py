@@ -35,14 +35,6 @@ from model.network.watersheds import Watersheds
 from model.settings import Settings
 
 RSQRT2 = math.sqrt(0.5)
-LEARNED = (
-    "log_velocity",
-    "log_dispersion",
-    "log_efficiency",
-    "mixture",
-    "state_weight",
-    "state_bias",
-)
 
 
 class Contribution(nn.Module):
@@ -59,12 +51,6 @@ class Contribution(nn.Module):
     distance: Tensor
     within: Tensor
     ends: Tensor
-    log_velocity: nn.Parameter | None
-    log_dispersion: nn.Parameter | None
-    log_efficiency: nn.Parameter
-    mixture: nn.Parameter | None
-    state_weight: nn.Parameter | None
-    state_bias: nn.Parameter
 
     def __init__(self, watersheds: Watersheds, states: int, settings: Settings) -> None:
         super().__init__()
@@ -82,26 +68,25 @@ class Contribution(nn.Module):
         self.register_buffer("within", within[:, None].to(share), persistent=False)  # (H, 1, K)
         self.register_buffer("share", share, persistent=False)  # (H, N)
         self.register_buffer("distance", distance, persistent=False)  # (H, N)
-        parameters: dict[str, Tensor] = {}
-        if settings.travel_time:
-            parameters["log_velocity"] = torch.full((heads,), math.log(settings.start_velocity))
-            parameters["log_dispersion"] = torch.full((heads,), math.log(settings.start_dispersion))
-        parameters["log_efficiency"] = torch.zeros_like(share)
-        if settings.mixes:
-            parameters["mixture"] = torch.zeros(heads, settings.water_sources)
-        if settings.cell_states and states:
-            parameters["state_weight"] = torch.zeros(heads, states)
-            parameters["state_bias"] = torch.zeros(heads)
-        for name in LEARNED:
-            given = parameters.get(name)
-            self.register_parameter(name, None if given is None else nn.Parameter(given))
+        self.travels, self.mixes = settings.travel_time, settings.mixes
+        self.weighs_states = settings.cell_states and states > 0
+        if self.travels:
+            velocity, dispersion = settings.start_velocity, settings.start_dispersion
+            self.log_velocity = nn.Parameter(torch.full((heads,), math.log(velocity)))
+            self.log_dispersion = nn.Parameter(torch.full((heads,), math.log(dispersion)))
+        self.log_efficiency = nn.Parameter(torch.zeros_like(share))
+        if self.mixes:
+            self.mixture = nn.Parameter(torch.zeros(heads, settings.water_sources))
+        if self.weighs_states:
+            self.state_weight = nn.Parameter(torch.zeros(heads, states))
+            self.state_bias = nn.Parameter(torch.zeros(heads))
 
     def kernel(self) -> Tensor:
         """Kernel k(tau | d) of every cell, (H, N, K); sums over tau to at most 1.
 
         Without travel times all rain arrives in its own step, K = 1.
         """
-        if self.log_velocity is None or self.log_dispersion is None:
+        if not self.travels:
             return torch.ones_like(self.share)[..., None]
         arrived = integrated_passage(  # in double precision: a second difference follows
             self.ends.double(),
@@ -124,9 +109,9 @@ class Contribution(nn.Module):
             state: (H, T, S, N) states of the cells, standardised.
         """
         mixed = water[:, :, 0]
-        if self.mixture is not None:
+        if self.mixes:
             mixed = torch.einsum("htrn,hr->htn", water, self.mixture.softmax(-1))
-        if self.state_weight is not None:
+        if self.weighs_states:
             score = torch.einsum("htsn,hs->htn", state, self.state_weight)
             mixed = mixed * (2 * torch.sigmoid(score + self.state_bias[:, None, None]))
         return mixed * self.log_efficiency.exp()[:, None]

@@ -12,7 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     Field,
     PrivateAttr,
@@ -29,6 +28,7 @@ from pipeline.catalog.gauge_source import Columns, Gauges
 from pipeline.catalog.presets import preset_keys, require_days
 from pipeline.catalog.problems import describe_problem
 from pipeline.catalog.raster_source import RasterSource
+from pipeline.catalog.strict_yaml import read_mapping
 from pipeline.catalog.time import STEP, Period, Strict
 from pipeline.catalog.watershed_source import Watersheds
 from pipeline.errors import InputError
@@ -272,20 +272,6 @@ class Catalog(Strict):
         return found
 
 
-class _Loader(yaml.SafeLoader):
-    """A YAML loader that refuses duplicate keys."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                problem = f"duplicate key {key.value!r}"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            if isinstance(key.value, str):
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def load_catalog(path: str | os.PathLike[str]) -> Catalog:
     '''Read and validate a catalog.
 
@@ -319,21 +305,7 @@ def load_catalog(path: str | os.PathLike[str]) -> Catalog:
         ('mm/day', 'ft3/s')
     '''
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-        data = yaml.load(text, _Loader)  # noqa: S506, a safe loader
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable ({error}): expected a catalog in YAML") from error
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" line {where.line + 1}" if where else ""
-        raise InputError(
-            f"{path}:{line} {getattr(error, 'problem', error)}: expected YAML"
-        ) from error
-    except (ValueError, RecursionError) as error:  # 2020-02-30 looks like a date
-        raise InputError(f"{path}: {error}: expected YAML with valid values") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: holds {type(data).__name__}: expected a mapping of keys")
+    data, text = read_mapping(path, "a catalog")
     try:
         catalog = Catalog.model_validate(data)
     except ValidationError as error:
