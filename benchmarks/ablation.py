@@ -127,8 +127,8 @@ def measure(sample: Path, folder: Path, seeds: int) -> dict[str, dict[str, Any]]
                         place / f"creek-{year}-{seed}",
                         client,
                         seed=seed,
-                        validation_years=(year - 1,),
-                        test_years=(year,),
+                        validation=(str(year - 1),),
+                        test=(str(year),),
                         **switches,
                     )[0]["nse"]
                     for seed in range(seeds)

@@ -60,21 +60,19 @@ def ensemble(runs: list[Run], held: NDArray[np.bool_]) -> dict[str, float]:
     return {"nse": score, "low": low, "high": high, "kge": kge(simulated, observed).kge}
 
 
-def measure(folder: Path, seeds: int, years: tuple[int, int]) -> dict[str, Any]:
+def measure(folder: Path, seeds: int, validation: int, test: int) -> dict[str, Any]:
     """Train every variant with every seed and return their scores on the test year."""
-    validation, test = years
     store = folder / "daddys_creek.zarr"
     with make_client() as client:
         run_pipeline(load_catalog(CATALOG), store, client)
-    held = Split.by_water_year(survey_store(str(store)).dates, [validation], [test]).test
+    years: dict[str, Any] = {"validation": (str(validation),), "test": (str(test),)}
+    held = Split.of(survey_store(str(store)).dates, Settings(**years)).test
     report: dict[str, Any] = {"variants": {}}
     with make_client(processes=True) as client:
         for name, switches in VARIANTS.items():
             runs, heads = [], []
             for seed in range(seeds):
-                settings = Settings(
-                    seed=seed, validation_years=(validation,), test_years=(test,), **switches
-                )
+                settings = Settings(seed=seed, **years, **switches)
                 runs.append(Run(folder / f"daddys_creek/{test}/{name.replace(' ', '_')}-{seed}"))
                 train(store, runs[-1].folder, settings=settings, client=client)
                 metrics = runs[-1].metrics
@@ -128,7 +126,7 @@ def main(
 ) -> None:
     """Train Daddys Creek with several seeds and report the test year."""
     with exit_codes():
-        report = measure(folder, seeds, (validation_year, test_year))
+        report = measure(folder, seeds, validation_year, test_year)
         show(report)
         if json_file:
             json_file.write_text(json.dumps(report, indent=2) + "\n")

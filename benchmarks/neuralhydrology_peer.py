@@ -38,6 +38,7 @@ from model.evaluation.metrics import kge, nse
 from model.inputs.split import Split
 from model.inputs.watershed import survey_store
 from model.output.run_directory import Run
+from model.settings import Settings
 from pipeline.catalog.models import load_catalog
 from pipeline.errors import RunError, exit_codes
 from pipeline.run.cluster import make_client
@@ -189,7 +190,7 @@ def measure(folder: Path, seeds: int, years: tuple[int, int]) -> dict[str, Any]:
     with make_client() as client:
         run_pipeline(load_catalog(CATALOG), store, client)
     dates = survey_store(str(store)).dates
-    split = Split.by_water_year(dates, [validation], [test])
+    split = Split.of(dates, Settings(validation=(str(validation),), test=(str(test),)))
     shutil.rmtree(runs, ignore_errors=True)
     days = basin_means(store)
     dataset = write_dataset(runs / "data", days, years)
@@ -197,7 +198,7 @@ def measure(folder: Path, seeds: int, years: tuple[int, int]) -> dict[str, Any]:
     peers, ours = [], []
     for seed in range(seeds):
         peers.append(train_peer(runs / f"peer-{seed}", dataset, seed, days))
-        options = {"seed": seed, "validation-year": validation, "test-year": test}
+        options = {"seed": seed, "validation": validation, "test": test}
         ours.append(train_ours(runs / f"ours-{seed}", store, options, split.test))
         print(f"seed {seed}: both trained", flush=True)
     methods = {"NeuralHydrology": scores(peers, observed), "Dom-ST": scores(ours, observed)}

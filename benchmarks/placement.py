@@ -62,7 +62,7 @@ def probe(store: Path, every: int) -> dict[str, Any]:
         for _ in range(TIMED):
             trainer.step()
         seconds.append((time.perf_counter() - started) / TIMED)
-        steps = head.split.train.stop + settings.warmup
+        steps = head.split.train_stop + settings.warmup
         rows.append((steps, steps * head.inside.size))
     relative = np.array(rows) / np.array(seconds)[:, None]
     (per_step, per_pixel), _ = nnls(relative, np.ones(len(rows)))

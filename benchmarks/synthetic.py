@@ -87,7 +87,7 @@ def make_head(
         water = melt_snow(rng, rain, warm, day, step_days)
     demand = potential_evaporation(warm[:, None], np.array([LATITUDE]), day) * step_days
     runoff = simulate_runoff(rng, water, demand[:, 0].astype(np.float32), distance, step_days)
-    split = Split.by_water_year(dates)
+    split = Split.of(dates, Settings())
     depth, observed = rain[split.train].mean(1), runoff[split.train]
     usual, swing = float(warm[split.train].mean()), float(warm[split.train].std())
     relative = np.repeat(((warm - usual) / swing)[:, None], cells, 1)

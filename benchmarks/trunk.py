@@ -40,7 +40,7 @@ SHORT_YEARS = 2
 def shorten_record(store: Path, target: Path, years: int) -> Path:
     """Copy the store, with discharge that begins `years` years before the validation year."""
     survey = survey_store(str(store))
-    train_end = Split.by_water_year(survey.dates).train.stop
+    train_end = Split.of(survey.dates, Settings()).train_stop
     a_year = pd.Timedelta(days=365.25) / (survey.times[1] - survey.times[0])
     first = train_end - round(years * a_year)
 

@@ -218,7 +218,7 @@ def main() -> None:
     store, run = WORK / "daddys.zarr", WORK / "daddys"
     for command in (
         ["pipeline", "run", "catalogs/daddys_creek.yaml", "--store", str(store)],
-        ["model.train", str(store), "--run", str(run), "--test-year", str(YEAR)],
+        ["model.train", str(store), "--run", str(run), "--test", str(YEAR)],
     ):
         subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=True)
     matplotlib.use("Agg")

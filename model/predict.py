@@ -21,15 +21,18 @@ def main(
         Path | None,
         typer.Option(help="Folder of the result; RUN/predicted if left out; replaced."),
     ] = None,
-    test_year: Annotated[
-        list[int] | None,
-        typer.Option(help="Water year to score; repeatable; all after validation if left out."),
+    test: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Water year or dates to score; repeatable; if left out, all that no head has "
+            "learned from."
+        ),
     ] = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
     scheduler_file: SchedulerFile = None,
 ) -> None:
-    """Simulate discharge with trained heads, on a longer record or other years."""
+    """Simulate discharge with trained heads, on a longer record or other periods."""
     console = Console()
     with exit_codes():
         from model.jobs.predict import prepare, run_prediction
@@ -38,7 +41,7 @@ def main(
         from model.output.run_directory import Run
 
         folder = out or run / "predicted"
-        prediction = prepare(Run(run.resolve()), store, test_year or ())
+        prediction = prepare(Run(run.resolve()), store, test or ())
         with local_client(
             len(prediction.heads),
             prediction.settings,

@@ -5,15 +5,24 @@ Constants of physics, units and published equations stay beside the code that us
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any, Literal
+from datetime import date, timedelta
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat
 
 Trunk = Literal["own", "shared"]
 Variant = Literal["multihead", "singlehead+p", "singlehead", "lstm"]
 Precision = Literal["fp32", "bf16"]
 MeltModel = tuple[PositiveFloat, float]  # see `snow_baseline`
+
+
+def _as_texts(given: Any) -> Any:
+    """One period or several, as text, numbers (water years) or days: all as text."""
+    several = given if isinstance(given, list | tuple) else (given,)
+    return tuple(str(one) if isinstance(one, int | date) else one for one in several)
+
+
+Periods = Annotated[tuple[str, ...], BeforeValidator(_as_texts)]  # see `model.inputs.periods`
 
 # The slide deck's approaches, as we read them. The two single heads are trained as CNN-LSTMs
 # usually are: on the map of the whole region, on windows with loss on the last step alone, each cut
@@ -217,8 +226,8 @@ class Settings(BaseModel):
         default=0.3, gt=0, lt=1, description="factor on the learning rate at each restart"
     )
 
-    # Refit: after validation a head learns from the validation years too, for weights to be used
-    refit: bool = Field(default=False, description="go on learning on the validation years too")
+    # Refit: after validation a head learns from that part too, for weights to be used
+    refit: bool = Field(default=False, description="go on learning on the validation part too")
     refit_updates: int = Field(default=100, ge=1, description="gradient steps of the refit")
     refit_rate: float = Field(default=0.6, gt=0, description="factor on its learning rate")
 
@@ -248,8 +257,14 @@ class Settings(BaseModel):
     # Experiment
     variant: Variant = Field(default="multihead", description="the name of these choices")
     seed: int = Field(default=0, description="of initial weights, draws and dropout")
-    validation_years: tuple[int, ...] = Field(default=(), description="water years; see Split")
-    test_years: tuple[int, ...] = Field(default=(), description="water years; see Split")
+
+    # Split: periods as `model.inputs.periods` reads them; `model.inputs.split` chooses the others
+    train: Periods = Field(default=(), description="water years or dates to learn from")
+    validation: Periods = Field(default=(), description="water years or dates that pick weights")
+    test: Periods = Field(default=(), description="water years or dates to score")
+    water_year_starts_in: int = Field(
+        default=10, ge=1, le=12, description="first month of a water year"
+    )
 
     def resolved(self, step: timedelta) -> Settings:
         """Complete these settings for a store with time steps of length `step`.
@@ -316,6 +331,6 @@ class Settings(BaseModel):
         ]
         words += ["on a shared trunk"] * (self.trunk == "shared")
         words += ["with past discharge"] * self.history
-        words += ["refitted with the validation years"] * self.refit
+        words += ["refitted with the validation part"] * self.refit
         name = "plain LSTM" if self.variant == "lstm" else self.variant
         return " ".join([name, " and ".join(words)]).strip()

@@ -38,11 +38,20 @@ def main(
     workers: Workers = None,
     scheduler: Scheduler = None,
     scheduler_file: SchedulerFile = None,
-    validation_year: Annotated[
-        list[int] | None, typer.Option(help="Water year that picks the weights; repeatable.")
+    train: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Water year (2019), water years (2016-2018) or dates (2014-09-15/2014-10-31) to "
+            "learn from; repeatable."
+        ),
     ] = None,
-    test_year: Annotated[
-        list[int] | None, typer.Option(help="Water year to score; repeatable.")
+    validation: Annotated[
+        list[str] | None, typer.Option(help="The same, to pick the weights; repeatable.")
+    ] = None,
+    test: Annotated[list[str] | None, typer.Option(help="The same, to score; repeatable.")] = None,
+    water_year_starts_in: Annotated[
+        int | None,
+        typer.Option(min=1, max=12, help="First month of a water year; 10 if left out."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run; 0 if left out.")] = None,
     updates: Annotated[
@@ -79,7 +88,7 @@ def main(
     ] = None,
     refit: Annotated[
         bool | None,
-        typer.Option("--refit", help="After validation, train on the validation years too."),
+        typer.Option("--refit", help="After validation, train on the validation part too."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="YAML file of settings; options and --set override it.")
@@ -127,8 +136,10 @@ def main(
                 "history": history,
                 "seed": seed,
                 "updates": updates,
-                "validation_years": validation_year,
-                "test_years": test_year,
+                "train": train,
+                "validation": validation,
+                "test": test,
+                "water_year_starts_in": water_year_starts_in,
             }
             given = {name: value for name, value in options.items() if value is not None}
             settings = read_settings(config, assignments or (), given)

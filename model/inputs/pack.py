@@ -13,7 +13,7 @@ import torch
 
 from model.inputs.features import antecedent_wetness, basin_mean, season_of
 from model.inputs.soil import soil_stores
-from model.inputs.watershed import YEAR_DAYS, HeadData
+from model.inputs.watershed import HeadData
 from model.network.contribution import lags_needed
 from model.network.watersheds import Watersheds
 from model.settings import Settings
@@ -55,7 +55,7 @@ class Pack:
     @property
     def past(self) -> torch.Tensor:
         """Runoff of the previous step [mm per step], (H, spinup + T), NaN where missing."""
-        return torch.nn.functional.pad(self.runoff[:, :-1], (1, 0), value=torch.nan)
+        return delayed(self.runoff)
 
     def forcings(self, end: int | None = None) -> tuple[torch.Tensor, ...]:
         """Arguments of `DomST.encode` for the steps before `end`."""
@@ -79,7 +79,7 @@ def make_pack(heads: Sequence[HeadData], settings: Settings, device: torch.devic
                 f"watersheds {one.site_no} and {head.site_no} differ in time or channels"
             )
     watersheds = make_watersheds(heads, settings, device)
-    first_year = np.arange(-spinup, 0) % _first_year(one)
+    first_year = np.arange(-spinup, 0) % one.split.first_year(one.step_seconds)
     order = np.concatenate([first_year, np.arange(len(one.times))])
     runoff = np.stack([head.runoff for head in heads])[:, order]
     runoff[:, :spinup] = np.nan
@@ -105,6 +105,11 @@ def make_pack(heads: Sequence[HeadData], settings: Settings, device: torch.devic
         runoff=torch.as_tensor(runoff, device=device),
         spinup=spinup,
     )
+
+
+def delayed(runoff: torch.Tensor) -> torch.Tensor:
+    """Runoff of the previous step, (H, T), NaN at the first."""
+    return torch.nn.functional.pad(runoff[:, :-1], (1, 0), value=torch.nan)
 
 
 def make_watersheds(
@@ -133,7 +138,7 @@ def make_watersheds(
         cell=pad_and_stack(places, (rows, columns), empty, device),
         rain_scale=per_head(head.rain_scale for head in heads),
         runoff_scale=per_head(head.runoff_scale for head in heads),
-        rain_mean=per_head(float(head.rain[head.split.train].mean()) for head in heads),
+        rain_mean=per_head(float(head.rain[head.split.train_steps].mean()) for head in heads),
         runoff_mean=per_head(head.runoff_mean for head in heads),
         attributes=torch.tensor(np.stack([head.attributes for head in heads]), device=device),
         step_seconds=step_seconds,
@@ -163,19 +168,13 @@ def _distance(head: HeadData, settings: Settings) -> np.ndarray:
     return np.full_like(head.distance, head.distance @ head.share)
 
 
-def _first_year(head: HeadData) -> int:
-    """Number of first steps that also run before the record: a year, if training is that long."""
-    year = round(YEAR_DAYS * SECONDS_PER_DAY / head.step_seconds)
-    return min(year, head.split.train.stop)
-
-
 def _fill_cells(
     water: np.ndarray, state: np.ndarray, head: HeadData, order: np.ndarray, settings: Settings
 ) -> None:
     """Write a head's water sources (S, R, N) and states (S, states, N) in place: the arrays of a
     pack are large, and a copy of one more would be too."""
     spinup = len(order) - len(head.times)
-    train = head.split.train
+    train = head.split.train_steps
 
     def fill(target: np.ndarray, series: np.ndarray) -> None:
         target[:spinup], target[spinup:] = series[order[:spinup]], series
@@ -188,7 +187,8 @@ def _fill_cells(
     if not settings.capacities:
         return
     step_days = head.step_seconds / SECONDS_PER_DAY
-    excess, filling = soil_stores(rain, head.demand, step_days, _first_year(head), settings)
+    first_year = head.split.first_year(head.step_seconds)
+    excess, filling = soil_stores(rain, head.demand, step_days, first_year, settings)
     mean, deviation = filling[train].mean((0, 2)), filling[train].std((0, 2))
     filling -= mean[:, None]
     filling /= np.maximum(deviation[:, None], 1e-6)
@@ -199,7 +199,7 @@ def _fill_cells(
 def _cell_wetness(head: HeadData, order: np.ndarray, settings: Settings) -> np.ndarray:
     """Antecedent wetness of a head's cells on the steps `order`, (S, W, N), over its standard
     deviation in training."""
-    train = head.split.train
+    train = head.split.train_steps
     wetness = antecedent_wetness(
         head.forcing[order, 0],
         head.forcing[train, 0].mean(0),
@@ -207,7 +207,7 @@ def _cell_wetness(head: HeadData, order: np.ndarray, settings: Settings) -> np.n
         SECONDS_PER_DAY / head.step_seconds,
     )
     spinup = len(order) - len(head.times)
-    deviation = wetness[spinup : spinup + train.stop].std((0, 2))
+    deviation = wetness[spinup:][train].std((0, 2))
     wetness /= np.maximum(deviation, 1e-6)[:, None]
     return wetness
 

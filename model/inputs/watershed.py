@@ -1,7 +1,7 @@
 """Load one watershed: the border where xarray becomes arrays.
 
 Before this file there are coordinates, attributes and missing values. After it there are dense
-arrays on the steps of one watershed, scaled by moments of the training years alone.
+arrays on the steps of one watershed, scaled by moments of the training steps alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pandas as pd
 from model.inputs.features import attributes_of, basin_mean
 from model.inputs.snow import Snow, choose_snow, melt_snow
 from model.inputs.soil import TEMPERATURE, evaporation_demand
-from model.inputs.split import Split
+from model.inputs.split import Split, Steps
 from model.settings import Settings
 from pipeline.catalog.models import PRECIPITATION
 from pipeline.errors import InputError
@@ -29,7 +29,6 @@ if TYPE_CHECKING:  # training on loaded arrays needs none of the packages that r
     import xarray as xr
 
 log = logging.getLogger(__name__)
-YEAR_DAYS = 365  # of the spin-up
 MAP_DIMS = ("time", "y", "x")
 
 
@@ -57,7 +56,7 @@ class Survey:
 
     @property
     def dates(self) -> pd.DatetimeIndex:
-        """Midpoints of the steps, (T,); a step belongs to the water year of its midpoint."""
+        """Midpoints of the steps, (T,); a step belongs to the period of its midpoint."""
         return self.times + self.step / 2
 
 
@@ -115,8 +114,8 @@ class HeadData:
         runoff: (T,) float32, the same [mm per step].
         split: steps of training, validation and test.
         snow: how it melts; None where it does not count.
-        rain_scale, runoff_scale, runoff_mean: moments over the training years [mm per step].
-        standard: mean and standard deviation of each other forcing over the training years.
+        rain_scale, runoff_scale, runoff_mean: moments over the training steps [mm per step].
+        standard: mean and standard deviation of each other forcing over the training steps.
     """
 
     site_no: str
@@ -156,7 +155,7 @@ def load_head(store: str, site_no: str, settings: Settings) -> HeadData:
     Args:
         store: path or URL.
         site_no: of the gauge.
-        settings: years held out, map, snow and evaporation.
+        settings: split, map, snow and evaporation.
 
     Raises:
         InputError: no such watershed; no rain, no discharge or no variation of it to train on.
@@ -169,10 +168,8 @@ def load_head(store: str, site_no: str, settings: Settings) -> HeadData:
     step = times[1] - times[0]
     step_days = step / pd.Timedelta(days=1)
     dates = times + step / 2
-    split = Split.by_water_year(dates, settings.validation_years, settings.test_years)
-    train = split.train
-    trains = np.zeros(len(dates), bool)
-    trains[train] = True
+    split = Split.of(dates, settings)
+    train = split.train_steps
     inside = (data["coverage"].values > 0) | settings.region
     coverage = data["coverage"].values[inside]
     cell_areas = coverage * data["cell_area"].values[inside]
@@ -181,10 +178,11 @@ def load_head(store: str, site_no: str, settings: Settings) -> HeadData:
     area = float(data.attrs["drainage_area_m2"])
 
     where = f"{store}: watershed {site_no}"
-    train_end = dates[train.stop].date()
     runoff = data["runoff"].values.astype(np.float32)
-    observed = _varying(runoff[train], where, f"before {train_end}", "train on")
-    _varying(runoff[split.validation], where, "in the validation years", "pick the weights on")
+    period = split.describe_part("train", dates)
+    observed = _varying(runoff[train], where, f"train {period}", "train on")
+    period = split.describe_part("validation", dates)
+    _varying(runoff[split.validation], where, f"validation {period}", "pick weights on")
 
     # A discharge interval that ends in the middle of the next step is paired with that step's
     # forcings, as some of their rain is in it.
@@ -192,18 +190,16 @@ def load_head(store: str, site_no: str, settings: Settings) -> HeadData:
     ahead = int(shift > 0)
     paired, forced = slice(0, len(times) - ahead), slice(ahead, None)
     discharge = data["discharge"].values[paired].astype(np.float64)
-    held_out = Split(train, split.validation[paired], split.test[paired])
 
     fields = _fields(data, inside, share, train, site_no)
     snow = None
     if settings.snow and TEMPERATURE in fields:
-        precipitation = fields[PRECIPITATION]
-        spinup = min(round(YEAR_DAYS / step_days), train.stop)
+        precipitation, spinup = fields[PRECIPITATION], split.first_year(step.total_seconds())
 
         def water(candidate: Snow) -> np.ndarray:
             temperature = fields[TEMPERATURE]
             return melt_snow(
-                precipitation, temperature, candidate, step_days, spinup, trains, settings
+                precipitation, temperature, candidate, step_days, spinup, split.train, settings
             )
 
         snow = choose_snow(
@@ -211,14 +207,17 @@ def load_head(store: str, site_no: str, settings: Settings) -> HeadData:
             lambda candidate: basin_mean(water(candidate), share)[forced],
             discharge,
             dates[paired].to_numpy(),
-            trains[paired],
+            split.train[paired],
             settings,
         )
         if snow:
             fields[PRECIPITATION] = water(snow)
     depth = basin_mean(fields[PRECIPITATION][train], share)
     if not depth.any():
-        raise InputError(f"{where}: no rain before {train_end}: expected some to train on")
+        raise InputError(
+            f"{where}: no rain in train {split.describe_part('train', dates)}: expected some to "
+            "train on"
+        )
 
     demand = evaporation_demand(
         fields,
@@ -226,7 +225,7 @@ def load_head(store: str, site_no: str, settings: Settings) -> HeadData:
         day_of_year=dates.day_of_year.to_numpy(),
         step_days=step_days,
         evaporated=1 - float(observed.mean()) / float(depth.mean()),
-        train=trains,
+        train=split.train,
         settings=settings,
     )
     standard = _moments(fields, share, train)
@@ -256,7 +255,7 @@ def load_head(store: str, site_no: str, settings: Settings) -> HeadData:
         distance=distance.astype(np.float32),
         discharge=discharge,
         runoff=runoff[paired],
-        split=held_out,
+        split=split.select(paired),
         snow=snow,
         rain_scale=float(depth.std()) or 1.0,
         runoff_scale=float(observed.std()),
@@ -274,17 +273,17 @@ def _varying(runoff: np.ndarray, where: str, when: str, use: str) -> np.ndarray:
     observed = runoff[np.isfinite(runoff)]
     if np.unique(observed).size < 2:
         raise InputError(
-            f"{where}: {observed.size} discharge values {when}: expected a record that varies to "
-            f"{use}"
+            f"{where}: {observed.size} discharge values in {when}: expected a record that varies "
+            f"to {use}"
         )
     return observed
 
 
 def _moments(
-    fields: Mapping[str, np.ndarray], share: np.ndarray, train: slice
+    fields: Mapping[str, np.ndarray], share: np.ndarray, train: Steps
 ) -> dict[str, tuple[float, float]]:
     """Mean and standard deviation (1 where nothing varies) of the basin means of all forcings but
-    precipitation, over the training years."""
+    precipitation, over the training steps."""
     basin = {
         name: basin_mean(field[train], share)
         for name, field in fields.items()
@@ -329,7 +328,7 @@ def _on_region(store: str, watershed: xr.Dataset) -> xr.Dataset:
 
 
 def _fields(
-    data: xr.Dataset, inside: np.ndarray, share: np.ndarray, train: slice, site_no: str
+    data: xr.Dataset, inside: np.ndarray, share: np.ndarray, train: Steps, site_no: str
 ) -> dict[str, np.ndarray]:
     """Forcings on the cells inside, (T, N) each, without gaps; precipitation comes first."""
     names = [str(name) for name, field in data.data_vars.items() if field.dims == MAP_DIMS]
@@ -340,10 +339,10 @@ def _fields(
 
 
 def _filled(
-    values: np.ndarray, name: str, share: np.ndarray, train: slice, site_no: str
+    values: np.ndarray, name: str, share: np.ndarray, train: Steps, site_no: str
 ) -> np.ndarray:
     """Fill the gaps of a field (T, N): missing cells take the area-weighted mean of the valid ones,
-    a step without a valid cell takes the mean of the training years."""
+    a step without a valid cell takes the mean of the training steps."""
     total = basin_mean(np.isfinite(values), share)
     with np.errstate(invalid="ignore"):
         mean = np.nansum(values * share, axis=1) / total

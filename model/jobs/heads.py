@@ -78,7 +78,7 @@ def load_head(
         device: of PyTorch.
 
     Raises:
-        InputError: no such run or head, or a record with other training years.
+        InputError: no such run or head, or a record with other training steps.
 
     >>> head = load_head(run, site_no)
     >>> series = head.simulate()

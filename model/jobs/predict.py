@@ -1,7 +1,7 @@
-"""Simulate with the heads of a finished run, on a record that has grown or on other years.
+"""Simulate with the heads of a finished run, on a record that has grown or on other periods.
 
 Nothing is trained. The result is a run directory like that of a training: discharge of the whole
-record, scores, floors and hydrographs of years that the heads have not seen.
+record, scores, floors and hydrographs of what the heads have not seen.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from distributed import Client
 
-from model.inputs.split import Split, water_years
+from model.inputs.split import Split, unlearned
 from model.inputs.watershed import Survey, survey_store
 from model.jobs.tasks import predict_head
-from model.jobs.train import absolute, local_client, split_years, summarise
+from model.jobs.train import absolute, local_client, split_record, summarise
 from model.output.report import write_report
 from model.output.run_directory import Run
 from model.settings import Settings
@@ -38,7 +37,7 @@ class Prediction:
         heads: their checkpoints, by site number.
         store: path or URL of the record.
         survey, split: of the store.
-        settings: the run's, with the test years that are scored.
+        settings: the run's, with the test periods that are scored.
     """
 
     trained: Run
@@ -54,7 +53,7 @@ def predict(
     *,
     store: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
-    test_years: Sequence[int] = (),
+    test: Sequence[int | str] = (),
     client: Client | None = None,
 ) -> Run:
     """Simulate discharge with the heads of a finished run and write the result as a run directory.
@@ -63,7 +62,8 @@ def predict(
         run: directory of a finished run.
         store: the record to simulate; the store that the run trained on if left out.
         out: folder of the result, `<run>/predicted` if left out; an older prediction is replaced.
-        test_years: water years to score; all after the validation years if left out.
+        test: water years or dates to score, as `Settings.test`; all that no head has learned
+            from if left out.
         client: as of `model.train`.
 
     Returns:
@@ -71,7 +71,7 @@ def predict(
 
     Raises:
         InputError: a run that is not finished, a store without one of its watersheds or with other
-            training years, a year that the heads learned from, or an `out` that holds something
+            training steps, a period that the heads learned from, or an `out` that holds something
             else than a prediction.
 
     >>> predicted = predict(run, out=folder)
@@ -79,7 +79,7 @@ def predict(
     ('site_no', 'time')
     """
     trained = run if isinstance(run, Run) else Run(Path(run))
-    prediction = prepare(trained, store, test_years)
+    prediction = prepare(trained, store, test)
     folder = trained.folder / "predicted" if out is None else Path(out)
     own = local_client(len(prediction.heads), prediction.settings, cluster="cpu")
     with nullcontext(client) if client is not None else own as workers:
@@ -88,7 +88,7 @@ def predict(
 
 
 def prepare(
-    trained: Run, store: str | os.PathLike[str] | None, test_years: Sequence[int]
+    trained: Run, store: str | os.PathLike[str] | None, test: Sequence[int | str]
 ) -> Prediction:
     """Check a prediction before any worker starts; arguments and errors as of `predict`."""
     about = trained.recorded()
@@ -104,11 +104,9 @@ def prepare(
     lacking = [site for site in sites if site not in survey.pixels]
     if lacking:
         raise InputError(f"{where}: lacks {', '.join(lacking)}: expected what {trained.folder} has")
-    last = about.settings.validation_years[-1]
-    known = np.unique(water_years(survey.dates)).tolist()
-    later = tuple(test_years) or tuple(year for year in known if year > last)
-    settings = about.settings.model_copy(update={"test_years": later})
-    split, settings = split_years(survey, settings)
+    periods = tuple(map(str, test)) or unlearned(survey.dates, about.settings)
+    settings = about.settings.model_copy(update={"test": periods})
+    split, settings = split_record(survey, settings)
     heads = {site: checkpoint.head_path(trained.checkpoints, site) for site in sites}
     return Prediction(trained, heads, where, survey, split, settings)
 

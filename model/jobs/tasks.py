@@ -134,7 +134,6 @@ def finish_head(
         runoff = network(*pack.inputs())[0, pack.spinup :].cpu().numpy()
     simulated = discharge_of(runoff, head.area, head.step_seconds)
     run.write_prediction(row, simulated, head.discharge)
-    steps = np.arange(len(head.dates))
     scores = {
         "site_no": head.site_no,
         "name": head.name,
@@ -143,7 +142,7 @@ def finish_head(
             head.discharge,
             head.rain,
             head.dates.to_numpy(),
-            steps < head.split.train.stop,
+            head.split.train,
             head.split.validation,
             head.split.test,
             sees_discharge=history,
@@ -156,13 +155,14 @@ def finish_head(
         "snow": head.snow._asdict() if head.snow else None,
         "seconds": fitted.seconds,
     }
-    test = head.split.test
+    test = np.flatnonzero(head.split.test)
+    drawn = slice(test[0], test[-1] + 1)  # discharge between two test periods is left out
     hydrograph(
         run.hydrographs / f"{head.site_no}.png",
-        times=head.times.to_numpy()[test],
-        observed=head.discharge[test],
-        simulated=simulated[test],
-        rain=head.rain[test],
+        times=head.times.to_numpy()[drawn],
+        observed=np.where(head.split.test, head.discharge, np.nan)[drawn],
+        simulated=np.where(head.split.test, simulated, np.nan)[drawn],
+        rain=head.rain[drawn],
         title=label(head.name, head.site_no),
         scores=scores | {"n": scores["n_test"]},
         baselines={name: scores[f"{name}_nse"] for name in ("persistence", "climatology", "ridge")},

@@ -40,7 +40,7 @@ class Training:
         run: the run directory.
         survey: what is known of the store and the chosen watersheds.
         split: of the store's steps.
-        settings: resolved for the store's step, with the water years of `split`.
+        settings: resolved for the store's step, with the periods of `split`.
     """
 
     store: str
@@ -83,7 +83,7 @@ def train(
         The run: its metrics, scores and predictions.
 
     Raises:
-        InputError: the store, a site, a water year or what is in the run directory does not fit.
+        InputError: the store, a site, the split or what is in the run directory does not fit.
         RunError: some heads failed; the others are finished and stay.
 
     >>> from model import Settings, train
@@ -111,12 +111,12 @@ def prepare(
     """Check a training before any worker starts; arguments as of `train`.
 
     Raises:
-        InputError: the store, a site, a water year or what is in the run directory does not fit.
+        InputError: the store, a site, the split or what is in the run directory does not fit.
     """
     where = absolute(store)
     survey = select(survey_store(where), sites, where)
     settings = (settings or Settings()).resolved(survey.step)
-    split, settings = split_years(survey, settings)
+    split, settings = split_record(survey, settings)
     target = Run(Path(run))
     target.require_same(settings, survey.digest, list(survey.pixels))
     return Training(where, target, survey, split, settings)
@@ -140,7 +140,7 @@ def run_training(
     run.prepare_predictions(training.sites, survey.times, survey.title)
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     gpus = sum("GPU" in worker["resources"] for worker in workers)
-    costs = update_costs(survey, training.split.train.stop + settings.warmup)
+    costs = update_costs(survey, training.split.train_stop + settings.warmup)
     packs = make_packs(costs, 0 if settings.windows else gpus)  # the baselines train head by head
     progress.begin(len(costs), settings.all_updates)
     try:
@@ -201,15 +201,14 @@ def select(survey: Survey, sites: Sequence[str] | None, store: str) -> Survey:
     return replace(survey, pixels={site: survey.pixels[site] for site in sorted(set(sites))})
 
 
-def split_years(survey: Survey, settings: Settings) -> tuple[Split, Settings]:
-    """Split a store's steps, and write the water years into the settings: the record may grow.
+def split_record(survey: Survey, settings: Settings) -> tuple[Split, Settings]:
+    """Split a store's steps, and write the periods into the settings: the record may grow.
 
     Raises:
-        InputError: as `Split.by_water_year`.
+        InputError: as `Split.of`.
     """
-    split = Split.by_water_year(survey.dates, settings.validation_years, settings.test_years)
-    years = {f"{name}_years": found for name, found in split.years(survey.dates).items()}
-    return split, settings.model_copy(update=years)
+    split = Split.of(survey.dates, settings)
+    return split, settings.model_copy(update=dict(split.parts))
 
 
 def update_costs(survey: Survey, steps: int) -> dict[str, float]:

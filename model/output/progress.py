@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -16,6 +16,23 @@ from model.evaluation.metrics import median_known
 
 SHORT = {"persistence": "pers.", "climatology": "clim.", "ridge": "ridge"}
 FLOORS = tuple(SHORT)
+DASH = "\u2013"  # for a score that is undefined
+NO_INTERVAL = "no interval of NSE: it takes 180 days of discharge in the test part"
+
+
+def loses(head: Mapping[str, Any]) -> bool:
+    """Whether a head scores below climatology or ridge, as far as these have a score."""
+    return any(head["nse"] < head[f"{name}_nse"] for name in ("climatology", "ridge"))
+
+
+def lacks_interval(heads: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether no head's NSE has an interval, as the test part is too short."""
+    return all(math.isnan(head["nse_low"]) for head in heads)
+
+
+def number(form: str, value: float) -> str:
+    """Return a number as text, a dash where it is undefined."""
+    return DASH if math.isnan(value) else form.format(value)
 
 
 class Progress:
@@ -98,20 +115,24 @@ def skill_table(metrics: dict[str, Any]) -> Table:
     data = "synthetic, " if metrics["synthetic"] else ""
     title = f"{metrics['title']} ({data}{metrics['variant']}; {metrics['split']})"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    if lacks_interval(heads):
+        table.caption, table.caption_justify = NO_INTERVAL, "left"
     table.add_column("site", no_wrap=True)
     for name in ("NSE", "90 %", "KGE", "PBIAS", "peak error", "peak lag", *SHORT.values()):
         table.add_column(name, justify="right", no_wrap=True)
     keys = ("nse", "kge", "pbias", "peak_error", "peak_lag", *(f"{name}_nse" for name in FLOORS))
     digits = (3, 3, 1, 1, 1, 3, 3, 3)
     for head in heads:
-        nse, *others = (f"{head[key]:.{n}f}" for key, n in zip(keys, digits, strict=True))
+        nse, *others = (
+            number(f"{{:.{n}f}}", head[key]) for key, n in zip(keys, digits, strict=True)
+        )
         low, high = head["nse_low"], head["nse_high"]
         within = "" if math.isnan(low) else f"{low:.2f}-{high:.2f}"
-        loses = head["nse"] < max(head[f"{name}_nse"] for name in FLOORS[1:])
-        style = "yellow" if loses else None
+        style = "yellow" if loses(head) else None
         table.add_row(head["site_no"], nse, within, *others, style=style)
     nse, *others = [
-        f"{median_known([h[k] for h in heads]):.{n}f}" for k, n in zip(keys, digits, strict=True)
+        number(f"{{:.{n}f}}", median_known([head[key] for head in heads]))
+        for key, n in zip(keys, digits, strict=True)
     ]
     table.add_section()
     table.add_row("median", nse, "", *others, style="bold")

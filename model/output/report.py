@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from model.evaluation.metrics import median_known
 from model.output.figures import label
-from model.output.progress import FLOORS
+from model.output.progress import FLOORS, NO_INTERVAL, lacks_interval, loses, number
 from model.output.run_directory import Run, write_text
 
 FLOOR_COLOURS = {"persistence": "#999999", "climatology": "#56b4e9", "ridge": "#009e73"}
@@ -35,6 +35,8 @@ COLUMNS = {
     "velocity": ("velocity m s⁻¹", "{:.2f}"),
     "n_test": ("test steps", "{:.0f}"),
 }
+DRAWN = """The lines, and the columns 5 % and 95 %, are the interval of NSE when months of the test
+part are drawn with replacement."""
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 1100px;
        margin: 2rem auto; padding: 0 1rem; }
@@ -85,7 +87,7 @@ def draw_skill(run: Run, heads: Sequence[dict[str, Any]]) -> None:
     axes.set_yticks(rows, [label(head["name"], head["site_no"]) for head in order], fontsize=8)
     axes.set_xlim(LOWEST_NSE - 0.02, 1)
     axes.set_xlabel(
-        f"NSE on the test years (1: perfect, 0: as the mean; left edge: {LOWEST_NSE} or less)"
+        f"NSE on the test part (1: perfect, 0: as the mean; left edge: {LOWEST_NSE} or less)"
     )
     axes.grid(axis="x", color="#e5e5e5")
     axes.set_axisbelow(True)
@@ -105,6 +107,7 @@ def page(metrics: dict[str, Any]) -> str:
     use = "Heads and ridge use" if metrics["history"] else "Heads and ridge do not use"
     snow = sum(head["snow"] is not None for head in heads)
     note = '<p class="note">synthetic data</p>' if metrics["synthetic"] else ""
+    within = f"There is {NO_INTERVAL}." if lacks_interval(heads) else DRAWN
     gallery = "\n".join(
         f'<p><img src="hydrographs/{escape(head["site_no"])}.png" loading="lazy" '
         f'alt="hydrograph of {escape(head["name"])}"></p>'
@@ -120,11 +123,11 @@ initial-scale=1"> <title>{escape(metrics["title"])}</title><style>{STYLE}</style
 head and of the floors"></p> <p>NSE is the Nash-Sutcliffe efficiency, KGE the Kling-Gupta
 efficiency, PBIAS the percent bias, FHV the bias of the highest 2 % of flows. The floors:
 persistence repeats the discharge of the step before, climatology is the mean discharge of the
-season, ridge a regression on lagged rain, wetness and season. {use} past discharge. The lines, and
-the columns 5 % and 95 %, are the interval of NSE when months of the test years are drawn with
-replacement. Snow is simulated in {snow} of {count(len(heads), "watershed")}. Shaded rows score
-below climatology or ridge.</p> <div class="wide">{table(heads)}</div> <h2>Hydrographs of the test
-years</h2> {gallery} </body></html>
+season, ridge a regression on lagged rain, wetness and season. {use} past discharge. {within}
+Snow is simulated in {snow} of {count(len(heads), "watershed")}. Shaded rows score below climatology
+or ridge. A dash stands for a score that is undefined, as that of climatology is where training
+knows no such time of the year.</p> <div class="wide">{table(heads)}</div> <h2>Hydrographs of the
+test part</h2> {gallery} </body></html>
 """
 
 
@@ -139,11 +142,10 @@ def table(heads: Sequence[dict[str, Any]]) -> str:
     names = "".join(f"<th>{escape(COLUMNS[key][0])}</th>" for key in keys)
     rows = []
     for head in heads:
-        loses = head["nse"] < max(head[f"{name}_nse"] for name in FLOORS[1:])
-        cells = "".join(f"<td>{COLUMNS[key][1].format(head[key])}</td>" for key in keys)
+        cells = "".join(f"<td>{number(COLUMNS[key][1], head[key])}</td>" for key in keys)
         name = escape(label(head["name"], head["site_no"]))
-        rows.append(f"<tr{' class=loses' if loses else ''}><td>{name}</td>{cells}</tr>")
+        rows.append(f"<tr{' class=loses' if loses(head) else ''}><td>{name}</td>{cells}</tr>")
     median = {key: median_known([head[key] for head in heads]) for key in keys}
-    cells = "".join(f"<td>{COLUMNS[key][1].format(median[key])}</td>" for key in keys)
+    cells = "".join(f"<td>{number(COLUMNS[key][1], median[key])}</td>" for key in keys)
     rows.append(f"<tr class=median><td>median</td>{cells}</tr>")
     return f"<table><tr><th>watershed</th>{names}</tr>{''.join(rows)}</table>"

@@ -17,11 +17,13 @@ from torch import Tensor
 
 from model.evaluation.metrics import nse
 from model.inputs.pack import Pack, make_pack, make_watersheds
+from model.inputs.periods import consecutive
 from model.inputs.watershed import HeadData
 from model.network.domst import DomST
 from model.network.watersheds import Watersheds
 from model.settings import Settings
 from model.training.cuda_graph import CapturedFunction
+from model.training.lesson import Lesson
 from model.training.loss import runoff_loss
 from model.training.optimiser import make_optimiser, set_learning_rate, update_average
 from model.training.padding import stack_padded, without_padding
@@ -48,7 +50,11 @@ class Trainer:
     ) -> None:
         self.heads, self.settings = heads, settings
         self.pack = make_pack(heads, settings, device) if pack is None else pack
-        self.length = min(settings.stretch, heads[0].split.train.stop)  # steps with loss
+        split = heads[0].split
+        longest = max(stop - first for first, stop in consecutive(split.train))
+        self.length = min(settings.stretch, longest)  # steps with loss
+        self.training = Lesson(self.pack, split.train, split.validation | split.test, self.length)
+        self.refit = Lesson(self.pack, split.known, split.test, self.length)
         self.network = new_network(heads, self.pack.watersheds, settings).to(device)
         named = dict(self.network.named_parameters())
         self.optimiser = make_optimiser(named, settings)
@@ -70,7 +76,7 @@ class Trainer:
         settings, device = self.settings, self.pack.runoff.device
         drawn = self.next_draw or self.draw(self.update)
         if self.update == settings.updates:
-            self.captured = None  # the graph of the training years alone
+            self.captured = None  # the graph of the training steps alone
         if settings.capture and device.type == "cuda" and self.captured is None:
             self.captured = CapturedFunction(self.gradients, drawn, device)
         losses = (self.captured or self.gradients)(*drawn)
@@ -89,17 +95,12 @@ class Trainer:
             (H, B) first step with loss of each stretch, counted in the pack's steps, and
             (H, B, 1, M) dropout masks; in pinned memory for a GPU.
         """
-        settings, spinup = self.settings, self.pack.spinup
-        record, length = self.learnable_steps(update), self.length
+        settings, lesson = self.settings, self.lesson(update)
         starts, masks = [], []
         for head in self.heads:
             seed = head_seed(settings.seed, head.site_no, update)
             generator = torch.Generator().manual_seed(seed)
-            # from half a stretch before the record to half a stretch after it, then clipped:
-            # the ends of the record are drawn as often as its middle
-            low, high = -(length // 2), record - length + length // 2
-            start = torch.randint(low, high + 1, (settings.batch,), generator=generator)
-            starts.append(start.clamp(0, record - length) + spinup)
+            starts.append(lesson.draw(settings.batch, generator) + self.pack.spinup)
             survival = 1 - settings.dropout
             mask = torch.rand(settings.batch, 1, settings.hidden, generator=generator) < survival
             masks.append(mask / survival)
@@ -117,7 +118,7 @@ class Trainer:
 
     def losses(self, starts: Tensor, dropout_mask: Tensor) -> Tensor:
         """Compute the losses (H,) of a draw."""
-        settings, pack = self.settings, self.pack
+        settings, pack, lesson = self.settings, self.pack, self.lesson(self.update)
         device = pack.runoff.device
         starts = starts.to(device, non_blocking=True)
         dropout_mask = dropout_mask.to(device, non_blocking=True)
@@ -125,10 +126,10 @@ class Trainer:
         steps = starts[..., None] + offsets  # (H, B, W + L)
         head = torch.arange(len(starts), device=device)[:, None, None]
         inputs, routed = self.encode(steps)
-        runoff = self.network.decode(inputs, routed, pack.past[head, steps], dropout_mask)
+        runoff = self.network.decode(inputs, routed, lesson.past[head, steps], dropout_mask)
         return runoff_loss(
             runoff[..., settings.warmup :],
-            pack.runoff[head, steps[..., settings.warmup :]],
+            lesson.target[head, steps[..., settings.warmup :]],
             pack.watersheds.runoff_scale,
             settings,
         )
@@ -136,13 +137,13 @@ class Trainer:
     def encode(self, steps: Tensor) -> tuple[Tensor, ...]:
         """Encode stretches of steps (H, B, L), as `DomST.encode` returns them.
 
-        Either all learnable steps are encoded and the stretches gathered, or the stretches are cut
-        out, each behind the steps that the contribution block looks back on, and encoded alone:
-        whichever is fewer steps. With `windows` they are always cut out.
+        Either all steps up to the last learnable one are encoded and the stretches gathered, or the
+        stretches are cut out, each behind the steps that the contribution block looks back on, and
+        encoded alone: whichever is fewer steps. With `windows` they are always cut out.
         """
         pack, reach = self.pack, self.network.reach
         head = torch.arange(len(steps), device=steps.device)[:, None, None]
-        end = pack.spinup + self.learnable_steps(self.update)
+        end = pack.spinup + self.lesson(self.update).end
         if not self.settings.windows and steps.shape[1] * (reach + steps.shape[2]) >= end:
             return tuple(x[head, steps] for x in self.network.encode(*pack.forcings(end)))
         before = steps[..., :1] + torch.arange(-reach, 0, device=steps.device)
@@ -162,10 +163,9 @@ class Trainer:
             parts.append([x.unflatten(1, some.shape[1:])[:, :, reach:] for x in encoded])
         return tuple(torch.cat(series, 1) for series in zip(*parts, strict=True))
 
-    def learnable_steps(self, update: int) -> int:
-        """Number of first steps of the record that an update learns from."""
-        split = self.heads[0].split
-        return (split.train if update < self.settings.updates else split.known).stop
+    def lesson(self, update: int) -> Lesson:
+        """What an update learns from."""
+        return self.training if update < self.settings.updates else self.refit
 
     def _clip_gradients(self) -> None:
         """Scale each head's gradient to a norm of at most `clip`."""
@@ -195,7 +195,7 @@ class Trainer:
 
         One validation year is a noisy judge, and later weights do better in unseen years: the
         latest weights within `tolerance` of the head's highest NSE are kept. In a refit the
-        validation years are learned from, so the score stays and all finite weights are kept.
+        validation steps are learned from, so the score stays and all finite weights are kept.
         """
         runoff = self.simulate(self.average)
         scores = []

@@ -49,7 +49,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, tiny_sample: Path) -> tuple[
     path.write_text(yaml.safe_dump({**whole, "period": {**whole["period"], "end": f"{end}Z"}}))
     store, run = folder / "store.zarr", Run(folder / "run")
     first = period.start.year + 1  # water year
-    years = {"validation_years": (first + 1,), "test_years": (first + 2,)}
+    years = {"validation": (str(first + 1),), "test": (str(first + 2),)}
     with make_client(workers=1) as client:
         run_pipeline(load_catalog(path), store, client)
         shutil.copytree(store, folder / "early.zarr")
@@ -99,7 +99,7 @@ def test_bad_input_is_one_line(
 ) -> None:
     _, run, store = world
     settings = Run(run).recorded().settings
-    (learned,) = settings.validation_years
+    (learned,) = settings.validation
     other = tmp_path / "other.zarr"
     shutil.copytree(store, other)
     site = list_sites(store)[0]
@@ -107,8 +107,8 @@ def test_bad_input_is_one_line(
     for arguments, message in (
         ((tmp_path / "nowhere",), "run.yaml"),
         ((run, "--store", tmp_path / "no.zarr"), "no.zarr"),
-        ((run, "--test-year", learned), str(learned)),
-        ((run, "--test-year", 2050), "2050"),
+        ((run, "--test", learned), f"validation {learned} and test {learned}"),
+        ((run, "--test", 2050), "2050"),
         ((run, "--store", other), site),
     ):
         done = predict(*arguments, "--out", tmp_path / "out")

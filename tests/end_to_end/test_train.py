@@ -112,7 +112,7 @@ def test_a_killed_run_resumes_to_the_same_weights_on_fewer_workers(
     ("arguments", "message"),
     [
         (("nowhere.zarr",), "nowhere.zarr"),
-        (("STORE", "--test-year", "2050"), "water year 2050"),
+        (("STORE", "--test", "2050"), "water year 2050"),
         (("STORE", "--scheduler", "nonsense://here"), "nonsense://here"),
         (("STORE", "--cluster", "cuda"), "cuda"),
         (("STORE", "--scheduler-file", "no.json"), "no.json"),

@@ -11,6 +11,7 @@ import torch
 
 from model.inputs.split import Split
 from model.inputs.watershed import HeadData
+from model.settings import Settings
 
 
 def build_head(site_no: str = "01", rows: int = 6, columns: int = 5, years: int = 4) -> HeadData:
@@ -30,7 +31,7 @@ def build_head(site_no: str = "01", rows: int = 6, columns: int = 5, years: int 
         runoff[t] = 0.15 * stored
         stored -= runoff[t] + min(stored - runoff[t], 1.5)
     runoff[40:50] = np.nan
-    split = Split.by_water_year(times)
+    split = Split.of(times, Settings())
     area = 6e7 * coverage.sum()
     warm = np.sin(np.arange(len(times)) / 365 * 2 * np.pi)[:, None] * np.ones(coverage.size)
     return HeadData(

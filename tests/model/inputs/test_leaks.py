@@ -15,6 +15,7 @@ import xarray as xr
 from model.inputs.pack import SERIES, make_pack
 from model.inputs.snow import Snow, choose_snow, melt_snow
 from model.inputs.soil import evaporation_demand
+from model.inputs.split import last_stop
 from model.inputs.watershed import HeadData, load_head
 from model.settings import Settings
 from model.training import checkpoint
@@ -23,7 +24,7 @@ from model.training.loop import Fitted, fit_pack
 CPU = torch.device("cpu")
 TRUTH = Snow(5.0, 0.0)
 FORCINGS = ("precipitation", "temperature", "potential_evaporation")
-HELD_OUT: dict[str, Any] = {"validation_years": (2015,), "test_years": (2016,)}
+HELD_OUT: dict[str, Any] = {"validation": ("2015",), "test": ("2016",)}
 
 
 def make_watershed(first: str, weather: tuple[str, ...], shift: float = 0.0) -> xr.Dataset:
@@ -99,8 +100,8 @@ def load(watershed: xr.Dataset, settings: Settings) -> HeadData:
 
 def require_same_training(one: HeadData, two: HeadData, settings: Settings) -> None:
     """Fail unless all that training sees is the same, bit for bit."""
-    train = one.split.train
-    assert train == two.split.train
+    train = one.split.train_steps
+    assert train == two.split.train_steps
     per_step = {"times", "dates", "forcing", "demand", "discharge", "runoff"}
     for field in fields(one):
         first, second = getattr(one, field.name), getattr(two, field.name)
@@ -109,7 +110,7 @@ def require_same_training(one: HeadData, two: HeadData, settings: Settings) -> N
         if field.name != "split":
             np.testing.assert_array_equal(first, second, err_msg=field.name)
     packs = [make_pack([head], settings, CPU) for head in (one, two)]
-    end = settings.warmup + train.stop
+    end = settings.warmup + one.split.train_stop
     for name in SERIES:
         first, second = (getattr(pack, name)[:, :end].numpy() for pack in packs)
         np.testing.assert_array_equal(first, second, err_msg=name)
@@ -136,7 +137,7 @@ def test_years_after_training_change_nothing_of_it(
     settings = Settings(warmup=60, snow_melt_factors=(2.0, 5.0, 8.0), **HELD_OUT)
     watershed = make_watershed(first, weather, shift)
     before = load(watershed, settings)
-    after = load(ruined(watershed, before.split.train.stop, appended=500), settings)
+    after = load(ruined(watershed, before.split.train_stop, appended=500), settings)
     if "temperature" in weather and first < "2013":
         assert before.snow == TRUTH
     require_same_training(before, after, settings)
@@ -149,7 +150,7 @@ def test_years_after_validation_change_no_weights(tmp_path: Path) -> None:
     )
     watershed = make_watershed("2012-10-01", ())
     before = load(watershed, settings)
-    known = before.split.known.stop
+    known = last_stop(before.split.known)
     kept = []
     for name, data in (("before", watershed), ("after", ruined(watershed, known, appended=500))):
         head = load(data, settings)

@@ -36,7 +36,7 @@ def test_soil_stores_percolate_by_the_length_of_a_step(make_head: Make, step_hou
     head = dataclasses.replace(make_head("01"), step_seconds=3600.0 * step_hours)
     settings = Settings(warmup=100)
     pack = make_pack([head], settings, CPU)
-    first_year = min(365 * 24 // step_hours, head.split.train.stop)
+    first_year = min(365 * 24 // step_hours, head.split.train_stop)
     rain = head.forcing[:, 0]
     excess, _ = soil_stores(rain, head.demand, step_hours / 24, first_year, settings)
     np.testing.assert_array_equal(pack.water[0, pack.spinup :, 1:, :-1].numpy(), excess)

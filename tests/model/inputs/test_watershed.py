@@ -81,7 +81,7 @@ def test_a_head_on_the_map_of_the_region(tiny_store: Path) -> None:
         np.testing.assert_array_equal(wide.runoff, own.runoff)
 
 
-@pytest.mark.parametrize(("year", "message"), [(2013, "to train on"), (2014, "validation years")])
+@pytest.mark.parametrize(("year", "message"), [(2013, "to train on"), (2014, "pick weights")])
 def test_years_without_a_record_are_refused(
     tiny_store: Path, tmp_path: Path, year: int, message: str
 ) -> None:

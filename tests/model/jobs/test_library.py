@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from model import Run, Settings, evaluate, load_head, predict, train
-from model.inputs.split import water_years
+from model.inputs.periods import water_years
 from model.output.progress import Progress
 from pipeline.errors import InputError
 from pipeline.store.read import list_sites, open_watershed
@@ -99,8 +99,8 @@ def test_a_loaded_head_simulates_what_its_run_predicted(
     stored = open_watershed(tiny_store, site)["discharge"].values[:steps]
     np.testing.assert_array_equal(series["observed"], stored)
     test = series["period"] == "test"
-    years = water_years(pd.DatetimeIndex(series["time"].values) + pd.Timedelta("12h"))
-    assert set(years[test.values]) == set(finished.recorded().settings.test_years)
+    years = water_years(pd.DatetimeIndex(series["time"].values) + pd.Timedelta("12h"), 10)
+    assert tuple(map(str, set(years[test.values]))) == finished.recorded().settings.test
     scores = evaluate(series["simulated"][test], series["observed"][test])
     for name in ("nse", "kge", "pbias", "peak_lag"):
         assert scores[name] == finished.metrics["heads"][0][name], name
@@ -118,9 +118,9 @@ def test_prediction_scores_the_years_asked_for(finished: Run, site: str, tmp_pat
     whole = finished.open_predictions()["simulated"]
     np.testing.assert_array_equal(predicted.open_predictions()["simulated"], whole)
     assert predicted.scores.loc[site, "nse"] == finished.scores.loc[site, "nse"]
-    (validation,) = finished.recorded().settings.validation_years
+    (validation,) = finished.recorded().settings.validation
     with pytest.raises(InputError, match=f"{validation}"):
-        predict(finished, out=tmp_path / "out", test_years=[validation])
+        predict(finished, out=tmp_path / "out", test=[validation])
 
 
 def test_an_unfinished_run_has_no_scores(tmp_path: Path) -> None:

@@ -72,6 +72,8 @@ def launches(trainer: Trainer) -> int:
             moved(trainer.pack), watersheds=moved(trainer.pack.watersheds)
         )
         trainer.network.watersheds = pack.watersheds
+        lesson = trainer.training
+        lesson.target, lesson.past = there(lesson.target), there(lesson.past)
         for module in trainer.network.modules():
             for name, parameter in module.named_parameters(recurse=False):
                 setattr(module, name, torch.nn.Parameter(there(parameter.detach())))

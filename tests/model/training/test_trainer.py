@@ -55,7 +55,7 @@ def test_stretches_encoded_alone_give_the_gradients_of_the_encoded_record(
     trainer = Trainer(heads, QUICK, CPU)
     network, pack = trainer.network, trainer.pack
     assert len(set(pack.watersheds.lags)) == 2
-    end = QUICK.warmup + heads[0].split.train.stop
+    end = QUICK.warmup + heads[0].split.train_stop
     starts = torch.tensor([[0, 20, 300, end - 90], [end - 90, 400, 2, 390]])
     steps = starts[..., None] + torch.arange(90)
     head = torch.arange(2)[:, None, None]
@@ -86,7 +86,7 @@ def test_no_more_steps_are_encoded_than_needed(
     monkeypatch.setattr(trainer.network, "encode", counted)
     trainer.step()
     alone = QUICK.batch * (trainer.network.reach + warmup + QUICK.stretch)
-    record = warmup + trainer.heads[0].split.train.stop
+    record = warmup + trainer.heads[0].split.train_stop
     assert (alone < record) == (warmup == 60)
     assert seen == [min(alone, record)]
 
@@ -98,7 +98,7 @@ def test_stretches_reach_both_ends_of_the_record_and_masks_keep_the_mean(make_he
     )
     draws = [trainer.draw(update) for update in range(200)]
     starts = torch.cat([start.flatten() for start, _ in draws]) - trainer.pack.spinup
-    last = trainer.heads[0].split.train.stop - QUICK.stretch
+    last = trainer.heads[0].split.train_stop - QUICK.stretch
     assert (int(starts.min()), int(starts.max())) == (0, last)
     each_end = (QUICK.stretch // 2 + 1) / (last + 1 + 2 * (QUICK.stretch // 2))
     for end in (0, last):
