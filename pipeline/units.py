@@ -36,7 +36,20 @@ ZERO_CELSIUS_K = 273.15
 DEGC_PER_DEGF = 5 / 9  # degC = (degF - 32) * 5/9
 ZERO_CELSIUS_F = 32.0
 
-DISCHARGE_M3_S = {"m3/s": 1.0, "ft3/s": M3_PER_FT3}  # multiply by this to get m3 s-1
+M3_PER_LITRE = 1e-3
+M3_PER_MEGALITRE = 1e3
+# multiply by this to get m3 s-1
+DISCHARGE_M3_S = {
+    "m3/s": 1.0,
+    "ft3/s": M3_PER_FT3,
+    "l/s": M3_PER_LITRE,
+    "ML/day": M3_PER_MEGALITRE / SECONDS_PER_DAY,
+}
+# depths over the drainage area: multiply by this and the area [m2] to get m3 s-1
+RUNOFF_M_S = {
+    "mm/day": 1 / (MM_PER_M * SECONDS_PER_DAY),
+    "mm/h": 1 / (MM_PER_M * SECONDS_PER_HOUR),
+}
 AREA_M2 = {"m2": 1.0, "km2": M2_PER_KM2, "mi2": M2_PER_MI2}  # multiply by this to get m2
 
 
@@ -82,6 +95,7 @@ FORCING_UNITS = {
 
 # Names of units in lower case, and their ratios, in pint's format. pint's own registry would take
 # C for coulomb and k for the Boltzmann constant, and takes 400 ms to build. A plural s is implied.
+# No river is gauged in millilitres.
 VOCABULARY = """
 kilogram = [mass] = kg
 gram = 1e-3 kilogram = g
@@ -101,6 +115,8 @@ degree_celsius = [celsius] = degc = c = celsius = degrees_celsius = deg_c = degr
 degree_fahrenheit = [fahrenheit] = degf = f = fahrenheit = degrees_fahrenheit = deg_f
 cubic_foot_per_second = foot ** 3 / second = cfs = cusec
 cubic_meter_per_second = meter ** 3 / second = cms = cumec
+liter = 1e-3 meter ** 3 = l = litre
+megaliter = 1e3 meter ** 3 = ml = megalitre
 """
 SYMBOLS = str.maketrans({"²": "2", "³": "3", "°": "deg"})
 # Words and operators; numbers only as exponents of one digit, so that none takes long to compute.
@@ -176,6 +192,19 @@ def _equal(one: Quantity, other: Quantity | None) -> bool:
     if other is None or one.dimensionless or not one.is_compatible_with(other):
         return False
     return bool(np.isclose(one.to(other.units).magnitude, 1.0, rtol=1e-9, atol=0))
+
+
+def discharge_factor(units: str, area: float | None) -> float:
+    """Factor from discharge in a unit of `DISCHARGE_M3_S` or `RUNOFF_M_S` to m3 s-1.
+
+    Args:
+        units: of the record.
+        area: drainage area [m2], for depths.
+    """
+    if units in DISCHARGE_M3_S:
+        return DISCHARGE_M3_S[units]
+    assert area is not None, "a depth needs the area that it lies on"
+    return RUNOFF_M_S[units] * area
 
 
 Depth = TypeVar("Depth", float, np.ndarray)

@@ -4,45 +4,63 @@ from __future__ import annotations
 
 import codecs
 import re
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from datetime import time as clock
 from functools import partial
+from types import MappingProxyType
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from pipeline.catalog.time import Duration, Strict, TimeLabel
-from pipeline.units import DISCHARGE_M3_S, require_unit
+from pipeline.catalog.time import Duration, Instant, Strict, TimeLabel
+from pipeline.units import DISCHARGE_M3_S, RUNOFF_M_S, require_unit
 
 Column = str | Annotated[int, Field(ge=1)]
 NUMBER = r"[+-]?[0-9]+(?:\.[0-9]*)?"
-CSV_KEYS = (  # that describe a table
-    "agency",
-    "columns",
+SITE = "{site}"
+USGS_FORMATS = ("rdb", "json", "waterml", "waterdata")
+UNITS = (*DISCHARGE_M3_S, *RUNOFF_M_S)
+DATASET_KEYS = ("agency", "columns", "missing_flags", "time_zone")
+TEXT_KEYS = (
     "comment",
     "decimal",
     "delimiter",
     "encoding",
-    "missing_flags",
     "skip",
+    "start",
+    "step",
     "time_format",
-    "time_zone",
+    "whole",
+)
+KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(  # by key, the formats that it describes
+    dict.fromkeys(DATASET_KEYS, ("csv", "netcdf"))
+    | dict.fromkeys(TEXT_KEYS, ("csv",))
+    | {"series": USGS_FORMATS}
 )
 
 
 class Columns(Strict):
-    """Columns of a discharge CSV: names in its header, or numbers from 1 if it has no header.
+    """Columns of a table: names in its header, or numbers from 1 if it has no header.
 
-    `site` is None for a file of one site. Several columns of `time` are joined by blanks.
+    Of NetCDF they are names of variables. `site` is None for a file of one site, and where each
+    site has its own column of discharge. Several columns of `time` are joined by blanks.
     """
 
     site: Column | None = Field(
-        default="site_no", description="column of the site number; null for files of one site"
+        default="site_no",
+        description="column of the site number; null for files of one site, or a column a site",
     )
-    time: Column | Annotated[list[Column], Field(min_length=1)] = Field(
-        default="datetime", description="column, or columns, of the day or instant"
+    time: Column | Annotated[list[Column], Field(min_length=1)] | None = Field(
+        default="datetime",
+        description="column, or columns, of the day or instant, or of the number of the step; "
+        "null if rows are counted",
     )
-    discharge: Column = Field(default="discharge", description="column of the discharge")
+    discharge: Column = Field(
+        default="discharge",
+        description="column of the discharge; {site} is replaced by the site number",
+    )
     flag: Column | None = Field(default=None, description="column of the qualifiers")
 
     @model_validator(mode="after")
@@ -53,11 +71,18 @@ class Columns(Strict):
                 f"{', '.join(map(repr, used))}: expected names of all (site, time, discharge, "
                 "flag), or numbers of all for a file without a header; site: null if it has none"
             )
+        if self.wide and (self.site is not None or self.flag is not None):
+            raise ValueError(
+                f"discharge: {self.discharge!r} names a column of each site: expected site: null, "
+                "and no flag"
+            )
         return self
 
     @property
     def times(self) -> list[Column]:
         """Columns of the time."""
+        if self.time is None:
+            return []
         return self.time if isinstance(self.time, list) else [self.time]
 
     @property
@@ -66,16 +91,27 @@ class Columns(Strict):
         others = (self.site, self.flag)
         return [*self.times, self.discharge, *(one for one in others if one is not None)]
 
+    @property
+    def others(self) -> list[Column]:
+        """Columns of the time, the site and the flag."""
+        return [one for one in self.used if one != self.discharge]
+
+    @property
+    def wide(self) -> bool:
+        """Whether each site has its own column of discharge."""
+        return isinstance(self.discharge, str) and SITE in self.discharge
+
 
 class Gauges(Strict):
     """Discharge records: daily means, or instantaneous values, which are averaged over steps."""
 
-    format: Literal["rdb", "csv", "json", "waterml", "waterdata"] = Field(
+    format: Literal["rdb", "csv", "json", "waterml", "waterdata", "netcdf", "hydat"] = Field(
         description="format of the files, see docs/gauges.md"
     )
     files: str = Field(description="path; {site} is replaced by the site number")
-    units: Annotated[str, AfterValidator(partial(require_unit, known=DISCHARGE_M3_S))] = Field(
-        description="ft3/s or m3/s, in any spelling"
+    units: Annotated[str, AfterValidator(partial(require_unit, known=UNITS))] = Field(
+        description="m3/s, ft3/s, l/s, ML/day, or a depth over the drainage area, mm/day or mm/h; "
+        "in any spelling"
     )
     values: Literal["daily", "instantaneous"] = Field(
         default="daily", description="daily means, or readings that are averaged over steps"
@@ -84,7 +120,7 @@ class Gauges(Strict):
         default=[], description="numbers and words that mean missing, besides the agency's"
     )
     missing_flags: list[Annotated[str, Field(pattern=r"^[^\s:,;]+$")]] = Field(
-        default=[], description="csv only: qualifiers of values that mean missing"
+        default=[], description="csv, netcdf: qualifiers of values that mean missing"
     )
     real: list[float] = Field(
         default=[], description="numbers that are discharge, though they look like missing"
@@ -103,10 +139,11 @@ class Gauges(Strict):
         default=None, gt=timedelta(0), description="instantaneous only: longest gap to interpolate"
     )
     agency: Literal["usgs"] | None = Field(
-        default=None, description="csv only: site numbers have eight digits at least"
+        default=None, description="csv, netcdf: site numbers have eight digits at least"
     )
     columns: Columns | None = Field(
-        default=None, description="csv only: names of its columns, or their numbers"
+        default=None,
+        description="csv, netcdf: names of columns, their numbers, or names of variables",
     )
     delimiter: Literal[",", ";", "|", "tab", "blanks"] = Field(
         default=",", description="csv only: between columns"
@@ -119,11 +156,23 @@ class Gauges(Strict):
         default=None, min_length=1, description="csv only: how lines begin that are left out"
     )
     encoding: str = Field(default="utf-8", description="csv only: of the text")
+    whole: bool = Field(
+        default=False, description="csv only: its last line is whole, though no newline ends it"
+    )
     time_format: str | None = Field(
         default=None, min_length=1, description="csv only: strptime format of the day or instant"
     )
+    start: Instant | None = Field(
+        default=None, description="csv only: day or instant of step 1, where the time is a number"
+    )
+    step: Duration | None = Field(
+        default=None,
+        gt=timedelta(0),
+        description="csv with start only: from one number to the next; default for days 1d",
+    )
     time_zone: str | None = Field(
-        default=None, description="csv with instantaneous values only: an IANA name"
+        default=None,
+        description="csv, netcdf, of instantaneous values without an offset: an IANA name",
     )
 
     @field_validator("time_zone")
@@ -156,11 +205,11 @@ class Gauges(Strict):
 
     @model_validator(mode="after")
     def _no_unused_keys(self) -> Self:
-        for key in CSV_KEYS:
-            if self.format != "csv" and key in self.model_fields_set:
-                raise ValueError(f"{key} describes a csv, format is {self.format}: expected none")
-        if self.format == "csv" and self.series is not None:
-            raise ValueError("series selects a series of the agency, format is csv: expected none")
+        for key, formats in KEYS.items():
+            if self.format not in formats and key in self.model_fields_set:
+                raise ValueError(
+                    f"{key} is for {', '.join(formats)}, format is {self.format}: expected none"
+                )
         daily = self.values == "daily"
         for key in ("min_valid", "max_gap", "time_zone") if daily else ("time",):
             if key in self.model_fields_set:
@@ -168,6 +217,26 @@ class Gauges(Strict):
                 raise ValueError(
                     f"{key} is for {other} values, values is {self.values}: expected none"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _times_by_number(self) -> Self:
+        columns = self.columns or Columns()
+        if self.start is None and (columns.time is None or self.step is not None):
+            what = "step" if self.step is not None else "columns.time: null"
+            raise ValueError(f"{what}: expected start, the day or instant of the first row")
+        if self.start is None:
+            return self
+        if self.values == "instantaneous" and self.step is None:
+            raise ValueError("start: expected step, from one row to the next, for instants")
+        midnight = datetime.combine(self.start, clock())
+        whole = self.start == midnight and self.step in (None, timedelta(days=1))
+        if self.values == "daily" and not whole:
+            raise ValueError(
+                f"start, step: {self.start}, {self.step}, of daily values: expected a day, and 1d"
+            )
+        if self.time_format is not None or len(columns.times) > 1:
+            raise ValueError("start: times are numbers of steps: expected no time_format, one time")
         return self
 
     @model_validator(mode="after")

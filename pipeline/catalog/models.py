@@ -24,7 +24,7 @@ from pydantic import (
 
 from pipeline.catalog.checks import Checks
 from pipeline.catalog.fetch import Fetch
-from pipeline.catalog.gauge_source import Columns, Gauges
+from pipeline.catalog.gauge_source import SITE, USGS_FORMATS, Columns, Gauges
 from pipeline.catalog.presets import preset_keys, require_days
 from pipeline.catalog.problems import describe_problem
 from pipeline.catalog.raster_source import RasterSource
@@ -53,13 +53,25 @@ RESERVED_NAMES = frozenset(  # other arrays of the store
 )
 
 
+Numbering = Literal["esri", "ldd", "taudem", "grass", "clockwise", "clockwise_east", "whitebox"]
+EightValues = tuple[int, int, int, int, int, int, int, int]
+
+
 class Terrain(Strict):
     """Source of flow directions: a DEM, from which they are derived, or a D8 raster."""
 
     dem: str | None = Field(default=None, description="path of elevations; or d8")
     d8: str | None = Field(default=None, description="path of D8 flow directions; or dem")
-    codes: Literal["esri", "ldd"] | None = Field(
-        default=None, description="coding of the d8 raster"
+    variable: str | None = Field(default=None, description="of a NetCDF file that holds several")
+    codes: Numbering | EightValues | None = Field(
+        default=None,
+        description="numbering of the d8 raster; or its values for N, NE, E, SE, S, SW, W, NW",
+    )
+    crs: str | None = Field(
+        default=None, description="EPSG code, WKT or PROJ text, if it has no CRS or a wrong one"
+    )
+    nodata: list[float] = Field(
+        default=[], description="values without elevation or direction, besides the file's own"
     )
     outlet_snap: float = Field(default=1000.0, gt=0, description="search radius [m]")
 
@@ -69,6 +81,8 @@ class Terrain(Strict):
             raise ValueError("expected one of dem and d8")
         if (self.d8 is None) != (self.codes is None):
             raise ValueError("expected codes if, and only if, there is d8")
+        if isinstance(self.codes, tuple) and len(set(self.codes)) < len(self.codes):
+            raise ValueError(f"codes {list(self.codes)}: expected eight different values")
         return self
 
     @property
@@ -196,11 +210,11 @@ class Catalog(Strict):
     @model_validator(mode="after")
     def _check_single_sites(self) -> Self:
         columns = self.gauges.columns or Columns()
-        one = "{site}" in self.gauges.files or len(self.watersheds.sites or ()) == 1
-        if columns.site is None and not one:
+        one = SITE in self.gauges.files or len(self.watersheds.sites or ()) == 1
+        if columns.site is None and not (one or columns.wide):
             raise ValueError(
-                "gauges.columns.site: null: expected {site} in gauges.files, or one site in "
-                "watersheds.sites"
+                "gauges.columns.site: null: expected {site} in gauges.files, or in "
+                "gauges.columns.discharge, or one site in watersheds.sites"
             )
         return self
 
@@ -208,7 +222,7 @@ class Catalog(Strict):
     def usgs(self) -> bool:
         """Whether site numbers are the USGS's, of eight digits at least."""
         fetched = self.fetch is not None and bool(self.fetch.gauges or self.fetch.watersheds)
-        return self.gauges.format != "csv" or self.gauges.agency == "usgs" or fetched
+        return self.gauges.format in USGS_FORMATS or self.gauges.agency == "usgs" or fetched
 
     @property
     def path(self) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipeline.catalog.models import PRECIPITATION
 from pipeline.catalog.time import STEP
 from pipeline.check.contents import Contents
-from pipeline.units import DISCHARGE_M3_S, SECONDS_PER_DAY
+from pipeline.units import DISCHARGE_M3_S, RUNOFF_M_S
 
 SHOWN = 3  # suspects in a message
 RATIO = 0.1, 1.0  # runoff over rain that a suspect has to lead to
@@ -20,12 +20,7 @@ RAIN = {
     "hundredths of mm": (0.01, "mm"),
     **{unit: (1.0, unit) for unit in ("mm", "cm", "inch", "m", "mm/h", "mm/day", "mm/s")},
 }
-DISCHARGE = {  # in m3/s
-    **DISCHARGE_M3_S,
-    "ML/day": 1000 / SECONDS_PER_DAY,
-    "l/s": 1e-3,
-    "mm/h times km2": 1 / 3.6,
-}
+DISCHARGE = {**DISCHARGE_M3_S, "mm/h times km2": 1 / 3.6}  # in m3/s
 
 
 @dataclass(frozen=True)
@@ -56,9 +51,10 @@ def find_suspects(store: Contents) -> list[Suspect]:
         if all(abs(factor / other - 1) > SAME for other in found):
             found[factor] = Suspect(f"the rain were in {name}", rain=factor)
     units = store.catalog.gauges.units
+    alike = RUNOFF_M_S if units in RUNOFF_M_S else DISCHARGE
     return [*found.values()][1:] + [
-        Suspect(f"the discharge were in {name}", discharge=m3_s / DISCHARGE_M3_S[units])
-        for name, m3_s in DISCHARGE.items()
+        Suspect(f"the discharge were in {name}", discharge=factor / alike[units])
+        for name, factor in alike.items()
         if name != units
     ]
 

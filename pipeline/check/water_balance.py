@@ -143,11 +143,12 @@ def check_discharge(store: Contents) -> Check:
             continue
         often = int(counts.argmax())
         if counts[often] >= max(REPEATED, counts.sum() / 2):
-            in_file = values[often] / DISCHARGE_M3_S[store.catalog.gauges.units]
+            units = store.catalog.gauges.units
+            units = units if units in DISCHARGE_M3_S else "m3/s"
+            in_file = values[often] / DISCHARGE_M3_S[units]
             fails.append(
-                f"{site}: {in_file:.5g} {store.catalog.gauges.units} {counts[often]} times: is it "
-                "a missing code that the catalog does not say? If not, expected "
-                "checks.negative_discharge in the catalog"
+                f"{site}: {in_file:.5g} {units} {counts[often]} times: is it a missing code that "
+                "the catalog does not say? If not, expected checks.negative_discharge in it"
             )
         else:
             warns.append(f"{site}: {counts.sum()} negative values, as by tides")

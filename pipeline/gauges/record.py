@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property, partial
@@ -16,10 +15,11 @@ from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 from pipeline.gauges.codes import suspected_codes
 from pipeline.gauges.flags import LARGEST, NUMBER, REFUSED, parse_qualifiers, parse_values
+from pipeline.gauges.formats.common import listed
 from pipeline.gauges.rows import Rows
 from pipeline.gauges.site_numbers import Spellings, site_number
 from pipeline.gauges.times import Days, Instants, Positions, Times
-from pipeline.units import DISCHARGE_M3_S
+from pipeline.units import discharge_factor
 
 DAY = timedelta(days=1)
 INSTANT = timedelta(0)
@@ -50,13 +50,6 @@ class GaugeRecord:
         assert self.discharge.shape == self.flag.shape == self.start.shape
         assert self.start.is_monotonic_increasing
         assert self.start.is_unique
-
-
-def listed(names: Iterable[str], most: int = 8) -> str:
-    """Names for a message, at most the first few."""
-    names = sorted(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) or "nothing") + more
 
 
 class RecordFile:
@@ -91,8 +84,12 @@ class RecordFile:
         """
         return self._spellings.of(site) is not None
 
-    def record(self, site: str) -> GaugeRecord:
+    def record(self, site: str, area: float | None = None) -> GaugeRecord:
         """A site's record: sorted, duplicates resolved.
+
+        Args:
+            site: number.
+            area: drainage area [m2], if the units are a depth.
 
         Raises:
             InputError: several series and none selected, an invalid time or value, two values for
@@ -110,7 +107,7 @@ class RecordFile:
             site_no=site,
             start=pd.DatetimeIndex(start),
             interval=DAY if gauges.values == "daily" else INSTANT,
-            discharge=discharge * DISCHARGE_M3_S[gauges.units],
+            discharge=discharge * discharge_factor(gauges.units, area),
             flag=flag,
             source=self._path,
         )

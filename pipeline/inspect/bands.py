@@ -24,7 +24,7 @@ from pipeline.inspect.description import (
     describe_values,
     draw_map,
 )
-from pipeline.inspect.directions import describe_directions, fitting_tables
+from pipeline.inspect.directions import add_directions
 from pipeline.inspect.time_template import time_template
 from pipeline.rasters.drivers import gdal, grib
 from pipeline.units import FORCING_UNITS, recognise_unit
@@ -67,11 +67,7 @@ def _describe(description: Description, file: DatasetReader) -> None:
     driver = {"GTiff": "geotiff", "GRIB": "grib"}.get(file.driver, "gdal")
     description.keys = {"driver": driver}
     values = _add_values(description, file)
-    fits = fitting_tables(values)
-    if fits:
-        description.kind = "directions"
-        for line in describe_directions(fits):
-            description.add("D8 codes", line)
+    if add_directions(description, values):
         return
     units = file.units[0] or file.tags(1).get("GRIB_UNIT", "")
     known = recognise_unit(units, FORCING_UNITS)

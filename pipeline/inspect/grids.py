@@ -23,7 +23,7 @@ from pipeline.inspect.description import (
     describe_values,
     draw_map,
 )
-from pipeline.inspect.directions import describe_directions, fitting_tables
+from pipeline.inspect.directions import add_directions
 from pipeline.rasters.coordinates import UNREADABLE, placement_of, reason_of, roles_of
 from pipeline.rasters.drivers.cf_packing import as_unsigned, outside_valid_range, packing
 from pipeline.rasters.files import format_duration
@@ -307,10 +307,7 @@ def _add_picture(
 ) -> None:
     """Add the mean map, and the numbering if it holds flow directions."""
     picture = _mean_map(values, list(variable.dims), roles)
-    if fits := fitting_tables(picture):
-        description.kind = "directions"
-        for line in describe_directions(fits):
-            description.add("D8 codes", line)
+    add_directions(description, picture)
     extent = None
     if isinstance(placement, Axes):
         x, y = placement.x_edges, placement.y_edges

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.gauges.flags import FLAGS
-from pipeline.gauges.read import READERS
-from pipeline.gauges.record import GaugeRecord, RecordFile, listed
+from pipeline.gauges.formats.common import listed
+from pipeline.gauges.read import read_rows
+from pipeline.gauges.record import GaugeRecord, RecordFile
 from pipeline.inspect.description import (
     Description,
     add_suspects,
@@ -107,7 +108,7 @@ def _describe_agency(description: Description, agency: str) -> None:
         gauges = {"format": agency, "files": "none", "units": "ft3/s", "values": values}
         catalog = record_catalog(gauges)
         try:
-            file = RecordFile(catalog, description.path, READERS[agency](catalog, description.path))
+            file = RecordFile(catalog, description.path, read_rows(catalog, description.path))
         except InputError as error:
             reasons.append(error)
             continue

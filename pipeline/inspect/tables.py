@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from pipeline.catalog.models import Catalog
 from pipeline.catalog.time import YEARS
 from pipeline.errors import InputError
-from pipeline.gauges.formats.common import WORDS_OF_UNITS
-from pipeline.gauges.read import READERS
-from pipeline.gauges.record import RecordFile, listed
+from pipeline.gauges.formats.common import WORDS_OF_UNITS, listed
+from pipeline.gauges.read import read_rows
+from pipeline.gauges.record import RecordFile
 from pipeline.inspect.description import (
     Description,
     add_suspects,
@@ -329,7 +329,7 @@ def _try_csv(description: Description, table: Table) -> None:
     description.keys = {key: value for key, value in found.items() if plain.get(key) != value}
     try:
         catalog = record_catalog(found)
-        file = RecordFile(catalog, description.path, READERS["csv"](catalog, description.path))
+        file = RecordFile(catalog, description.path, read_rows(catalog, description.path))
         file.record(next(iter(file.sites)))
     except (InputError, ValueError) as error:
         description.refuse(error)

@@ -286,7 +286,10 @@ def _submit_tables(execution: Execution, shared: Future, submit_one: Callable[..
     catalog = plan.catalog
     spec = TableSpec(catalog.title, catalog.synthetic, len(plan.watersheds), plan.steps, plan.grid)
     where = str(catalog.watersheds_path)
-    groups = {part.start: plan.sites[part] for part in plan.groups}
+    groups = {
+        part.start: {one.site_no: one.gauged_area for one in plan.watersheds[part]}
+        for part in plan.groups
+    }
     if catalog.terrain is None:
         LOG.warning(
             "%d watersheds: no terrain: outlets are guessed, distances are straight ones times a "
@@ -307,8 +310,8 @@ def _submit_tables(execution: Execution, shared: Future, submit_one: Callable[..
     parts = [groups] if one_file else [{first: sites} for first, sites in groups.items()]
     recorded = [
         submit_one(
-            f"gauge-{next(iter(part.values()))[0]}", TABLES_FIRST, gauge_groups, catalog, writer,
-            spec, part,
+            f"gauge-{plan.sites[min(part)]}", TABLES_FIRST, gauge_groups, catalog, writer, spec,
+            part,
         )
         for part in parts
     ]  # fmt: skip

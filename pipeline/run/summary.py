@@ -11,7 +11,7 @@ from pipeline.storage import Location
 from pipeline.store.changes import find_changes
 from pipeline.store.provenance import root_attributes, tables_stamp
 from pipeline.store.root import TABLES, is_absent, open_root, read_marks
-from pipeline.units import M2_PER_KM2
+from pipeline.units import M2_PER_KM2, RUNOFF_M_S
 from pipeline.watersheds.polygons import Watershed
 
 SHOWN_SITES = 8
@@ -56,6 +56,15 @@ def describe_plan(plan: Plan, store: Location | None = None) -> str:
             for name, one in zip(series.names, series.sources, strict=True)
             if one.product is not None
         ]
+    if catalog.gauges.units in RUNOFF_M_S:
+        reported = sum(one.reported_area is not None for one in plan.watersheds)
+        lines.append(
+            (
+                "read",
+                f"discharge in {catalog.gauges.units} times the reported area of {reported} "
+                f"watersheds, the polygon's of {len(plan.watersheds) - reported}",
+            )
+        )
     memory = plan.memory
     threads = f"{memory.limit.threads} thread" + "s" * (memory.limit.threads > 1)
     lines += [

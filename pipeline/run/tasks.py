@@ -245,7 +245,8 @@ def require_inputs(plan: Plan) -> None:
     require_watersheds(plan)
     catalog, period = plan.catalog, plan.catalog.period
     gauges = catalog.gauges
-    for record in read_gauges(catalog, [one.site_no for one in plan.watersheds]).values():
+    areas = {one.site_no: one.gauged_area for one in plan.watersheds}
+    for record in read_gauges(catalog, [*areas], areas).values():
         on_steps(record, period, gauges.min_valid or MIN_VALID, gauges.max_gap or MAX_GAP)
     if catalog.terrain is not None:
         from pipeline.watersheds.flow_distance import flow_paths
@@ -267,7 +268,10 @@ def trace_group(catalog: Catalog, covered: tuple[Covered, Messages]) -> list[Flo
 
 
 def gauge_groups(
-    catalog: Catalog, writer: StoreWriter, spec: TableSpec, groups: Mapping[int, Sequence[str]]
+    catalog: Catalog,
+    writer: StoreWriter,
+    spec: TableSpec,
+    groups: Mapping[int, Mapping[str, float]],
 ) -> Recorded:
     """Read the records of some groups of gauges, and write them.
 
@@ -275,14 +279,15 @@ def gauge_groups(
         catalog: describes the records.
         writer: of the store.
         spec: of the tables.
-        groups: by position of the first, the site numbers of each group.
+        groups: by position of the first, the site numbers of each group, with drainage areas [m2].
 
     Raises:
         InputError: as `read_gauges` and `on_steps`.
         RunError: the disk is full or read-only.
     """
     gauges, period = catalog.gauges, catalog.period
-    records = read_gauges(catalog, [site for sites in groups.values() for site in sites])
+    areas = {site: area for sites in groups.values() for site, area in sites.items()}
+    records = read_gauges(catalog, [*areas], areas)
     shifts: dict[str, float] = {}
     digests: dict[str, str] = {}
     for first, sites in groups.items():

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from types import MappingProxyType
-from typing import NamedTuple
+from typing import TypeAlias
 
 import numpy as np
 import pyflwdir
@@ -17,10 +16,12 @@ import rasterio
 import shapely
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError
+from rasterio.errors import CRSError, RasterioError
+from rasterio.transform import array_bounds
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
+from pipeline.watersheds.direction_codes import CODES, numbering_of
 from pipeline.watersheds.flow_field import (
     FlowField,
     Sides,
@@ -32,6 +33,7 @@ from pipeline.watersheds.flow_field import (
 )
 
 Window = tuple[slice, slice]  # rows, columns
+Codes: TypeAlias = str | tuple[int, ...]  # of a numbering
 # Pixels of a DEM whose directions are derived once for all of it, which is exact and, for many
 # watersheds, quicker than in a window of each; they are kept as a byte a pixel.
 WHOLE_PIXELS = 2**22
@@ -39,23 +41,6 @@ WHOLE_PIXELS = 2**22
 # there, and may drain elsewhere in the whole raster: the margin is wider than all but great lakes.
 DEM_MARGIN = 128
 ROUND_TRIP = 1e-3  # degrees by which a projection and its inverse may differ
-
-
-class Codes(NamedTuple):
-    """A numbering of directions: pyflwdir's name, the eight directions, pits and nodata."""
-
-    ftype: str
-    directions: tuple[int, ...]
-    pits: tuple[int, ...]
-    nodata: int
-
-
-CODES: Mapping[str, Codes] = MappingProxyType(
-    {  # d8: ESRI and HydroSHEDS; ldd: PCRaster, as on a keypad
-        "esri": Codes("d8", (1, 2, 4, 8, 16, 32, 64, 128), (0, 255), 247),
-        "ldd": Codes("ldd", (1, 2, 3, 4, 6, 7, 8, 9), (5,), 255),
-    }
-)
 
 
 class NoPixelError(InputError):
@@ -68,35 +53,61 @@ class TerrainRaster:
 
     Attributes:
         path: of the file.
-        codes: a key of `CODES`; None for a DEM.
+        codes: as of `numbering_of`; None for a DEM.
         crs, transform: georeference.
         shape: (rows, columns).
+        nodata: values without elevation or direction, besides the file's own.
+        name: GDAL's name of the raster, which is the path but in a file of several.
     """
 
     path: Path
-    codes: str | None
+    codes: Codes | None
     crs: CRS
     transform: Affine
     shape: tuple[int, int]
+    nodata: tuple[float, ...] = ()
+    name: str = ""  # by default the path
 
     @classmethod
-    def open(cls, path: Path, codes: str | None = None) -> TerrainRaster:
+    def open(
+        cls,
+        path: Path,
+        codes: Codes | None = None,
+        stated: str | None = None,
+        nodata: Sequence[float] = (),
+        variable: str | None = None,
+    ) -> TerrainRaster:
         """Read the header of a DEM, or of a D8 raster with `codes`.
 
+        Args:
+            path: of the raster.
+            codes: as of `numbering_of`.
+            stated: the CRS by the catalog, in place of the file's.
+            nodata: values without elevation or direction, besides the file's own.
+            variable: of a NetCDF file of several.
+
         Raises:
-            InputError: not readable, or no CRS.
+            InputError: not readable, no CRS, or several variables.
         """
         what = "a DEM" if codes is None else "a D8 raster"
+        name = str(path) if variable is None else f'netcdf:"{path}":{variable}'
         try:
-            with rasterio.open(path) as source:
+            with rasterio.open(name) as source:
                 crs, transform, shape = source.crs, source.transform, source.shape
+                variables = [one.rpartition(":")[2] for one in source.subdatasets]
+                degrees = {"degrees_north", "degrees_east"} <= set(source.tags().values())
         except RasterioError as error:
             raise InputError(f"{path}: not readable ({error}): expected {what}") from error
-        if crs is None:
-            raise InputError(f"{path}: has no CRS: expected {what} with one")
+        if variables:
+            raise InputError(
+                f"{path}: holds {', '.join(variables)}: expected one in terrain.variable of the "
+                "catalog"
+            )
+        crs = CRS.from_epsg(4326) if crs is None and degrees else crs
+        crs = _crs(path, crs, stated, transform, shape)
         if shape == (1, 1):
             raise InputError(f"{path}: has one pixel: expected {what} of more")
-        return cls(path, codes, crs, transform, shape)
+        return cls(path, codes, crs, transform, shape, tuple(nodata), name)
 
     @property
     def whole(self) -> Window:
@@ -203,40 +214,73 @@ class TerrainRaster:
         """Read the first band, nodata masked."""
         window = rasterio.windows.Window.from_slices(rows, columns)
         try:
-            with rasterio.open(self.path) as source:
+            with rasterio.open(self.name or self.path) as source:
                 values: np.ma.MaskedArray = source.read(1, masked=True, window=window)
         except RasterioError as error:
             raise InputError(f"{self.path}: not readable ({error}): expected a raster") from error
-        return values
+        return np.ma.masked_where(np.isin(np.ma.getdata(values), self.nodata), values)
 
-    def _parse_directions(self, values: np.ma.MaskedArray, codes: str) -> pyflwdir.FlwdirRaster:
-        """Check directions with the codes of `CODES[codes]` and parse them."""
-        ftype, directions, pits, nodata = CODES[codes]
+    def _parse_directions(self, values: np.ma.MaskedArray, codes: Codes) -> pyflwdir.FlwdirRaster:
+        """Check directions and parse them."""
+        numbering = numbering_of(codes)
         data = np.ma.getdata(values)
-        valid = ~np.ma.getmaskarray(values) & np.isfinite(data) & (data != nodata)
-        data = np.where(data == -1, 255, data)  # 255 in a file of signed bytes
+        valid = ~np.ma.getmaskarray(values) & np.isfinite(data)
+        valid &= ~np.isin(data, numbering.nodata)
         found = np.unique(data[valid])
-        known = (*directions, *pits)
-        other = found[~np.isin(found, known)]
+        other = found[~np.isin(found, numbering.known)]
         if other.size:
-            fits = [k for k, v in CODES.items() if np.isin(found, (*v.directions, *v.pits)).all()]
-            hint = f", or the {fits[0]} codes in terrain.codes, which would fit" if fits else ""
+            fits = [
+                name
+                for name, one in CODES.items()
+                if np.isin(found, (*one.known, *one.nodata)).all()
+            ]
+            hint = ""
+            if fits:
+                hint = f", or terrain.codes: {' or '.join(fits)}, whose values these could be"
             raise InputError(
                 f"{self.path}: holds {', '.join(f'{v:g}' for v in other[:8])}: expected {codes} "
-                f"codes, {', '.join(map(str, known))}{hint}"
+                f"codes, {', '.join(map(str, numbering.known))}{hint}"
             )
         if not valid.any():
             raise NoPixelError(f"{self.path}: has no valid pixel: expected D8 directions")
-        data = np.where(valid, data, nodata).astype(np.uint8)
         circling = int(valid.sum())
         with suppress(ValueError):  # pyflwdir's, if there is no pit
-            flow = pyflwdir.from_array(data, ftype=ftype, check_ftype=False)
+            flow = pyflwdir.from_array(numbering.to_d8(data, valid), ftype="d8", check_ftype=False)
             circling -= flow.idxs_seq.size  # of all pixels from pits upstream
         if circling:
             raise InputError(
-                f"{self.path}: {circling} pixels drain in a circle: expected paths to a pit"
+                f"{self.path}: {circling} pixels drain in a circle: expected paths to a pit "
+                "(terrain.codes?)"
             )
         return flow
+
+
+def _crs(
+    path: Path, crs: CRS | None, stated: str | None, transform: Affine, shape: tuple[int, int]
+) -> CRS:
+    """CRS of a raster: as the catalog states it, or its own.
+
+    Raises:
+        InputError: there is none, or that of the catalog is none, or contradicts its numbers.
+    """
+    if stated is None:
+        if crs is None:
+            raise InputError(f"{path}: has no CRS: expected one, or terrain.crs in the catalog")
+        return crs
+    try:
+        found = CRS.from_user_input(stated)
+    except CRSError as error:
+        raise InputError(
+            f"{path}: terrain.crs: {stated!r}: expected an EPSG code, WKT or PROJ text"
+        ) from error
+    west, south, east, north = array_bounds(*shape, transform)
+    degrees = max(abs(west), abs(east)) <= 360 and max(abs(south), abs(north)) <= 90
+    if found.is_geographic != degrees:
+        raise InputError(
+            f"{path}: spans {west:g}..{east:g}, {south:g}..{north:g}: expected "
+            f"{'degrees' if found.is_geographic else 'metres'}, as terrain.crs is {stated!r}"
+        )
+    return found
 
 
 def _directions_of(dem: TerrainRaster) -> np.ndarray:
@@ -269,4 +313,5 @@ def open_terrain(catalog: Catalog) -> TerrainRaster:
         path.stat()
     except OSError as error:
         raise InputError(f"{path}: not readable ({error.strerror}): expected a raster") from error
-    return TerrainRaster.open(path, catalog.terrain.codes)
+    terrain = catalog.terrain
+    return TerrainRaster.open(path, terrain.codes, terrain.crs, terrain.nodata, terrain.variable)

@@ -57,6 +57,11 @@ class Watershed:
     area: float
     outlet: SnappedOutlet | None = None
 
+    @property
+    def gauged_area(self) -> float:
+        """Area [m2] over which depths of discharge lie: as reported, or else the polygon's."""
+        return self.reported_area or self.area
+
 
 def read_watersheds(catalog: Catalog) -> list[Watershed]:
     """Read or delineate the catalog's watersheds, sorted by site, in one range of longitudes.

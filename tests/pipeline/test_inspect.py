@@ -19,16 +19,16 @@ from typer.testing import CliRunner, Result
 from pipeline.__main__ import app
 from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.gauges.flags import FLAGS
-from pipeline.gauges.read import READERS
+from pipeline.gauges.read import read_rows
 from pipeline.gauges.record import RecordFile
 from pipeline.inspect.description import suspected_codes
-from pipeline.inspect.directions import TABLES, fitting_tables
+from pipeline.inspect.directions import fitting_tables
 from pipeline.inspect.draft.groups import SITE_NUMBER
 from pipeline.inspect.inspect_file import inspect_file
 from pipeline.inspect.tables import record_catalog
 from pipeline.inspect.time_template import time_template
 from pipeline.store.read import open_gauges, open_region
-from pipeline.watersheds.flow_directions import CODES
+from pipeline.watersheds.direction_codes import CODES
 from tests.pipeline.handmade import World
 
 
@@ -57,15 +57,13 @@ def esri() -> np.ndarray:
 
 def recoded(esri: np.ndarray, name: str) -> np.ndarray:
     """The same directions in another numbering; a pit is its first code that drains nowhere."""
-    steps = TABLES["esri"].drains_to
-    code_of = {step: code for code, step in TABLES[name].drains_to.items()}
-    out = np.full(esri.shape, float(TABLES[name].others[0]))
-    for code, step in steps.items():
-        out[esri == code] = code_of[step]
+    out = np.full(esri.shape, float(CODES[name].pits[0]))
+    for code, value in zip(CODES["esri"].around, CODES[name].around, strict=True):
+        out[esri == code] = value
     return out
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", CODES)
 def test_the_numbering_of_directions_is_found(esri: np.ndarray, name: str) -> None:
     values = recoded(esri, name)
     fits = fitting_tables(values)
@@ -73,12 +71,6 @@ def test_the_numbering_of_directions_is_found(esri: np.ndarray, name: str) -> No
     assert fits[name].circling == 0
     areas = pyflwdir.from_array(esri.astype(np.uint8), ftype="d8").upstream_area()
     assert fits[name].greatest == areas.max()
-
-
-@pytest.mark.parametrize("name", CODES)
-def test_numberings_are_those_that_terrain_is_read_in(name: str) -> None:
-    assert name in TABLES
-    assert {*CODES[name].directions} == {*TABLES[name].drains_to}
 
 
 def test_other_rasters_are_no_directions() -> None:
@@ -459,7 +451,7 @@ def test_drafted_keys_read_foreign_records(
     path = domst_data / "foreign/gauges" / name
     keys = inspect_file(path).keys
     catalog = record_catalog({**keys, "units": "m3/s"})
-    file = RecordFile(catalog, path, READERS["csv"](catalog, path))
+    file = RecordFile(catalog, path, read_rows(catalog, path))
     record = file.record(max(file.sites, key=lambda one: file.sites[one].size))  # of some text too
     assert record.start.size == rows
     if least is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,7 +27,22 @@ WORDS_OF_UNITS = {
     "m3/s": re.compile(
         r"cubic met(?:er|re)s? per sec|m\^?3/s|(?<![a-z])cms(?![a-z])|m³/s", re.IGNORECASE
     ),
+    "l/s": re.compile(r"lit(?:er|re)s? per sec|(?<![a-z])l/s(?![a-z])", re.IGNORECASE),
+    "ML/day": re.compile(r"megalit(?:er|re)s?(?: per |/)d|(?<![a-z])ML/d", re.IGNORECASE),
+    "mm/day": re.compile(r"(?<![a-z])mm(?:/d| ?d-1| per d)", re.IGNORECASE),
 }
+OTHER_QUANTITY = re.compile(
+    r"precip|(?<![a-z])rain|snow|temperature|evap|radiation|humidity|pressure|gage.?height|water.?level",
+    re.IGNORECASE,
+)
+DISCHARGE_WORD = re.compile(r"discharge|flow|runoff", re.IGNORECASE)
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """Names for a message, at most the first few."""
+    names = sorted(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "nothing") + more
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> str:
@@ -102,6 +117,20 @@ def check_units(catalog: Catalog, path: Path, text: str) -> None:
                 f"{path}: states {found[0]!r} ({units}): expected {catalog.gauges.units}, "
                 f"the gauges.units of {catalog.path}"
             )
+
+
+def check_quantity(catalog: Catalog, path: Path, text: str) -> None:
+    """Raise if the name or description of a series says that it is no discharge.
+
+    Raises:
+        InputError: it does.
+    """
+    found = OTHER_QUANTITY.search(text)
+    if found and not DISCHARGE_WORD.search(text):
+        raise InputError(
+            f"{path}: {text!r} says {found[0]!r}: expected discharge, in "
+            f"gauges.columns.discharge of {catalog.path}"
+        )
 
 
 def check_parameter(catalog: Catalog, path: Path, name: str) -> None:

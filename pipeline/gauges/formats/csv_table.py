@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from io import StringIO
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.catalog.gauge_source import Columns, Gauges
+from pipeline.catalog.gauge_source import SITE, Columns, Gauges
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 from pipeline.gauges.formats.common import (
@@ -21,15 +23,19 @@ from pipeline.gauges.formats.common import (
     TEXT,
     WORDS_OF_UNITS,
     Column,
+    check_quantity,
     check_units,
+    listed,
     read_text,
     split_columns,
 )
 from pipeline.gauges.rows import Rows, Texts
+from pipeline.gauges.site_numbers import site_number, unpadded
 
 DELIMITERS = {"tab": "\t", "blanks": "\t"}  # blanks are replaced by tabs
 NEWLINE = "\n"
 BLANKS = re.compile(r"[ \t]+")
+STEP_NUMBER = re.compile(r"[0-9]{1,7}")
 BLANKS_AT_ENDS = re.compile(r"^[ \t]+|[ \t]+$", re.MULTILINE)
 
 
@@ -61,8 +67,13 @@ class Table:
         return lines if self.headless else islice(lines, 1, None)
 
 
-def read_csv(catalog: Catalog, path: Path) -> Rows:
+def read_csv(catalog: Catalog, path: Path, sites: Sequence[str] = ()) -> Rows:
     """Read the rows of a table.
+
+    Args:
+        catalog: describes it.
+        path: of the file.
+        sites: of a table with a column a site, those to read; without, all.
 
     Raises:
         InputError: the file is no such table, is cut within its last line, lacks a column or has it
@@ -70,23 +81,81 @@ def read_csv(catalog: Catalog, path: Path) -> Rows:
     """
     columns = catalog.gauges.columns or Columns()
     table = _open(catalog, path, columns)
-    at = {one: table.header.index(one) for one in columns.used}
-    _require_whole(table, [at[one] for one in columns.used if one != columns.flag])
+    series = _series(catalog, table, columns, sites)
+    at = {one: table.header.index(one) for one in (*columns.others, *series.values())}
+    if not catalog.gauges.whole:
+        _require_whole(catalog, table, [at[one] for one in at if one != columns.flag])
     positions = [*at.values()]
     found = _split_plain(table, positions) or _split(table, positions)
-    if isinstance(columns.discharge, str):
-        check_units(catalog, path, columns.discharge)
-    texts = {one: Texts.of([found[k]]) for one, k in at.items()}
-    value = texts[columns.discharge]
+    texts = {one: Texts.of([found[at[one]]]) for one in columns.others}
+    value = Texts.of([found[at[one]] for one in series.values()])
+    size = len(next(iter(found.values())))
+
+    def place(row: int) -> str:
+        return f"line {next(islice(table.records(), int(row) % size, None))[0]}"
+
+    time = _times(catalog, path, [texts[one] for one in columns.times], size, place)
     blank = Texts.repeat("", value.codes.size)
+    site_no = blank if columns.site is None else texts[columns.site]
+    if columns.wide:
+        site_no = Texts.of([_repeat(site, size) for site in series])
+        time = replace(time, codes=np.tile(time.codes, len(series)))
     return Rows(
-        site_no=blank if columns.site is None else texts[columns.site],
+        site_no=site_no,
         series=blank,
-        time=_joined([texts[one] for one in columns.times]),
+        time=time,
         value=value,
         qualifiers=blank if columns.flag is None else texts[columns.flag],
-        place=lambda row: f"line {next(islice(table.records(), int(row), None))[0]}",
+        place=place,
     )
+
+
+def _series(
+    catalog: Catalog, table: Table, columns: Columns, sites: Sequence[str]
+) -> dict[str, str | int]:
+    """Columns of discharge by site number; by a blank if there is one column."""
+    if isinstance(columns.discharge, str):
+        check_units(catalog, table.path, columns.discharge)
+        check_quantity(catalog, table.path, columns.discharge)
+    if not columns.wide:
+        return {"": columns.discharge}
+    before, after = map(re.escape, str(columns.discharge).split(SITE, 1))
+    names = [str(name) for name in table.header if name not in columns.times]
+    matches = [found for name in names if (found := re.fullmatch(f"{before}(.+){after}", name))]
+    wanted = {unpadded(site_number(site, catalog.usgs)) for site in sites}
+    series: dict[str, str | int] = {
+        one[1]: one[0]
+        for one in matches
+        if not sites or unpadded(site_number(one[1], catalog.usgs)) in wanted
+    }
+    if not series:
+        raise InputError(
+            f"{table.path}: columns {listed(names)}: expected {columns.discharge!r}, the "
+            f"gauges.columns.discharge of {catalog.path}, for {listed(sites)}"
+        )
+    return series
+
+
+def _times(
+    catalog: Catalog, path: Path, texts: Sequence[Texts], size: int, place: Callable[[int], str]
+) -> Texts:
+    """Days or instants as text; of numbers of steps those that the catalog's start gives them."""
+    gauges = catalog.gauges
+    if gauges.start is None:
+        return _joined(texts)
+    numbers = texts[0] if texts else Texts.of([pa.array(map(str, range(1, size + 1)), TEXT)])
+    form = "%Y-%m-%d" if gauges.values == "daily" else "%Y-%m-%dT%H:%M:%SZ"
+    found = []
+    for code, text in enumerate(numbers.distinct.to_pylist()):
+        if not STEP_NUMBER.fullmatch(text):
+            row = int((numbers.codes == code).argmax())
+            raise InputError(
+                f"{path}: {place(row)}: step {text!r}: expected a whole number, as "
+                f"gauges.start of {catalog.path} counts steps from 1"
+            )
+        step = gauges.step or timedelta(days=1)
+        found.append((gauges.start + (int(text) - 1) * step).strftime(form))
+    return replace(numbers, distinct=pa.array(found, TEXT))
 
 
 def _open(catalog: Catalog, path: Path, columns: Columns) -> Table:
@@ -105,7 +174,7 @@ def _open(catalog: Catalog, path: Path, columns: Columns) -> Table:
     header: Sequence[str | int] = (
         range(1, len(first) + 1) if headless else [name.strip() for name in first]
     )
-    for name in columns.used:
+    for name in columns.others if columns.wide else columns.used:
         if header.count(name) != 1:
             often = "lacks" if name not in header else "has twice"
             raise InputError(
@@ -145,7 +214,7 @@ def _line_of(gauges: Gauges, lines: list[str]) -> int:
     return next((k for k, line in enumerate(lines) if line.startswith(str(gauges.skip))), -1)
 
 
-def _require_whole(table: Table, needed: Sequence[int]) -> None:
+def _require_whole(catalog: Catalog, table: Table, needed: Sequence[int]) -> None:
     """Require that the last line, if no newline ends it, holds the needed fields to their ends.
 
     Raises:
@@ -158,7 +227,8 @@ def _require_whole(table: Table, needed: Sequence[int]) -> None:
     if len(fields) < len(table.header) or len(fields) - 1 in needed:
         raise InputError(
             f"{table.path}: line {len(table.text.split(NEWLINE))} {last[-40:]!r} ends without a "
-            "newline: expected one, as without it the file may be cut"
+            "newline: expected one, as without it the file may be cut, or gauges.whole: true in "
+            f"{catalog.path}"
         )
 
 
@@ -196,6 +266,11 @@ def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[
         raise InputError(
             f"{path}: line {reader.line_num}: {error}: expected a discharge CSV"
         ) from error
+
+
+def _repeat(text: str, size: int) -> Column:
+    """A column of one text."""
+    return pa.DictionaryArray.from_arrays(np.zeros(size, np.int32), pa.array([text], TEXT))
 
 
 def _joined(texts: Sequence[Texts]) -> Texts:

@@ -5,18 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pipeline.inspect.draft.groups import Group
-from pipeline.inspect.draft.lines import Line
+from pipeline.inspect.draft.lines import OPEN, Line
 
 
 def terrain_lines(directions: Sequence[Group], rasters: Sequence[Group]) -> Iterator[Line]:
     """Flow directions, or a raster that may be a DEM."""
     if directions:
-        facts = dict(directions[0].description.facts)
-        codes = facts["D8 codes"].partition(" (")[0]
-        yield Line(("terrain", "d8"), directions[0].pattern, "its values are directions")
-        yield Line(("terrain", "codes"), codes, facts["D8 codes"])
-    elif rasters:
-        facts = dict(rasters[0].description.facts)
-        yield Line(
-            ("terrain", "dem"), rasters[0].pattern, f"no date in its name, {facts['values']}"
+        group = directions[0]
+        facts, keys = group.description.facts, group.description.keys
+        others = (
+            f", or {', '.join(one.pattern for one in directions[1:])}" if directions[1:] else ""
         )
+        fits = [
+            text.removeprefix("terrain.codes: ") for label, text in facts if label == "D8 codes"
+        ]
+        yield Line(("terrain", "d8"), group.pattern, f"its values are directions{others}")
+        yield Line(("terrain", "codes"), keys["codes"], "; or ".join(fits))
+        for key, reason in (
+            ("variable", "the only raster of directions"),
+            ("nodata", "by the values"),
+        ):
+            if key in keys:
+                yield Line(("terrain", key), keys[key], reason)
+        yield from crs_lines(group)
+    elif rasters:
+        group = rasters[0]
+        values = dict(group.description.facts).get("values", "")
+        yield Line(("terrain", "dem"), group.pattern, f"no date in its name, {values}")
+        yield from crs_lines(group)
+
+
+def crs_lines(group: Group) -> Iterator[Line]:
+    """The CRS, if the file has none."""
+    facts = dict(group.description.facts)
+    if facts.get("CRS", "").startswith("none"):
+        why = f"{OPEN}: the file has none; {facts.get('grid', '')}"
+        yield Line(("terrain", "crs"), "EPSG:4326", why)

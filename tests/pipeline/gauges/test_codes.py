@@ -134,8 +134,8 @@ def test_keys_that_contradict_each_other(tmp_path: Path) -> None:
         ({"missing": [-99], "real": [-99]}, r"\[-99.0\]: expected in one of missing and real"),
         ({"format": "csv", "delimiter": ",", "decimal": ","}, "expected two marks"),
         ({"format": "csv", "encoding": "klingon"}, "expected an encoding such as"),
-        ({"delimiter": ";"}, "delimiter describes a csv, format is rdb"),
-        ({"agency": "usgs"}, "agency describes a csv, format is rdb"),
+        ({"delimiter": ";"}, "delimiter is for csv, format is rdb"),
+        ({"agency": "usgs"}, "agency is for csv, netcdf, format is rdb"),
         ({"format": "csv", "columns": {"time": 1}}, "expected names of all"),
         (
             {"format": "csv", "columns": {"site": None}},

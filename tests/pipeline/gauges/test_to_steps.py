@@ -244,7 +244,7 @@ def test_formats_of_local_times(tmp_path: Path) -> None:
     ("keys", "message"),
     [
         ({"time_zone": "America/Nowhere", "values": "instantaneous"}, "expected an IANA time zone"),
-        ({"series": {SITE: "1"}}, "series selects a series of the agency, format is csv"),
+        ({"series": {SITE: "1"}}, "series is for rdb, json, waterml, waterdata, format is csv"),
         ({"time_zone": "UTC"}, "time_zone is for instantaneous values, values is daily"),
         ({"min_valid": 0.5}, "min_valid is for instantaneous values, values is daily"),
         ({"max_gap": "2h"}, "max_gap is for instantaneous values, values is daily"),
@@ -252,7 +252,10 @@ def test_formats_of_local_times(tmp_path: Path) -> None:
             {"time": {"offset": "6h"}, "values": "instantaneous"},
             "time is for daily values, values is instantaneous",
         ),
-        ({"format": "json", "time_zone": "UTC", "values": "instantaneous"}, "time_zone describes"),
+        (
+            {"format": "json", "time_zone": "UTC", "values": "instantaneous"},
+            "time_zone is for csv, netcdf",
+        ),
         ({"values": "instantaneous", "min_valid": 0}, "gauges.min_valid: 0: .* greater than 0"),
         ({"values": "instantaneous", "max_gap": "0h"}, "gauges.max_gap: .* greater than 0 days"),
     ],

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyflwdir
 import pytest
 import rasterio
+import xarray as xr
 import yaml
 from shapely.geometry import box
 
@@ -25,9 +27,18 @@ from tests.pipeline.handmade import World, write_polygons
 from tests.pipeline.watersheds.test_flow_distance import CELL, GEOD, make_catalog, north_up, trace
 
 # Arrows of a hand-drawn map: `o` is a pit, `.` has no direction
-ARROWS = {
+ARROWS: dict[str | tuple[int, ...], dict[str, int]] = {
     "esri": dict(zip("→↘↓↙←↖↑↗o.", (1, 2, 4, 8, 16, 32, 64, 128, 0, 247), strict=True)),
     "ldd": dict(zip("→↘↓↙←↖↑↗o.", (6, 3, 2, 1, 4, 7, 8, 9, 5, 255), strict=True)),
+    # from their manuals: TauDEM's D8FlowDir, GRASS's r.watershed, WhiteboxTools' D8Pointer
+    "taudem": dict(zip("→↘↓↙←↖↑↗o.", (1, 8, 7, 6, 5, 4, 3, 2, 0, 250), strict=True)),
+    "grass": dict(zip("→↘↓↙←↖↑↗o.", (8, 7, 6, 5, 4, 3, 2, 1, -8, 250), strict=True)),
+    "whitebox": dict(zip("→↘↓↙←↖↑↗o.", (2, 4, 8, 16, 32, 64, 128, 1, 0, 250), strict=True)),
+    "clockwise": dict(zip("→↘↓↙←↖↑↗o.", (3, 4, 5, 6, 7, 8, 1, 2, 0, 250), strict=True)),
+    "clockwise_east": dict(zip("→↘↓↙←↖↑↗o.", (1, 2, 3, 4, 5, 6, 7, 8, 0, 250), strict=True)),
+    (7, 0, 1, 2, 3, 4, 5, 6): dict(
+        zip("→↘↓↙←↖↑↗o.", (1, 2, 3, 4, 5, 6, 7, 0, 9, 250), strict=True)
+    ),
 }
 STEPS = dict(zip("→↘↓↙←↖↑↗o", ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0),
                               (-1, 1), (0, 0)), strict=True))  # fmt: skip
@@ -40,7 +51,7 @@ MAP = [
 ]
 
 
-def encode(lines: list[str], codes: str) -> np.ndarray:
+def encode(lines: list[str], codes: str | tuple[int, ...]) -> np.ndarray:
     return np.array([[ARROWS[codes][arrow] for arrow in line] for line in lines])
 
 
@@ -71,7 +82,7 @@ def drains_to(lines: list[str]) -> dict[tuple[int, int], tuple[int, int]]:
     return ends
 
 
-def read_directions(path: Path, codes: str) -> FlowField:
+def read_directions(path: Path, codes: str | tuple[int, ...]) -> FlowField:
     """The flow field of a whole D8 raster."""
     return TerrainRaster.open(path, codes).flow_field()
 
@@ -84,9 +95,17 @@ def same(one: FlowField, other: FlowField) -> None:
 # --- hand-drawn --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("codes", ["esri", "ldd"])
-def test_a_hand_drawn_map(tmp_path: Path, codes: str) -> None:
-    field = read_directions(write(tmp_path / "d8.tif", encode(MAP, codes)), codes)
+@pytest.mark.parametrize("codes", ARROWS)
+def test_a_hand_drawn_map(tmp_path: Path, codes: str | tuple[int, ...]) -> None:
+    settings: dict[str, Any] = {} if codes in ("esri", "ldd") else {"nodata": 250}
+    values = encode(MAP, codes)
+    if isinstance(codes, tuple):
+        values[values == 9] = 250  # a pit is a pixel without a direction
+    path = write(tmp_path / "d8.tif", values, "int16", **settings)
+    field = read_directions(path, codes)
+    if isinstance(codes, tuple):
+        assert field.valid.sum() == sum(arrow not in ".o" for line in MAP for arrow in line)
+        return
     ends = drains_to(MAP)
     np.testing.assert_array_equal(field.valid, [[a != "." for a in line] for line in MAP])
     for end in set(ends.values()):
@@ -100,7 +119,10 @@ def test_a_hand_drawn_map(tmp_path: Path, codes: str) -> None:
 def test_the_same_map_in_either_code_and_any_type(tmp_path: Path) -> None:
     whole = ["→→↘", "↗o←", "↑←↙"]
     expected = read_directions(write(tmp_path / "a.tif", encode(whole, "esri")), "esri")
-    same(expected, read_directions(write(tmp_path / "b.tif", encode(whole, "ldd")), "ldd"))
+    for codes in ARROWS:
+        if isinstance(codes, str):
+            path = write(tmp_path / "b.tif", encode(whole, codes), "int16")
+            same(expected, read_directions(path, codes))
     for dtype in ("int16", "float32"):
         path = write(tmp_path / f"{dtype}.tif", encode(whole, "esri"), dtype)
         same(expected, read_directions(path, "esri"))
@@ -119,8 +141,8 @@ def test_wrong_codes_are_refused_by_name(tmp_path: Path) -> None:
     ldd = write(tmp_path / "ldd.tif", encode(MAP, "ldd"), nodata=255)
     with pytest.raises(
         InputError,
-        match=r"ldd.tif: holds 3, 5, 6, 7, 9: expected esri codes, 1, 2, .*128, 0, 255, or the ldd "
-        r"codes in terrain.codes, which would fit",
+        match=r"ldd.tif: holds 3, 5, 6, 7, 9: expected esri codes, 1, 2, .*128, 0, 255, -1, or "
+        r"terrain.codes: ldd, whose values these could be",
     ):
         read_directions(ldd, "esri")
     esri = write(tmp_path / "esri.tif", encode(MAP, "esri"), nodata=247)
@@ -128,7 +150,7 @@ def test_wrong_codes_are_refused_by_name(tmp_path: Path) -> None:
         read_directions(esri, "ldd")
     other = encode(MAP, "esri")
     other[0, 0] = 33  # what ESRI writes for a pixel with two steepest ways
-    with pytest.raises(InputError, match=r"two.tif: holds 33: expected esri codes, [^o]*255$"):
+    with pytest.raises(InputError, match=r"two.tif: holds 33: expected esri codes, [^o]*255, -1$"):
         read_directions(write(tmp_path / "two.tif", other), "esri")
 
 
@@ -144,7 +166,9 @@ def test_circles_and_rasters_without_directions(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"d8.tif: has no valid pixel: expected D8 directions"):
         read_directions(nothing, "esri")
     nowhere = write(tmp_path / "d8.tif", encode(["→o"], "esri"), crs=None)
-    with pytest.raises(InputError, match=r"d8.tif: has no CRS: expected a D8 raster with one"):
+    with pytest.raises(
+        InputError, match=r"d8.tif: has no CRS: expected one, or terrain.crs in the catalog"
+    ):
         read_directions(nowhere, "esri")
     with pytest.raises(InputError, match=r"none.tif: not readable"):
         read_directions(tmp_path / "none.tif", "esri")
@@ -159,6 +183,40 @@ def test_a_polygon_that_the_directions_do_not_drain(tmp_path: Path) -> None:
         trace(field, whole)
 
 
+def test_a_crs_and_nodata_by_the_catalog(tmp_path: Path) -> None:
+    values = encode(["→→↘", "↗o←", "↑←↙"], "ldd")
+    values[0, 0] = 0
+    whole = write(tmp_path / "a.tif", values, nodata=0)
+    bare = write(tmp_path / "b.tif", values, crs=None)
+    with pytest.raises(InputError, match=r"b.tif: has no CRS: expected one, or terrain.crs"):
+        TerrainRaster.open(bare, "ldd")
+    with pytest.raises(InputError, match=r"b.tif: holds 0: expected ldd codes"):
+        TerrainRaster.open(bare, "ldd", "EPSG:4326").flow_field()
+    found = TerrainRaster.open(bare, "ldd", "EPSG:4326", nodata=[0]).flow_field()
+    same(found, read_directions(whole, "ldd"))
+    for crs, message in (("EPSG:3035", "expected metres"), ("nonsense", "expected an EPSG code")):
+        with pytest.raises(InputError, match=message):
+            TerrainRaster.open(bare, "ldd", crs)
+
+
+def test_directions_in_netcdf(tmp_path: Path) -> None:
+    """Whose rows may run south to north, and whose latitudes are a CRS."""
+    values = encode(["→→↘", "↗o←", "↑←↙"], "ldd")
+    expected = read_directions(write(tmp_path / "a.tif", values), "ldd")
+    lat = xr.Variable("lat", 45 - CELL / 2 * (np.arange(3) + 0.5), {"units": "degrees_north"})
+    lon = xr.Variable("lon", -90 + CELL / 2 * (np.arange(3) + 0.5), {"units": "degrees_east"})
+    data = xr.Dataset({"ldd": (("lat", "lon"), values)}, {"lat": lat, "lon": lon})
+    for one in (data, data.isel(lat=slice(None, None, -1))):
+        one.to_netcdf(tmp_path / "ldd.nc")
+        found = TerrainRaster.open(tmp_path / "ldd.nc", "ldd").flow_field()
+        np.testing.assert_allclose(found.upstream_area, expected.upstream_area, rtol=1e-6)
+    data.assign(height=data["ldd"]).to_netcdf(tmp_path / "several.nc")
+    with pytest.raises(InputError, match=r"holds ldd, height: expected one in terrain.variable"):
+        TerrainRaster.open(tmp_path / "several.nc", "ldd")
+    found = TerrainRaster.open(tmp_path / "several.nc", "ldd", variable="ldd").flow_field()
+    np.testing.assert_allclose(found.upstream_area, expected.upstream_area, rtol=1e-6)
+
+
 # --- by the catalog ----------------------------------------------------------------------------
 
 
@@ -170,7 +228,9 @@ def test_a_polygon_that_the_directions_do_not_drain(tmp_path: Path) -> None:
         {"dem": "dem.tif", "d8": "d8.tif", "codes": "esri"},
         {"d8": "d8.tif"},
         {"dem": "dem.tif", "codes": "esri"},
-        {"d8": "d8.tif", "codes": "taudem"},
+        {"d8": "d8.tif", "codes": "keypad"},
+        {"d8": "d8.tif", "codes": [1, 2, 3, 4, 5, 6, 7]},
+        {"d8": "d8.tif", "codes": [1, 2, 3, 4, 5, 6, 7, 7]},
     ],
 )
 def test_one_raster_and_its_codes(tmp_path: Path, terrain: Mapping[str, object]) -> None:
