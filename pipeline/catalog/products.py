@@ -29,6 +29,8 @@ class Product:
             has to be found, unless the catalog says the keys that all of them have.
         hint: names that `versions` know, for messages.
         day_begins: of daily files, from 00:00 UTC.
+        pixel: width and height of a pixel [degrees], to tell the product from its like; None if it
+            has no such.
         no_31_december: in leap years.
     """
 
@@ -39,6 +41,7 @@ class Product:
     versions: dict[str, Keys] = field(default_factory=dict)
     hint: str = ""
     day_begins: timedelta = timedelta(0)
+    pixel: float | None = None
     no_31_december: bool = False
 
 
@@ -65,8 +68,8 @@ PRISM = Product(
     day_begins=timedelta(hours=12),
 )
 
-# registry.opendata.aws/noaa-nws-aorc: a Zarr store per year; variables as wgrib2 names them, hourly
-# amounts of the hour that ends (version 1.0: a NetCDF file per variable and hour, same variables).
+# registry.opendata.aws/noaa-nws-aorc: a Zarr store per year; version 1.0 was a NetCDF file per
+# variable and hour. Their time is wgrib2's verification time, which is the end of an accumulation.
 AORC = Product(
     keys={"step": "1h", "time": {"label": "end"}},
     forcings={
@@ -188,6 +191,7 @@ IMERG = Product(
 
 # confluence.ecmwf.int, "ERA5-Land: data documentation", Accumulations: totals of the hours since
 # 00:00 UTC up to the time of the label; t2m is of the instant. The CDS lets users choose the names.
+# ERA5 has the same variables and units on pixels of 0.25 degree, but as amounts of each hour.
 ERA5_LAND = Product(
     keys={"step": "1h", "times": "file", "time": {"label": "end"}},
     forcings={
@@ -196,6 +200,7 @@ ERA5_LAND = Product(
     },
     versions={r"\.nc$": {"driver": "netcdf"}},
     hint=".nc, as the CDS gives NetCDF",
+    pixel=0.1,
 )
 
 # NCEI's CMORPH CDR: rates, named by their start; the coordinate of time says so, and has bounds.
@@ -218,9 +223,10 @@ CMORPH = Product(
 
 # surfobs.climate.copernicus.eu/dataaccess/access_eobs.php: names, variables, units. The stations'
 # days are not the same ones; those read in the morning are moved back a day, to the one on which
-# most of it fell (eca.knmi.nl/helptext/eobsv3.0.html).
+# most of it fell (eca.knmi.nl/helptext/eobsv3.0.html). Beside the mean there is the spread of the
+# ensemble, rr_ens_spread_...; older versions have none, as rr_0.25deg_reg_v17.0.nc.
 EOBS = Product(
-    keys={"driver": "netcdf", "step": "1d", "times": "file", "time": {"label": "start"}},
+    keys={"step": "1d", "times": "file", "time": {"label": "start"}},
     forcings={
         "precipitation": ("rr", {"variable": "rr", "units": "mm"}),
         "temperature": ("tg", {"variable": "tg", "units": "degC"}),
@@ -229,6 +235,8 @@ EOBS = Product(
     },
     files="{code}_ens_mean_0.1deg_reg_*.nc",
     known_by=r"^[a-z]{2}_ens_mean_.*_reg_",
+    versions={r"_ens_mean_|^[a-z]{2}_0\.\d+deg_reg_": {"driver": "netcdf"}},
+    hint="ens_mean",
 )
 
 PRODUCTS: dict[str, Product] = {

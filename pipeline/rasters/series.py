@@ -25,12 +25,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.catalog.models import Catalog
+from pipeline.catalog.products import PRODUCTS
 from pipeline.catalog.raster_source import TIME_FIELD, RasterSource
 from pipeline.catalog.time import STEP, Period
 from pipeline.errors import InputError
 from pipeline.rasters.accumulation import begins
 from pipeline.rasters.files import Files, Intervals, Named, Template, format_duration
 from pipeline.rasters.pixels import Layout
+from pipeline.regrid.placement import Axes
 from pipeline.storage import Location, join
 from pipeline.units import FORCING_UNITS, recognise_unit
 
@@ -184,6 +186,7 @@ def open_series(catalog: Catalog, names: Sequence[str]) -> RasterSeries:
         intervals=intervals,
         present=present,
     )
+    _require_pixels(catalog, series)
     _require_lengths(catalog, series)
     _require_begin(catalog, series)
     _require_whole_stretches(catalog, series)
@@ -270,6 +273,21 @@ def _require_units(catalog: Catalog, series: RasterSeries, name: str, units: str
         raise InputError(
             f"{where}, in steps of {format_duration(step)}: expected {source.units!r}, as "
             f"forcings.{name}.units of {catalog.path} says"
+        )
+
+
+def _require_pixels(catalog: Catalog, series: RasterSeries) -> None:
+    """Raise if the first file has other pixels than its product."""
+    source, placement = series.sources[0], series.layout.placement
+    expected = None if source.product is None else PRODUCTS[source.product].pixel
+    if expected is None:
+        return
+    widths = np.diff(placement.x_edges) if isinstance(placement, Axes) else np.zeros(1)
+    if not np.allclose(np.abs(widths), expected, rtol=0.01):
+        raise InputError(
+            f"{series.layout.path}: columns {np.abs(widths).mean():.4g} wide: expected "
+            f"{expected:g} degrees, as files of {source.product} have "
+            f"(forcings.{series.names[0]}.product of {catalog.path})"
         )
 
 

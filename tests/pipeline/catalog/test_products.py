@@ -240,6 +240,25 @@ def test_era5_land_is_taken_apart(tmp_path: Path) -> None:
     assert series.conversion("precipitation")[0] == pytest.approx(1000)
 
 
+def test_era5_is_not_era5_land(tmp_path: Path) -> None:
+    """Of the same names and units, but amounts of each hour."""
+    hours = pd.date_range("2020-01-01T01", "2020-01-02T00", freq="h")
+    axes = latitudes_longitudes()
+    coarse = {key: (key, 2.5 * axes[key][1], axes[key][2]) for key in axes}
+    about = {"units": "m"}
+    dims = ("time", "latitude", "longitude")
+    for name, place in (("era5.nc", coarse), ("land.nc", axes)):
+        data = xr.Dataset({"tp": (dims, np.zeros((24, 4, 5)), about)}, {"time": hours, **place})
+        data.to_netcdf(tmp_path / name)
+        source = {"product": "era5-land", "files": name}
+        times = ("hour", "2020-01-01T00", "2020-01-02T00")
+        catalog = catalog_of(tmp_path, {"precipitation": source}, *times, tmp_path)
+        if name == "era5.nc":
+            assert "era5.nc: columns 0.25 wide: expected 0.1 degrees" in refusal(catalog)
+        else:
+            assert open_series(catalog, ["precipitation"]).present.all()
+
+
 def write_daymet(path: Path, year: int, code: str, units: str, noon: bool = True) -> np.ndarray:
     """365 days, with the time at noon, in Daymet's projection."""
     days = pd.date_range(f"{year}-01-01", periods=365)
@@ -466,6 +485,10 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"product": "imerg", "files": "3B-DAY.{time:%Y%m%d}.V07.nc4"}, ["3B-HHR", "or variable"]),
     ({"product": "stage4", "files": "{time:%Y%m%d%H}.grb"}, [".01h", "or select, step"]),
     ({"product": "mrms", "files": "PrecipRate_{time:%Y%m%d%H}.grib2"}, ["QPE_01H", "or select"]),
+    (
+        {"product": "eobs", "files": "rr_ens_spread_0.1deg_reg_v30.0e.nc"},
+        ["does not tell", "expected ens_mean in the name, or driver"],
+    ),
     ({"product": ["prism"]}, ["precipitation.product: ['prism']"]),
 ]
 
