@@ -12,13 +12,28 @@ TESTED := $(VENV)/.test
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format constraints clean
+.PHONY: help run real test lint format constraints clean
+
+# A real flood, as the Python package hydro-smash ships its data: the wheel is unpacked, not installed.
+REAL := build/real
+CANCE := hydro-smash==1.3.0
+WHEEL_TAGS := --python-version 3.11 --implementation cp --abi cp311 --platform manylinux_2_28_x86_64
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 run: $(RUNTIME) ## train Dom-ST on the embedded sample (ARGS="..." goes to python -m model.train)
 	$(PY) -m model.train $(ARGS)
+
+real: $(REAL)/.unpacked ## a real flood, the Cance in France: download it, train on one flood, test on another
+	DOMST_DATA=$(CURDIR)/$(REAL) $(PY) -m pipeline run catalogs/cance.yaml --store $(REAL)/cance.zarr
+	DOMST_DATA=$(CURDIR)/$(REAL) $(PY) -m pipeline check $(REAL)/cance.zarr
+	$(PY) -m model.train $(REAL)/cance.zarr --run build/runs/cance_november \
+		--train 2014-09-15/2014-10-31 --validation 2014-12-01/.. --test 2014-11
+	$(PY) -m model.train $(REAL)/cance.zarr --run build/runs/cance_october \
+		--train 2014-11 --validation 2014-12-01/.. --test 2014-09-15/2014-10-31
+	$(PY) -m benchmarks.cance build/runs/cance_november build/runs/cance_october --store $(REAL)/cance.zarr
+	@echo "reports: build/runs/cance_november/report.html, build/runs/cance_october/report.html"
 
 test: lint ## lint, types and the whole test suite on all cores (ARGS="-n 0 ..." goes to pytest)
 	OMP_NUM_THREADS=1 HYPOTHESIS_STORAGE_DIRECTORY=build/cache/hypothesis \
@@ -48,6 +63,12 @@ $(RUNTIME): pyproject.toml constraints.txt $(CREATED)
 
 $(TESTED): $(RUNTIME)
 	$(PIP) install -c constraints.txt -e '.[test]'
+	@touch $@
+
+$(REAL)/.unpacked: $(RUNTIME)
+	@rm -rf $(REAL)
+	$(PIP) download $(CANCE) --no-deps --only-binary=:all: $(WHEEL_TAGS) --dest $(REAL)
+	$(PY) -m zipfile -e $(REAL)/*.whl $(REAL)
 	@touch $@
 
 # Keeps every pin that still fits and adds what is missing. To move one or all:

@@ -1,0 +1,107 @@
+"""A real flood: scores of the Cance's heads beside the floors', and what its time labels mean.
+
+    python -m benchmarks.cance RUN... [--store FILE]
+
+`make real` makes the store of catalogs/cance.yaml and the runs. For each head the NSE and the error
+of the highest flood stand beside those of the ridge regression, which sees the same rain, and of
+persistence, which sees the discharge of the hour before and is a floor of forecasts.
+
+With `--store`, the hourly rise of the discharge's logarithm is regressed on the rain of the hours
+before, of the same hour and after it. Discharge cannot answer rain that has not fallen yet: if it
+rises with the rain of the same label, the label is the end of the rain's hour, not its start.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from model.output.run_directory import Run
+from pipeline.errors import exit_codes
+from pipeline.export.basin_means import basin_means
+
+LAGS = range(-3, 9)  # hours from rain to rise that are fitted
+SHOWN = range(-2, 4)
+FORECASTS = {"": "Dom-ST", "ridge_": "ridge", "persistence_": "persistence"}
+
+
+def show_scores(run: Run) -> Table:
+    """A row per head: NSE and error of the highest flood of Dom-ST and of the floors."""
+    metrics = run.metrics
+    table = Table(title=f"{metrics['title']}; {metrics['split']}", box=SIMPLE_HEAD)
+    table.add_column("site")
+    for score in ("NSE", "peak %"):
+        for name in FORECASTS.values():
+            table.add_column(f"{name}\n{score}", justify="right")
+    for head in metrics["heads"]:
+        table.add_row(
+            head["site_no"],
+            *(f"{head[f'{prefix}nse']:.3f}" for prefix in FORECASTS),
+            *(f"{head[f'{prefix}peak_error']:+.0f}" for prefix in FORECASTS),
+        )
+    return table
+
+
+def answer_to_rain(rain: np.ndarray, discharge: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rise of the discharge's logarithm for each mm of rain so many hours before, and t values.
+
+    Args:
+        rain: (T,) mm an hour, NaN where missing.
+        discharge: (T,) m3 s-1, NaN where missing.
+
+    Returns:
+        Coefficients [1/mm] and their t values, (len(LAGS),), of a linear regression that also has
+        the discharge's level and a constant.
+    """
+    level = np.log(discharge)
+    rise = np.diff(level, prepend=np.nan)
+    # the rain `lag` steps before, without wrapping around the record's ends
+    columns = [np.roll(rain, lag) for lag in LAGS]
+    design = np.stack([*columns, level, np.ones(rain.size)], 1)
+    known = np.isfinite(design).all(1) & np.isfinite(rise)
+    known[: max(LAGS)] = known[rain.size + min(LAGS) :] = False
+    design, rise = design[known], rise[known]
+    fit, *_ = np.linalg.lstsq(design, rise, rcond=None)
+    variance = (rise - design @ fit).var(ddof=design.shape[1])
+    error = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * variance)
+    return fit[: len(LAGS)], (fit / error)[: len(LAGS)]
+
+
+def show_answers(store: Path) -> Table:
+    """A row per head: the discharge's answer to the rain before, in and after its step."""
+    table = Table(title="rise of ln(discharge) per 100 mm of rain (t value)", box=SIMPLE_HEAD)
+    table.add_column("site")
+    for lag in SHOWN:
+        heading = "same hour" if lag == 0 else f"{abs(lag)} h {'before' if lag > 0 else 'after'}"
+        table.add_column(heading, justify="right")
+    means = basin_means(store)
+    for one in (means.isel(site=k) for k in range(means.sizes["site"])):
+        rise, t_value = answer_to_rain(one.precipitation.values, one.discharge.values)
+        at = [LAGS.index(lag) for lag in SHOWN]
+        table.add_row(
+            str(one.site_no.item()), *(f"{100 * rise[k]:+.1f} ({t_value[k]:+.0f})" for k in at)
+        )
+    return table
+
+
+def main(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories.")],
+    store: Annotated[Path | None, typer.Option(help="Store, to look at time labels.")] = None,
+) -> None:
+    """Print the scores of runs, and what the store says about time labels."""
+    console = Console()
+    with exit_codes():
+        for run in runs:
+            console.print(show_scores(Run(run)))
+        if store is not None:
+            console.print(show_answers(store))
+
+
+if __name__ == "__main__":
+    typer.run(main)
