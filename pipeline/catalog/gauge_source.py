@@ -102,6 +102,12 @@ class Columns(Strict):
         return isinstance(self.discharge, str) and SITE in self.discharge
 
 
+class FirstLine(Strict):
+    """The first line of a file, which holds the day or instant of its first value alone."""
+
+    first_line: str = Field(min_length=1, description="its strptime format; UTC without %z")
+
+
 class Gauges(Strict):
     """Discharge records: daily means, or instantaneous values, which are averaged over steps."""
 
@@ -162,7 +168,7 @@ class Gauges(Strict):
     time_format: str | None = Field(
         default=None, min_length=1, description="csv only: strptime format of the day or instant"
     )
-    start: Instant | None = Field(
+    start: FirstLine | Instant | None = Field(
         default=None, description="csv only: day or instant of step 1, where the time is a number"
     )
     step: Duration | None = Field(
@@ -229,14 +235,20 @@ class Gauges(Strict):
             return self
         if self.values == "instantaneous" and self.step is None:
             raise ValueError("start: expected step, from one row to the next, for instants")
-        midnight = datetime.combine(self.start, clock())
-        whole = self.start == midnight and self.step in (None, timedelta(days=1))
-        if self.values == "daily" and not whole:
+        days = isinstance(self.start, FirstLine) or self.start == datetime.combine(
+            self.start, clock()
+        )
+        if self.values == "daily" and not (days and self.step in (None, timedelta(days=1))):
             raise ValueError(
                 f"start, step: {self.start}, {self.step}, of daily values: expected a day, and 1d"
             )
-        if self.time_format is not None or len(columns.times) > 1:
-            raise ValueError("start: times are numbers of steps: expected no time_format, one time")
+        if self.time_format is not None or self.time_zone is not None or len(columns.times) > 1:
+            raise ValueError(
+                "start: times are numbers of steps, in UTC: expected no time_format, no time_zone, "
+                "one time"
+            )
+        if isinstance(self.start, FirstLine) and self.skip:
+            raise ValueError(f"skip: {self.skip}: expected none, the first line is the start")
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.catalog.gauge_source import SITE, Columns, Gauges
+from pipeline.catalog.gauge_source import SITE, Columns, FirstLine, Gauges
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
 from pipeline.gauges.formats.common import (
@@ -46,6 +46,7 @@ class Table:
     Attributes:
         path: of its file.
         text: with empty lines in place of those that are left out, so that lines keep their number.
+        start: day or instant of step 1, if times are numbers of steps.
         delimiter: between fields.
         header: fields of the first line, or numbers from 1.
         headless: whether the first line already holds values.
@@ -53,6 +54,7 @@ class Table:
 
     path: Path
     text: str
+    start: datetime | None
     delimiter: str
     header: Sequence[str | int]
     headless: bool
@@ -94,7 +96,7 @@ def read_csv(catalog: Catalog, path: Path, sites: Sequence[str] = ()) -> Rows:
     def place(row: int) -> str:
         return f"line {next(islice(table.records(), int(row) % size, None))[0]}"
 
-    time = _times(catalog, path, [texts[one] for one in columns.times], size, place)
+    time = _times(catalog, table, [texts[one] for one in columns.times], size, place)
     blank = Texts.repeat("", value.codes.size)
     site_no = blank if columns.site is None else texts[columns.site]
     if columns.wide:
@@ -137,11 +139,11 @@ def _series(
 
 
 def _times(
-    catalog: Catalog, path: Path, texts: Sequence[Texts], size: int, place: Callable[[int], str]
+    catalog: Catalog, table: Table, texts: Sequence[Texts], size: int, place: Callable[[int], str]
 ) -> Texts:
-    """Days or instants as text; of numbers of steps those that the catalog's start gives them."""
+    """Days or instants as text; of numbers of steps those that the start gives them."""
     gauges = catalog.gauges
-    if gauges.start is None:
+    if table.start is None:
         return _joined(texts)
     numbers = texts[0] if texts else Texts.of([pa.array(map(str, range(1, size + 1)), TEXT)])
     form = "%Y-%m-%d" if gauges.values == "daily" else "%Y-%m-%dT%H:%M:%SZ"
@@ -150,18 +152,22 @@ def _times(
         if not STEP_NUMBER.fullmatch(text):
             row = int((numbers.codes == code).argmax())
             raise InputError(
-                f"{path}: {place(row)}: step {text!r}: expected a whole number, as "
+                f"{table.path}: {place(row)}: step {text!r}: expected a whole number, as "
                 f"gauges.start of {catalog.path} counts steps from 1"
             )
         step = gauges.step or timedelta(days=1)
-        found.append((gauges.start + (int(text) - 1) * step).strftime(form))
+        found.append((table.start + (int(text) - 1) * step).strftime(form))
     return replace(numbers, distinct=pa.array(found, TEXT))
 
 
 def _open(catalog: Catalog, path: Path, columns: Columns) -> Table:
     """Read a file, and find the columns that the catalog names."""
     gauges = catalog.gauges
-    text = _without_preamble(catalog, path, read_text(path, gauges.encoding))
+    text = read_text(path, gauges.encoding)
+    start = gauges.start
+    if isinstance(start, FirstLine):
+        start = _first_line(catalog, path, text, start.first_line)
+    text = _without_preamble(catalog, path, text)
     if gauges.delimiter == "blanks":
         if '"' in text:
             raise InputError(f"{path}: holds quotes: expected none, as gauges.delimiter is blanks")
@@ -182,20 +188,38 @@ def _open(catalog: Catalog, path: Path, columns: Columns) -> Table:
                 f"{name} once, as gauges.columns of {catalog.path} says (gauges.delimiter is "
                 f"{gauges.delimiter!r}, and line {number} is the first)"
             )
-    return Table(path, text, delimiter, header, headless)
+    return Table(path, text, start, delimiter, header, headless)
+
+
+def _first_line(catalog: Catalog, path: Path, text: str, form: str) -> datetime:
+    """Day, or instant in UTC, that stands alone in a file's first line.
+
+    Raises:
+        InputError: it is not written as `form`.
+    """
+    line = text.partition("\n")[0].strip()
+    try:
+        start = datetime.strptime(line, form)
+    except ValueError as error:
+        raise InputError(
+            f"{path}: line 1 {line[:40]!r}: expected the time of the first value as {form!r}, as "
+            f"gauges.start of {catalog.path} says"
+        ) from error
+    return start if start.tzinfo is None else start.astimezone(UTC).replace(tzinfo=None)
 
 
 def _without_preamble(catalog: Catalog, path: Path, text: str) -> str:
     """Text with empty lines in place of those before the header, and of comments."""
     gauges = catalog.gauges
     left_out: list[str] = []
-    if gauges.skip:
+    skip = 1 if isinstance(gauges.start, FirstLine) else gauges.skip
+    if skip:
         lines = text.split("\n")
-        count = gauges.skip if isinstance(gauges.skip, int) else _line_of(gauges, lines) + 1
+        count = skip if isinstance(skip, int) else _line_of(gauges, lines) + 1
         if not count or count >= len(lines):
             raise InputError(
                 f"{path}: holds {len(lines)} lines: expected more after gauges.skip "
-                f"{gauges.skip!r} of {catalog.path}"
+                f"{skip!r} of {catalog.path}"
             )
         left_out += lines[:count]
         text = "\n" * count + "\n".join(lines[count:])

@@ -225,6 +225,38 @@ def test_steps_instead_of_times(tmp_path: Path) -> None:
             make_catalog(tmp_path, **settings | keys)
 
 
+def test_the_first_line_may_hold_the_time_of_the_first_value(tmp_path: Path) -> None:
+    """Each file has its own; time zones and leap days as datetime has them."""
+    (tmp_path / "A.csv").write_text("201202282300\n1.5\n-99\n2.5\n")
+    (tmp_path / "B.csv").write_text("201202290030\n7\n")
+    settings: dict[str, Any] = {
+        "format": "csv", "files": "{site}.csv", "units": "m3/s", "values": "instantaneous",
+        "columns": {"site": None, "time": None, "discharge": 1}, "missing": [-99],
+        "start": {"first_line": "%Y%m%d%H%M"}, "step": "1h",
+    }  # fmt: skip
+    found = read_gauges(make_catalog(tmp_path, **settings), ["A", "B"])
+    assert found["A"].start.tolist() == pd.date_range("2012-02-28T23", periods=3, freq="h").tolist()
+    np.testing.assert_array_equal(found["A"].discharge, [1.5, np.nan, 2.5])
+    assert found["B"].start.tolist() == [pd.Timestamp("2012-02-29T00:30")]
+    (tmp_path / "A.csv").write_text("2012-02-28 23:00 +0200\n1.5\n")
+    zoned = settings | {"start": {"first_line": "%Y-%m-%d %H:%M %z"}}
+    assert read_gauges(make_catalog(tmp_path, **zoned), ["A"])["A"].start.tolist() == [
+        pd.Timestamp("2012-02-28T21")
+    ]
+    with pytest.raises(InputError, match=r"A.csv: line 1 '2012-02-28 23:00 \+0200': expected the"):
+        read_gauges(make_catalog(tmp_path, **settings), ["A"])
+    (tmp_path / "A.csv").write_text("201202282300\n")
+    with pytest.raises(InputError, match=r"A.csv: not readable \(it is empty\)"):
+        read_gauges(make_catalog(tmp_path, **settings), ["A"])
+    for keys, message in (
+        ({"skip": 1}, "the first line is the start"),
+        ({"time_zone": "Europe/Paris"}, "in UTC: expected no time_format, no time_zone"),
+        ({"step": None}, "start: expected step"),
+    ):
+        with pytest.raises(InputError, match=message):
+            make_catalog(tmp_path, **settings | keys)
+
+
 def test_a_last_line_without_its_newline_may_be_whole(tmp_path: Path) -> None:
     (tmp_path / "q.csv").write_text("site_no,datetime,discharge\nA,2012-07-01,2.5")
     settings: dict[str, Any] = {"format": "csv", "files": "q.csv", "units": "m3/s"}
