@@ -19,6 +19,7 @@ from pipeline.errors import RunError
 from pipeline.storage import sha256
 
 MANIFEST = "manifest.jsonl"
+USGS_DAILY = "daily 00060 00003"  # in the source of a record of daily means in ft3/s
 
 
 class Manifest:
@@ -43,6 +44,10 @@ class Manifest:
                     self._entries[entry["path"]] = entry
                 except (json.JSONDecodeError, KeyError, TypeError):
                     continue  # an incomplete line
+
+    def source(self, path: Path) -> str | None:
+        """Where a file came from; None if it is not in the manifest."""
+        return self._entries.get(self._key(path), {}).get("source")
 
     def holds(self, path: Path, source: str) -> bool:
         """Whether a file exists, came from `source`, and is unchanged."""

@@ -30,6 +30,7 @@ from pipeline.catalog.gauge_source import Columns
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError, RunError
 from pipeline.fetch.files import Item
+from pipeline.fetch.manifest import USGS_DAILY
 from pipeline.fetch.services import Service
 from pipeline.gauges.site_numbers import site_number
 from pipeline.storage import sha256
@@ -92,7 +93,7 @@ def plan_gauges(catalog: Catalog, service: Service) -> tuple[Path, list[Item]]:
     for site in _sites(catalog):
         path = catalog.resolve(gauges.files.replace("{site}", site))
         days = f"{first}/{last}"
-        source = f"{service.url} daily {DISCHARGE} {MEAN} {site} {days}"
+        source = f"{service.url} {USGS_DAILY} {site} {days}"
         items.append(Item(path, source, _daily_maker(service, site, days, columns)))
     return catalog.resolve(str(Path(gauges.files).parent)), items
 

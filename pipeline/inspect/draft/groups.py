@@ -14,7 +14,20 @@ from pipeline.inspect.inspect_file import inspect_file
 from pipeline.inspect.time_template import time_template
 from pipeline.rasters.files import ZARR_ROOT_FILES
 
-PARTS = {".dbf", ".shx", ".prj", ".cpg", ".sbn", ".sbx", ".md", ".yaml", ".yml", ".png", ".xml"}
+PARTS = {
+    ".dbf",
+    ".shx",
+    ".prj",
+    ".cpg",
+    ".sbn",
+    ".sbx",
+    ".md",
+    ".yaml",
+    ".yml",
+    ".png",
+    ".xml",
+    ".jsonl",
+}
 # A site number in a name: four digits or more, and a few capitals, as in 03539600 or V3524010.
 SITE_NUMBER = re.compile(
     r"(?<![A-Za-z0-9])(?=(?:[A-Z]*\d){4})\d*[A-Z]{0,3}\d+[A-Z]?(?![A-Za-z0-9])"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pipeline.fetch.manifest import MANIFEST, USGS_DAILY, Manifest
 from pipeline.gauges.site_numbers import site_number
 from pipeline.inspect.draft.groups import SITE_NUMBER, Group
 from pipeline.inspect.draft.lines import OPEN, Line
@@ -23,9 +24,7 @@ def gauge_lines(records: Sequence[Group]) -> Iterator[Line]:
     yield Line(
         ("gauges", "files"), group.pattern, f"or {', '.join(others)}" if others else "the record"
     )
-    stated = keys.get("format") != "csv" or "states" in facts["units"]
-    why = "stated" if stated else f"{OPEN}: the file states none; ft3/s, or none of these"
-    yield Line(("gauges", "units"), keys.get("units", "m3/s"), why)
+    yield Line(("gauges", "units"), *_units(group))
     reasons = {
         "values": "by the times",
         "time_zone": f"{OPEN}: an IANA name",
@@ -40,6 +39,17 @@ def gauge_lines(records: Sequence[Group]) -> Iterator[Line]:
         yield Line(("gauges", "time"), {"label": "start"}, midnight)
     if "columns" in keys:
         yield Line(("gauges", "columns"), keys["columns"], "by names and values")
+
+
+def _units(group: Group) -> tuple[str, str]:
+    """The unit of the discharge, and how it is known."""
+    keys, path = group.description.keys, group.paths[0]
+    stated = "states" in dict(group.description.facts)["units"]
+    if keys.get("format") != "csv" or stated:
+        return keys.get("units", "m3/s"), "stated"
+    if USGS_DAILY in (Manifest(path.parent).source(path) or ""):
+        return "ft3/s", f"fetched from the USGS, as {MANIFEST} says"
+    return keys.get("units", "m3/s"), f"{OPEN}: the file states none; ft3/s, or none of these"
 
 
 def sites_of(records: Sequence[Group]) -> list[str]:

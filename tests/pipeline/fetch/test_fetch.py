@@ -273,10 +273,8 @@ def test_requests_keep_their_pause(replay: Replay):
 
 
 # Keys of a draft that no fetched file tells, or that are not about files. Sites are all that there
-# are; the records' columns say no unit, and nothing when their day begins; one file is no series.
-BY_HAND = {
-    "title", "fetch", "watersheds.sites", "gauges.units", "gauges.time.offset", "gauges.files",
-}  # fmt: skip
+# are; nothing tells when the records' day begins; one file is no series.
+BY_HAND = {"title", "fetch", "watersheds.sites", "gauges.time.offset", "gauges.files"}
 
 
 def test_the_draft_of_fetched_prism_is_the_catalog_of_iowa(job: Job):
