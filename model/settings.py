@@ -250,9 +250,6 @@ class Settings(BaseModel):
     # GPU; a CPU computes in fp32, operation by operation, head by head
     precision: Precision = Field(default="bf16", description="of a GPU's CNN and LSTM products")
     capture: bool = Field(default=True, description="a GPU replays updates as a CUDA graph")
-    batched_heads: int = Field(
-        default=4, ge=1, description="heads from which on a GPU steps all LSTMs together"
-    )
 
     # Experiment
     variant: Variant = Field(default="multihead", description="the name of these choices")

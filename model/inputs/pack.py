@@ -5,7 +5,8 @@ Soil stores, antecedent wetness and the spin-up are computed here, once, before 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,6 +167,18 @@ def _distance(head: HeadData, settings: Settings) -> np.ndarray:
     if settings.distance:
         return head.distance
     return np.full_like(head.distance, head.distance @ head.share)
+
+
+@contextmanager
+def _on_host(target: torch.Tensor) -> Iterator[np.ndarray]:
+    """Yield an array to fill: the tensor itself on a CPU, else one that is copied to the device, so
+    that the host never holds more than one head of a pack."""
+    if target.device.type == "cpu":
+        yield target.numpy()
+        return
+    array = np.zeros(target.shape, np.float32)
+    yield array
+    target.copy_(torch.from_numpy(array))
 
 
 def _fill_cells(

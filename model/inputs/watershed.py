@@ -40,6 +40,9 @@ class Survey:
         title, synthetic: from the catalog.
         times: (T,) starts of the steps.
         pixels: number of cells of each watershed's window, by site number, sorted.
+        cells: number of cells that touch each watershed.
+        paths: longest flow path of each watershed [m].
+        forcings: number of forcings, precipitation included.
         digest: SHA-256 of the provenance without the time of creation.
     """
 
@@ -47,6 +50,9 @@ class Survey:
     synthetic: bool
     times: pd.DatetimeIndex
     pixels: dict[str, int]
+    cells: dict[str, int]
+    paths: dict[str, float]
+    forcings: int
     digest: str
 
     @property
@@ -67,8 +73,9 @@ def survey_store(store: str) -> Survey:
         InputError: no store, an unfinished one, or one without watersheds.
     """
     from pipeline.store.read import open_gauges
-    from pipeline.store.root import open_root
+    from pipeline.store.root import PROGRESS, array_of, open_root, read_array
     from pipeline.store.sites import read_sites
+    from pipeline.store.tables import WATERSHEDS
 
     times = pd.DatetimeIndex(open_gauges(store)["time"].values)
     root = open_root(store)
@@ -76,12 +83,22 @@ def survey_store(store: str) -> Survey:
     if not table.site_no:
         raise InputError(f"{store}: holds no watershed: expected at least one to train a head for")
     pixels = table.numbers["window_rows"] * table.numbers["window_columns"]
+    marks: Any = root[PROGRESS]  # an array a forcing
+    distances = read_array(array_of(root, f"{WATERSHEDS}/flow_distance"))
+    paths = np.fmax.reduceat(distances, table.first_cell[:-1])
     provenance = {key: value for key, value in about["provenance"].items() if key != "created"}
+
+    def by_site(values: np.ndarray) -> dict[str, Any]:
+        return dict(zip(table.site_no, values.tolist(), strict=True))
+
     return Survey(
         title=about["title"],
         synthetic=bool(about["synthetic"]),
         times=times,
-        pixels=dict(zip(table.site_no, pixels.tolist(), strict=True)),
+        pixels=by_site(pixels),
+        cells=by_site(table.numbers["cell_count"]),
+        paths=by_site(paths),
+        forcings=len(marks),
         digest=hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest(),
     )
 

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from distributed import Client, Future, KilledWorker, as_completed
+from distributed import Client, Future, KilledWorker
 
-from model.jobs.placement import pack_heads
+from model.jobs.dispatch import Dispatcher, Heads
+from model.jobs.fleet import Fleet
 from model.jobs.tasks import train_pack
 from model.jobs.trunk import fit_trunk, make_branch
 from model.output.progress import Progress
 from model.output.run_directory import Run
 from model.settings import Settings
 from pipeline.errors import RunError
+from pipeline.run.cuda import DEVICE, GPU
 
 log = logging.getLogger(__name__)
-PACKS_PER_GPU = 4  # more packs than devices, so that the scheduler evens out what is left
-
-
-def make_packs(costs: Mapping[str, float], gpus: int) -> list[list[str]]:
-    """Group site numbers into packs, the costliest first: one head per pack on CPUs, many on GPUs.
-
-    Args:
-        costs: seconds of an update of each head, by site number.
-        gpus: number of GPUs, 0 on CPUs.
-    """
-    return pack_heads(costs, PACKS_PER_GPU * gpus if gpus else len(costs))
+POLL_SECONDS = 0.05  # until the first GPU has answered
+SHOWN_SITES = 10  # of a message
 
 
 class Jobs:
@@ -40,28 +34,30 @@ class Jobs:
         settings: of the run, resolved.
         client: its workers train.
         progress: is told about each validation and each finished head.
-        on_gpu: whether each task takes a GPU.
+
+    Attributes:
+        fleet: the workers.
     """
 
     def __init__(
-        self,
-        store: str,
-        run: Run,
-        settings: Settings,
-        client: Client,
-        progress: Progress,
-        on_gpu: bool,
+        self, store: str, run: Run, settings: Settings, client: Client, progress: Progress
     ) -> None:
         self.store, self.run, self.settings = store, run, settings
         self.client, self.progress = client, progress
         self.run_id = uuid.uuid4().hex[:8]  # one scheduler may serve several runs
-        self.device = "cuda:0" if on_gpu else "cpu"
-        self.resources = {"GPU": 1} if on_gpu else None
+        self.fleet = Fleet(client)
+        self.fleet.refresh()
+        while self.fleet.waits and not self.fleet.gpus:
+            time.sleep(POLL_SECONDS)
+            self.fleet.refresh()
 
-    def submit(self, task: Callable[..., Any], *arguments: Any, key: str, **options: Any) -> Future:
-        """Submit a task under a key that names it on the dashboard."""
+    def submit(
+        self, task: Callable[..., Any], *arguments: Any, key: str, on_gpu: bool, **options: Any
+    ) -> Future:
+        """Submit a task, which takes a GPU or none, under a key that names it on the dashboard."""
         key = f"{key}-{self.run_id}"
-        return self.client.submit(task, *arguments, key=key, resources=self.resources, **options)
+        resources = {GPU: 1} if on_gpu else None
+        return self.client.submit(task, *arguments, key=key, resources=resources, **options)
 
     def train_trunk(self, groups: list[list[str]]) -> str:
         """Train the shared trunk and return its path.
@@ -73,10 +69,11 @@ class Jobs:
             InputError: a watershed cannot be loaded.
             RunError: the loss is not finite, or workers died.
         """
+        on_gpu = bool(self.fleet.gpus)
 
         def submit_branch(sites: Sequence[str]) -> Future:
-            arguments = self.store, sites, self.settings, self.device
-            return self.submit(make_branch, *arguments, key=f"trunk-branch-{sites[0]}")
+            arguments = self.store, sites, self.settings, DEVICE if on_gpu else "cpu"
+            return self.submit(make_branch, *arguments, key=f"branch-{sites[0]}", on_gpu=on_gpu)
 
         def on_validation(line: dict[str, Any]) -> None:
             self.run.append(line)
@@ -92,24 +89,30 @@ class Jobs:
                 self.settings,
                 folder,
                 on_validation,
-                self.resources,
+                {GPU: 1} if on_gpu else None,
             )
         except KilledWorker as error:
             raise RunError(f"trunk: {error}") from error
         return str(path)
 
     def train_heads(
-        self, packs: list[list[str]], rows: Mapping[str, int], trunk: str | None
+        self, heads: Heads, rows: Mapping[str, int], trunk: str | None
     ) -> tuple[list[dict[str, Any]], list[str]]:
-        """Train packs of heads.
+        """Train all heads: packs on GPUs while there are some, else one by one on CPUs.
+
+        A worker gets its next pack when it is free, so workers that join later are used, and heads
+        that have not begun move to GPUs as soon as there is one.
 
         Args:
-            packs: site numbers, in order of priority.
+            heads: of the run.
             rows: row of each site in predictions.zarr.
             trunk: path of the shared trunk, if there is one.
 
         Returns:
-            Scores sorted by site, and one line per pack or head that failed.
+            Scores sorted by site, and one line per head or pack that failed.
+
+        Raises:
+            RunError: the scheduler has gone.
         """
         topic = f"dom-st-{self.run_id}"
         folder = str(self.run.folder.resolve())
@@ -121,34 +124,49 @@ class Jobs:
             self.run.append(line)
             self.progress.update(line["site_no"], line["update"])
 
-        self.client.subscribe_topic(topic, on_event)
-        futures = {
-            self.submit(
+        def submit_pack(pack: list[str], on_gpu: bool) -> Future:
+            return self.submit(
                 train_pack,
                 self.store,
                 {site: rows[site] for site in pack},
                 self.settings,
                 folder,
                 topic,
-                self.device,
+                DEVICE if on_gpu else "cpu",
                 trunk,
                 key=f"train-{pack[0]}{f'+{len(pack) - 1}' if len(pack) > 1 else ''}",
-                priority=-place,
-            ): pack
-            for place, pack in enumerate(packs)
-        }
-        for future in as_completed(futures):
-            if future.status == "finished":
-                done, given_up = future.result()
-                failures += given_up
+                on_gpu=on_gpu,
+            )
+
+        def fail(line: str) -> None:
+            failures.append(line)
+            log.error("%s", line)
+
+        self.client.subscribe_topic(topic, on_event)
+        try:
+            dispatcher = Dispatcher(self.fleet, heads, submit_pack)
+            for pack, future in dispatcher.run():
+                if future.cancelled():
+                    raise RunError("the scheduler has gone: what is trained stays")
+                if future.status == "error":
+                    fail(f"{names(pack)}: {future.exception()}")
+                    continue
+                done, given_up, too_large = future.result()
                 for line in given_up:
-                    log.error("%s", line)
+                    fail(line)
                 for score in done:
                     scores.append(score)
                     self.progress.head_done(score)
                     log.info("head %s done: test NSE %.3f", score["site_no"], score["nse"])
-            else:
-                failures.append(f"{', '.join(futures[future])}: {future.exception()}")
-                log.error("%s", failures[-1])
-        self.client.unsubscribe_topic(topic)
+                if too_large:
+                    log.warning("%s: too large for the GPU's memory: smaller packs", names(pack))
+                    dispatcher.halve(too_large)
+        finally:
+            self.client.unsubscribe_topic(topic)
         return sorted(scores, key=lambda score: score["site_no"]), failures
+
+
+def names(pack: Sequence[str]) -> str:
+    """Some site numbers of a pack."""
+    more = len(pack) - SHOWN_SITES
+    return ", ".join(pack[:SHOWN_SITES]) + f" and {more} more" * (more > 0)

@@ -7,9 +7,12 @@ all that returns.
 from __future__ import annotations
 
 import json
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +20,7 @@ from distributed import get_worker
 
 from model.evaluation.score import score_with_floors
 from model.inputs.watershed import HeadData, load_head
-from model.jobs.threads import one_thread
+from model.jobs.threads import on_device, one_thread
 from model.network.domst import DomST
 from model.output.figures import hydrograph, label
 from model.output.run_directory import Run, write_text
@@ -28,6 +31,23 @@ from model.training.trunk import load_trunk
 from pipeline.errors import InputError
 from pipeline.units import discharge_of
 
+log = logging.getLogger(__name__)
+
+
+class PackResult(NamedTuple):
+    """What a pack's task returns.
+
+    Attributes:
+        scores: one entry of metrics.json per head, with `busy`, the seconds that the task spent on
+            it, and `worker`, its address.
+        failures: one line per head that was given up.
+        too_large: site numbers of heads that need a smaller pack, as the GPU's memory was full.
+    """
+
+    scores: list[dict[str, Any]]
+    failures: list[str]
+    too_large: list[str]
+
 
 def train_pack(
     store: str,
@@ -37,8 +57,10 @@ def train_pack(
     topic: str,
     device: str,
     trunk: str | None = None,
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> PackResult:
     """Train the heads of a pack; heads that an earlier call finished return their scores.
+
+    A watershed that cannot be loaded, and a head that cannot be scored, fail alone.
 
     Args:
         store: path or URL of the store.
@@ -48,14 +70,11 @@ def train_pack(
         topic: of the Dask events that report each validation.
         device: "cpu" or "cuda:0".
         trunk: path of the shared trunk that heads start from, if there is one.
-
-    Returns:
-        One entry of metrics.json per head, with `busy`, the seconds that this call spent on it, and
-        `worker`, its address; and one line per head that was given up.
     """
     run = Run(Path(folder))
     worker = get_worker()
-    with one_thread():
+    target, cpu = torch.device(device), torch.device("cpu")
+    with on_device(target):
         done = [
             json.loads(run.score_path(site).read_text()) | {"busy": 0.0, "worker": worker.address}
             for site in rows
@@ -66,26 +85,51 @@ def train_pack(
         for site in left:
             by_update.setdefault(checkpoint.updates_done(run.checkpoints, site), []).append(site)
         failures: list[str] = []
+        too_large: list[str] = []
         for sites in by_update.values():
             began = time.monotonic()
-            heads = {site: load_head(store, site, settings) for site in sites}
+            heads: dict[str, HeadData] = {}
+            for site in sites:
+                with failing_alone(site, failures):
+                    heads[site] = load_head(store, site, settings)
+            if not heads:
+                continue
             on_validation: OnProgress = lambda line: worker.log_event(topic, line)  # noqa: E731
-            target = torch.device(device)
             start = load_trunk(Path(trunk)) if trunk else None
-            scores = []
-            for result in fit_pack(
+            scores, left = [], set(heads)
+            results = fit_pack(
                 list(heads.values()), settings, target, run.checkpoints, on_validation, start
-            ):
-                if isinstance(result, Diverged):
-                    failures.append(str(result))
-                else:
+            )
+            try:
+                for result in results:
                     site = result.site_no
-                    scores.append(
-                        finish_head(run, heads[site], result, rows[site], target, settings.history)
-                    )
+                    left.remove(site)
+                    if isinstance(result, Diverged):
+                        failures.append(str(result))
+                        continue
+                    with failing_alone(site, failures):
+                        scores.append(
+                            finish_head(run, heads[site], result, rows[site], cpu, settings.history)
+                        )
+            except torch.OutOfMemoryError:
+                if len(heads) == 1:
+                    raise
+                too_large += sorted(left)
             busy = (time.monotonic() - began) / len(sites)
             done += [score | {"busy": busy, "worker": worker.address} for score in scores]
-        return done, failures
+        return PackResult(done, failures, too_large)
+
+
+@contextmanager
+def failing_alone(site: str, failures: list[str]) -> Iterator[None]:
+    """Add an error to the failures, as a line with the site number."""
+    try:
+        yield
+    except InputError as error:
+        failures.append(str(error) if site in str(error) else f"watershed {site}: {error}")
+    except Exception as error:
+        log.exception("watershed %s", site)
+        failures.append(f"watershed {site}: {error!r}")
 
 
 def predict_head(

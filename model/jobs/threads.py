@@ -1,11 +1,13 @@
-"""The number of PyTorch's threads in a Dask task."""
+"""How a Dask task uses PyTorch: on one thread, and on a GPU that may fail."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
+
+from pipeline.run.cuda import guarded_gpu
 
 
 @contextmanager
@@ -17,3 +19,10 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def on_device(device: torch.device) -> Iterator[None]:
+    """Run a task on a device: with `one_thread`, and on a GPU as `guarded_gpu`."""
+    with one_thread(), guarded_gpu() if device.type == "cuda" else nullcontext():
+        yield

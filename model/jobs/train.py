@@ -15,15 +15,17 @@ from typing import Any
 from distributed import Client
 
 from model.evaluation.metrics import median_known
-from model.inputs.split import Split
+from model.inputs.split import Split, last_stop
 from model.inputs.watershed import Survey, survey_store
+from model.jobs.dispatch import Heads
 from model.jobs.placement import CostModel
-from model.jobs.schedule import Jobs, make_packs
+from model.jobs.schedule import Jobs
 from model.jobs.trunk import trunk_branches
 from model.output.progress import Progress
 from model.output.report import write_report
 from model.output.run_directory import Run
 from model.settings import Settings
+from model.training.memory import Record
 from pipeline.errors import InputError, RunError
 from pipeline.run.cluster import make_client
 from pipeline.storage import parse_location
@@ -138,22 +140,24 @@ def run_training(
     run, survey, settings = training.run, training.survey, training.settings
     run.begin(settings, training.store, survey.digest, training.sites)
     run.prepare_predictions(training.sites, survey.times, survey.title)
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    gpus = sum("GPU" in worker["resources"] for worker in workers)
-    costs = update_costs(survey, training.split.train_stop + settings.warmup)
-    packs = make_packs(costs, 0 if settings.windows else gpus)  # the baselines train head by head
+    split = training.split
+    costs = update_costs(survey, split.train_stop + settings.warmup)
+    learnable = last_stop(split.known) if settings.refit else split.train_stop
+    record = Record(len(survey.times), learnable, survey.step.total_seconds(), survey.forcings)
     progress.begin(len(costs), settings.all_updates)
     try:
         with run.logged():
-            log.info("%d heads in %d packs on %d workers", len(costs), len(packs), len(workers))
-            jobs = Jobs(training.store, run, settings, client, progress, gpus > 0)
+            jobs = Jobs(training.store, run, settings, client, progress)
+            workers, gpus = jobs.fleet.workers, len(jobs.fleet.gpus)
+            log.info("%d heads on %d workers, %d with a GPU", len(costs), workers, gpus)
             shared = settings.trunk == "shared"
             trunk = jobs.train_trunk(trunk_branches(costs, settings)) if shared else None
             rows = {site: row for row, site in enumerate(costs)}
-            scores, failures = jobs.train_heads(packs, rows, trunk)
+            heads = Heads(costs, survey, record, settings)
+            scores, failures = jobs.train_heads(heads, rows, trunk)
     finally:
         progress.end()
-    metrics = summarise(survey, settings, scores, gpus, len(workers), time.monotonic() - began)
+    metrics = summarise(survey, settings, scores, gpus, workers, time.monotonic() - began)
     metrics["split"] = training.split.describe(survey.dates)
     if failures:
         raise RunError(f"{len(scores)} of {len(costs)} heads are done; {'; '.join(failures)}")

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from model.inputs.watershed import load_head
 from model.jobs.placement import pack_heads
-from model.jobs.threads import one_thread
+from model.jobs.threads import on_device
 from model.settings import Settings
 from model.training import checkpoint
 from model.training.loop import OnProgress
@@ -135,32 +135,32 @@ def trunk_branches(costs: Mapping[str, float], settings: Settings) -> list[list[
 # Tasks on a worker, which holds the branch
 
 
-@one_thread()
 def make_branch(store: str, sites: Sequence[str], settings: Settings, device: str) -> Branch:
     """Load the watersheds of a branch; `device` is "cpu" or "cuda:0"."""
-    heads = [load_head(store, site, settings) for site in sites]
-    return Branch(heads, settings, torch.device(device))
+    with on_device(torch.device(device)):
+        heads = [load_head(store, site, settings) for site in sites]
+        return Branch(heads, settings, torch.device(device))
 
 
-@one_thread()
 def initial_state(branch: Branch, _: State) -> State:
     """State of a branch that has learned nothing."""
-    return branch.state()
+    with on_device(branch.device):
+        return branch.state()
 
 
-@one_thread()
 def learn(branch: Branch, state: State, updates: range) -> tuple[float, State]:
     """Do some updates from a state; returns the last loss and the new state."""
-    branch.load_state(state, updates.start)
-    losses = [branch.step() for _ in updates]
-    return losses[-1], branch.state()
+    with on_device(branch.device):
+        branch.load_state(state, updates.start)
+        losses = [branch.step() for _ in updates]
+        return losses[-1], branch.state()
 
 
-@one_thread()
 def validate(branch: Branch, state: State, update: int) -> list[float]:
     """Compute the validation NSE of a branch's watersheds with a state's averaged weights."""
-    branch.load_state(state, update)
-    return branch.validate()
+    with on_device(branch.device):
+        branch.load_state(state, update)
+        return branch.validate()
 
 
 @sizeof.register(Branch)

@@ -22,15 +22,14 @@ from model.settings import Precision, Settings
 class HeadLSTM(nn.Module):
     """H LSTMs side by side, starting from rest: (H, B, L, I) to (H, B, L, M).
 
-    The device's fused kernels take one head after the other. On a GPU, packs of at least
-    `batched_heads` heads are stepped together instead, in kernels that a CUDA graph launches.
+    A CPU's fused kernel takes one head after the other. On a GPU all heads are stepped together, in
+    kernels that a CUDA graph launches.
     """
 
     def __init__(self, heads: int, inputs: int, settings: Settings) -> None:
         super().__init__()
         hidden = settings.hidden
         self.precision: Precision = settings.precision
-        self.batched_heads = settings.batched_heads
         self.input_weight = nn.Parameter(torch.empty(heads, 4 * hidden, inputs))
         self.hidden_weight = nn.Parameter(torch.empty(heads, 4 * hidden, hidden))
         self.bias = nn.Parameter(torch.zeros(heads, 4 * hidden))
@@ -41,8 +40,7 @@ class HeadLSTM(nn.Module):
         self.bias.data[:, hidden : 2 * hidden] = 1.0  # the forget gate starts open
 
     def forward(self, x: Tensor) -> Tensor:
-        batched = x.device.type != "cpu" and len(x) >= self.batched_heads
-        return self.stepped(x) if batched else self.fused(x)
+        return self.fused(x) if x.device.type == "cpu" else self.stepped(x)
 
     def stepped(self, x: Tensor) -> Tensor:
         """Step all heads together; the recurrence keeps the precision of `x`."""
@@ -54,7 +52,11 @@ class HeadLSTM(nn.Module):
         return hidden.permute(1, 2, 0, 3)
 
     def fused(self, x: Tensor) -> Tensor:
-        """Run head after head in the device's own kernel (cuDNN's has no bf16 here)."""
+        """Run head after head in PyTorch's own LSTM.
+
+        Not on a GPU: cuDNN would copy weights that are no module's at every call, and warn, and
+        round its products to TF32.
+        """
         outputs = []
         for one, w_in, w_hidden, bias in zip(
             x, self.input_weight, self.hidden_weight, self.bias, strict=True

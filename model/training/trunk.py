@@ -43,7 +43,7 @@ class Branch:
     """Some watersheds that learn together: networks of one head each that share parameters."""
 
     def __init__(self, heads: Sequence[HeadData], settings: Settings, device: torch.device) -> None:
-        self.heads = heads
+        self.heads, self.device = heads, device
         self.settings = settings.model_copy(
             update={"updates": settings.trunk_updates, "learning_rate": settings.trunk_rate}
         )

@@ -6,17 +6,20 @@ worker, knows whether it can compute on one: it may have been built for CPUs, or
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 import dask
-from distributed import Client, get_worker
+from distributed import Client, Reschedule, get_worker
 from distributed.deploy.cluster import Cluster
 from distributed.utils import sync
 
 from pipeline.errors import InputError
 
+LOG = logging.getLogger(__name__)
 GPU = "GPU"  # name of a worker's resource; a task that uses the GPU takes one
 DEVICE = "cuda:0"  # of a worker, which sees its own GPU first
 
@@ -92,6 +95,33 @@ def offer_gpu() -> int | str:
         worker = get_worker()
         sync(worker.loop, worker.set_resources, **{GPU: 0})
     return found
+
+
+@contextmanager
+def guarded_gpu() -> Iterator[None]:
+    """Run a task on the worker's GPU.
+
+    After some errors (an illegal address, a failed assertion, memory that cannot be corrected) no
+    call to the GPU succeeds in the process any more. Then the process ends, Dask's nanny starts
+    another, and the scheduler repeats the task; one that has ended several workers fails.
+
+    Raises:
+        Reschedule: the worker cannot use its GPU, and has given it up.
+    """
+    import torch
+
+    if isinstance(offer_gpu(), str):
+        raise Reschedule
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = gpu_memory()
+        if isinstance(reason, str):
+            LOG.critical("the GPU has failed, the worker ends: %s, after: %s", reason, error)
+            os._exit(1)
+        raise
 
 
 def unusable_gpu(client: Client) -> str | None:

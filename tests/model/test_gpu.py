@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -19,14 +19,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 EXACT = Settings(hidden=16, warmup=60, stretch=120, batch=4, updates=30, precision="fp32")
 
 
-@pytest.fixture(autouse=True)
-def full_precision() -> Iterator[None]:
-    """Convolutions in fp32 to the last bit that they have."""
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        yield
-
-
-@pytest.fixture(params=[1, 5], ids=["fused", "stepped"])
+@pytest.fixture(params=[1, 5], ids=["one", "pack"])
 def heads(request: pytest.FixtureRequest, make_head: Make) -> list[HeadData]:
     return [make_head(f"{i + 1:02d}", 4 + i, 6) for i in range(request.param)]
 

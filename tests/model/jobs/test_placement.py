@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.jobs.placement import CostModel, pack_heads
+from model.jobs.placement import CostModel, PackCost, makespan, pack_by_size, pack_heads
 
 costs_strategy = st.dictionaries(
     st.text("abcdef", min_size=1, max_size=4), st.floats(0.1, 100), min_size=1, max_size=12
@@ -65,3 +66,56 @@ def test_more_pixels_cost_more() -> None:
     model = CostModel()
     assert model.update_seconds(1000, 100) > model.update_seconds(1000, 10) > 0
     assert model.update_seconds(2000, 10) == 2 * model.update_seconds(1000, 10)
+
+
+sizes_strategy = st.lists(st.integers(1, 200), min_size=1, max_size=9)
+
+
+def padded(cells: dict[str, int], packs: list[list[str]]) -> int:
+    return sum(len(pack) * max(cells[name] for name in pack) for pack in packs)
+
+
+@settings(max_examples=50)
+@given(sizes=sizes_strategy, gpus=st.integers(1, 3), memory=st.integers(200, 900))
+def test_packs_hold_every_head_once_within_the_memory(
+    sizes: list[int], gpus: int, memory: int
+) -> None:
+    cells = {f"{i}": size for i, size in enumerate(sizes)}
+    packs = pack_by_size(cells, lambda name: memory // cells[name], gpus, PackCost(50.0))
+    assert sorted(itertools.chain(*packs)) == sorted(cells)
+    for pack in packs:
+        assert cells[pack[0]] == max(cells[name] for name in pack)
+        assert len(pack) * cells[pack[0]] <= memory
+    turned = dict(reversed(cells.items()))
+    assert packs == pack_by_size(turned, lambda name: memory // cells[name], gpus, PackCost(50.0))
+
+
+@settings(max_examples=50)
+@given(sizes=sizes_strategy, fixed=st.integers(0, 300), memory=st.integers(200, 900))
+def test_packs_for_one_gpu_take_the_least_time(sizes: list[int], fixed: int, memory: int) -> None:
+    """Against all ways to cut the heads, sorted by size."""
+    cells = {f"{i}": size for i, size in enumerate(sizes)}
+    order = sorted(sizes, reverse=True)
+    ways = []
+    for cuts in itertools.product((False, True), repeat=len(order) - 1):
+        ends = [i + 1 for i, cut in enumerate(cuts) if cut]
+        parts = [part.tolist() for part in np.split(np.array(order), ends)]
+        if all(len(part) * part[0] <= memory for part in parts):
+            ways.append(sum(fixed + len(part) * part[0] for part in parts))
+    packs = pack_by_size(cells, lambda name: memory // cells[name], 1, PackCost(fixed))
+    assert fixed * len(packs) + padded(cells, packs) == min(ways)
+
+
+def test_packs_of_unequal_watersheds_are_hardly_padded() -> None:
+    """The sizes of `benchmarks.placement`: packs of even cost pad 8 times the true cells."""
+    sizes = np.random.default_rng(0).lognormal(np.log(90), 0.8, 2000).astype(int) + 1
+    cells = {f"{i:04d}": int(size) for i, size in enumerate(sizes)}
+    true = sum(cells.values())
+    by_cost = pack_heads({name: float(size) for name, size in cells.items()}, 16)
+    assert padded(cells, by_cost) > 4 * true
+    for gpus in (1, 4, 16):
+        packs = pack_by_size(cells, lambda name: 50_000 // cells[name], gpus, PackCost(2000.0))
+        assert padded(cells, packs) < 1.15 * true
+        costs = [PackCost(2000.0).update(cells[pack[0]], len(pack)) for pack in packs]
+        assert makespan(costs, gpus) < 1.15 * sum(costs) / gpus, "the GPUs end together"
+    assert pack_by_size({}, lambda name: 1, 4) == []

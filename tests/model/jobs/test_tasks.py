@@ -1,0 +1,93 @@
+"""A pack's task: what fails in it fails alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import zarr
+
+from model.inputs.watershed import HeadData, survey_store
+from model.jobs import tasks
+from model.jobs.tasks import PackResult, train_pack
+from model.output.run_directory import Run
+from model.settings import Settings
+
+QUICK = Settings(updates=2, evaluate_every=2, hidden=8, warmup=30, stretch=60, batch=1)
+Train = Callable[..., PackResult]
+
+
+@pytest.fixture
+def train(
+    tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Train, Path, list[str]]:
+    """Function that trains all heads of a copy of the store as one pack, the copy, its sites."""
+    store = tmp_path / "store.zarr"
+    shutil.copytree(tiny_store, store)
+    survey = survey_store(str(store))
+    sites = list(survey.pixels)
+    run = Run(tmp_path / "run")
+    run.begin(QUICK, str(store), survey.digest, sites)
+    run.prepare_predictions(sites, survey.times, survey.title)
+    worker = SimpleNamespace(address="here", log_event=lambda topic, line: None)
+    monkeypatch.setattr(tasks, "get_worker", lambda: worker)
+
+    def pack() -> PackResult:
+        rows = {site: row for row, site in enumerate(sites)}
+        return train_pack(str(store), rows, QUICK, str(run.folder), "topic", "cpu")
+
+    return pack, store, sites
+
+
+def test_a_watershed_that_cannot_be_loaded_fails_alone(
+    train: tuple[Train, Path, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One without discharge, one whose file cannot be read, one that cannot be drawn."""
+    pack, store, sites = train
+    empty, unreadable, undrawn, good = sites
+    discharge: Any = zarr.open_group(store)["gauges/discharge"]
+    discharge[sites.index(empty)] = np.nan
+    load, draw = tasks.load_head, tasks.hydrograph
+
+    def load_some(where: str, site: str, settings: Settings) -> HeadData:
+        if site == unreadable:
+            raise OSError("Input/output error")
+        return load(where, site, settings)
+
+    def draw_some(path: Path, **others: Any) -> None:
+        if path.stem == undrawn:
+            raise ValueError("no ink")
+        draw(path, **others)
+
+    monkeypatch.setattr(tasks, "load_head", load_some)
+    monkeypatch.setattr(tasks, "hydrograph", draw_some)
+    result = pack()
+    assert [score["site_no"] for score in result.scores] == [good]
+    first, second, third = result.failures
+    assert first.startswith(f"{store}: watershed {empty}: 0 discharge values before")
+    assert second == f"watershed {unreadable}: OSError('Input/output error')"
+    assert third == f"watershed {undrawn}: ValueError('no ink')"
+
+
+def test_heads_without_memory_on_the_gpu_are_returned(
+    train: tuple[Train, Path, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack, _, sites = train
+    fit = tasks.fit_pack
+
+    def fill_memory(heads: Sequence[HeadData], *others: Any) -> Iterator[Any]:
+        yield from fit(heads[:1], *others)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(tasks, "fit_pack", fill_memory)
+    result = pack()
+    assert [score["site_no"] for score in result.scores] == sites[:1]
+    assert (result.failures, result.too_large) == ([], sites[1:])
+    monkeypatch.setattr(tasks, "fit_pack", fit)
+    assert [score["site_no"] for score in pack().scores] == sites
