@@ -89,19 +89,20 @@ def make_pack(heads: Sequence[HeadData], settings: Settings, device: torch.devic
     shape = len(heads), len(order)
     cells, forcings = watersheds.share.shape[1], len(one.channels) - 1
     states = forcings + settings.wetness_states
-    water = np.zeros((*shape, settings.water_sources, cells), np.float32)
-    state = np.zeros((*shape, states, cells), np.float32)
+    water = torch.zeros((*shape, settings.water_sources, cells), device=device)
+    state = torch.zeros((*shape, states, cells), device=device)
     basin = []
-    for head, head_water, head_state in zip(heads, water, state, strict=True):
-        own = slice(0, head.share.size)
-        _fill_cells(head_water[..., own], head_state[..., own], head, order, settings)
-        wetness = _basin_wetness(head, order, settings)
-        means = basin_mean(head_state[..., own], head.share)
-        basin.append(np.concatenate([season, wetness, means], 1))
+    for head, *rows in zip(heads, water, state, strict=True):
+        own_water, own_state = (row[..., : head.share.size] for row in rows)
+        with _on_host(own_water) as filled_water, _on_host(own_state) as filled_state:
+            _fill_cells(filled_water, filled_state, head, order, settings)
+            wetness = _basin_wetness(head, order, settings)
+            means = basin_mean(filled_state, head.share)
+            basin.append(np.concatenate([season, wetness, means], 1))
     return Pack(
         watersheds=watersheds,
-        water=torch.as_tensor(water, device=device),
-        state=torch.as_tensor(state, device=device),
+        water=water,
+        state=state,
         basin=torch.as_tensor(np.stack(basin), device=device),
         runoff=torch.as_tensor(runoff, device=device),
         spinup=spinup,

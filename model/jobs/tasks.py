@@ -96,14 +96,14 @@ def train_pack(
                 continue
             on_validation: OnProgress = lambda line: worker.log_event(topic, line)  # noqa: E731
             start = load_trunk(Path(trunk)) if trunk else None
-            scores, left = [], set(heads)
+            scores, unfinished = [], set(heads)
             results = fit_pack(
                 list(heads.values()), settings, target, run.checkpoints, on_validation, start
             )
             try:
                 for result in results:
                     site = result.site_no
-                    left.remove(site)
+                    unfinished.remove(site)
                     if isinstance(result, Diverged):
                         failures.append(str(result))
                         continue
@@ -114,7 +114,7 @@ def train_pack(
             except torch.OutOfMemoryError:
                 if len(heads) == 1:
                     raise
-                too_large += sorted(left)
+                too_large += sorted(unfinished)
             busy = (time.monotonic() - began) / len(sites)
             done += [score | {"busy": busy, "worker": worker.address} for score in scores]
         return PackResult(done, failures, too_large)

@@ -236,7 +236,8 @@ def test_a_scheduler_that_ends_is_one_line(start: Start) -> None:
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(world.start, CELLS)
         world.wait_until_busy()
-        world.cluster.sync(world.cluster.scheduler.close)
+        scheduler: Any = world.cluster.scheduler
+        world.cluster.sync(scheduler.close)
         with pytest.raises(RunError, match=r"^the scheduler has gone"):
             done.result(30)
         gate.set()

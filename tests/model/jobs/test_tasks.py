@@ -13,11 +13,13 @@ import pytest
 import torch
 import zarr
 
-from model.inputs.watershed import HeadData, survey_store
+from model.inputs.watershed import HeadData, load_head, survey_store
 from model.jobs import tasks
 from model.jobs.tasks import PackResult, train_pack
+from model.output.figures import hydrograph
 from model.output.run_directory import Run
 from model.settings import Settings
+from model.training.loop import fit_pack
 
 QUICK = Settings(updates=2, evaluate_every=2, hidden=8, warmup=30, stretch=60, batch=1)
 Train = Callable[..., PackResult]
@@ -53,17 +55,16 @@ def test_a_watershed_that_cannot_be_loaded_fails_alone(
     empty, unreadable, undrawn, good = sites
     discharge: Any = zarr.open_group(store)["gauges/discharge"]
     discharge[sites.index(empty)] = np.nan
-    load, draw = tasks.load_head, tasks.hydrograph
 
     def load_some(where: str, site: str, settings: Settings) -> HeadData:
         if site == unreadable:
             raise OSError("Input/output error")
-        return load(where, site, settings)
+        return load_head(where, site, settings)
 
     def draw_some(path: Path, **others: Any) -> None:
         if path.stem == undrawn:
             raise ValueError("no ink")
-        draw(path, **others)
+        hydrograph(path, **others)
 
     monkeypatch.setattr(tasks, "load_head", load_some)
     monkeypatch.setattr(tasks, "hydrograph", draw_some)
@@ -79,15 +80,14 @@ def test_heads_without_memory_on_the_gpu_are_returned(
     train: tuple[Train, Path, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack, _, sites = train
-    fit = tasks.fit_pack
 
     def fill_memory(heads: Sequence[HeadData], *others: Any) -> Iterator[Any]:
-        yield from fit(heads[:1], *others)
+        yield from fit_pack(heads[:1], *others)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(tasks, "fit_pack", fill_memory)
     result = pack()
     assert [score["site_no"] for score in result.scores] == sites[:1]
     assert (result.failures, result.too_large) == ([], sites[1:])
-    monkeypatch.setattr(tasks, "fit_pack", fit)
+    monkeypatch.setattr(tasks, "fit_pack", fit_pack)
     assert [score["site_no"] for score in pack().scores] == sites

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ class Live(TorchDispatchMode):
         self.known: dict[int, tuple[int, Any]] = {}
         self.now = self.peak = 0
 
-    def release(self, key: int) -> None:
+    def release(self, key: int, _: object) -> None:
         self.now -= self.known.pop(key)[0]
 
     def __torch_dispatch__(
@@ -40,8 +41,8 @@ class Live(TorchDispatchMode):
                 storage = tensor.untyped_storage()
                 key = storage._cdata
                 if key not in self.known:
-                    reference = weakref.ref(storage, lambda _, key=key: self.release(key))
-                    self.known[key] = storage.nbytes(), reference
+                    release = partial(self.release, key)
+                    self.known[key] = storage.nbytes(), weakref.ref(storage, release)
                     self.now += storage.nbytes()
         self.peak = max(self.peak, self.now)
         return out

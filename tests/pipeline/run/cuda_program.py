@@ -12,13 +12,15 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
 
 from pipeline.errors import InputError
 from pipeline.run.cluster import make_client
-from pipeline.run.cuda import GPU, offer_gpu
+from pipeline.run.cuda import GPU, guarded_gpu, offer_gpu
 
 
 def about() -> dict[str, Any]:
@@ -38,6 +40,21 @@ def hold(task: int) -> tuple[str, float, float]:
     began = time.time()
     time.sleep(0.05)
     return os.environ["CUDA_VISIBLE_DEVICES"], began, time.time()
+
+
+def fail_once(mark: str) -> list[int]:
+    """Leave CUDA unusable in the first process that does this; returns its id and the second's."""
+    import torch
+
+    def raise_again(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\n(more lines)")
+
+    with guarded_gpu():
+        if not Path(mark).exists():
+            Path(mark).write_text(str(os.getpid()))
+            torch.ones = raise_again  # type: ignore[assignment]
+            torch.ones(1)
+    return [int(Path(mark).read_text()), os.getpid()]
 
 
 def listening() -> set[str]:
@@ -65,9 +82,12 @@ def main(workers: int | None) -> dict[str, Any]:
             tasks = client.map(hold, range(6), resources={GPU: 1}, pure=False)
             found["held"] = client.gather(tasks)
             found["memory"] = client.submit(offer_gpu, resources={GPU: 1}).result()
+            with TemporaryDirectory() as folder:
+                task = client.submit(fail_once, f"{folder}/mark", resources={GPU: 1})
+                found["failed"] = task.result()
     except InputError as error:
         return {"error": str(error)}
-    pids = [one["pid"] for one in found["about"].values()]
+    pids = [*found["failed"], *(one["pid"] for one in found["about"].values())]
     found["left"] = [pid for pid in pids if psutil.pid_exists(pid)]
     return found
 

@@ -14,8 +14,9 @@ import pytest
 import torch
 from distributed import Client, LocalCluster
 
+from pipeline.run import cuda
 from pipeline.run.cluster import KEEP_FREED_MEMORY, available_cores
-from pipeline.run.cuda import GPU, count_gpus, offer_gpu
+from pipeline.run.cuda import GPU, count_gpus, guarded_gpu, offer_gpu
 
 HERE = Path(__file__).parent
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -44,7 +45,7 @@ def start(*arguments: str, gpus: int) -> tuple[dict[str, Any], str]:
 
 
 def test_dask_cuda_starts_a_worker_per_gpu() -> None:
-    """Worker count, resources, loopback, environment, placement and end of life."""
+    """Worker count, resources, loopback, environment, placement, failure and end of life."""
     found, log = start(gpus=2)
     assert [*found["workers"].values()] == [{"resources": {GPU: 1}, "threads": 1}] * 2
     assert found["listening"] == ["127.0.0.1"]
@@ -66,8 +67,14 @@ def test_dask_cuda_starts_a_worker_per_gpu() -> None:
         spans = sorted(both for name, *both in held if name == which)
         assert times == [time for span in spans for time in span], "one task at a time"
     assert found["memory"] == 61 * 2**30, "free, or kept by PyTorch"
+
+    ended, repeated = found["failed"]
+    assert ended in {one["pid"] for one in workers}
+    assert repeated != ended
+    assert (
+        log.count("the GPU has failed, the worker ends: CUDA error: an illegal memory access") == 1
+    )
     assert found["left"] == []
-    assert "Traceback" not in log
 
 
 def test_more_workers_than_gpus_are_refused() -> None:
@@ -90,6 +97,15 @@ def test_a_worker_that_cannot_use_its_gpu_gives_up_the_resource() -> None:
         assert "\n" not in reason
         (worker,) = client.scheduler_info()["workers"].values()
         assert worker["resources"] == {GPU: 0}
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), RuntimeError("a bug")])
+def test_other_errors_leave_the_worker(
+    monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    monkeypatch.setattr(cuda, "gpu_memory", lambda: 2**30)
+    with pytest.raises(type(error), match=str(error)), guarded_gpu():
+        raise error
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+
+class OutOfMemoryError(RuntimeError):
+    """Memory is full, but CUDA still works."""
+
+
 FREE, RESERVED = 60 * 2**30, 2**30
 
 
