@@ -71,7 +71,7 @@ def test_a_watershed_that_cannot_be_loaded_fails_alone(
     result = pack()
     assert [score["site_no"] for score in result.scores] == [good]
     first, second, third = result.failures
-    assert first.startswith(f"{store}: watershed {empty}: 0 discharge values before")
+    assert first.startswith(f"{store}: watershed {empty}: 0 discharge values")
     assert second == f"watershed {unreadable}: OSError('Input/output error')"
     assert third == f"watershed {undrawn}: ValueError('no ink')"
 

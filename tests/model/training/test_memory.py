@@ -72,7 +72,7 @@ def test_the_estimate_covers_what_lives(
     heads = [make_head(f"{i + 1:02d}", *shape, years) for i, shape in enumerate(shapes)]
     settings = Settings(**options)
     trainer = Trainer(heads, settings, torch.device("cpu"))
-    record = Record(len(heads[0].times), trainer.learnable_steps(0), 86400.0, 2)
+    record = Record(len(heads[0].times), heads[0].split.train_stop, 86400.0, 2)
     largest = max(head.share.size for head in heads)
     path = max(float(head.distance.max()) for head in heads)
     estimate = len(heads) * device_bytes(largest, path, record, settings)
