@@ -110,6 +110,7 @@ second = [time] = s = sec
 minute = 60 second = min
 hour = 3600 second = h = hr
 day = 86400 second = d
+liter = 1e-3 meter ** 3 = l = litre
 kelvin = [temperature] = k = deg_k = degk = degree_kelvin = degrees_kelvin
 degree_celsius = [celsius] = degc = c = celsius = degrees_celsius = deg_c = degree_c = degrees_c
 degree_fahrenheit = [fahrenheit] = degf = f = fahrenheit = degrees_fahrenheit = deg_f
@@ -119,6 +120,17 @@ liter = 1e-3 meter ** 3 = l = litre
 megaliter = 1e3 meter ** 3 = ml = megalitre
 """
 SYMBOLS = str.maketrans({"²": "2", "³": "3", "°": "deg"})
+# Amounts in a file's own step, whatever its length: mm/step, mm timestep-1.
+PER_STEP = re.compile(
+    r"\s*(?:(?:/|\bper\b)\s*(?:model\s*|time[\s_-]*)?step|\b(?:time[\s_-]*)?step\s*(?:\^|\*\*)?-1)$"
+)
+NUMBER = re.compile(
+    r"""(?P<base>\d+(?:\.\d*)?|\.\d+)
+    (?:e(?P<e>-?\d) | \s*(?:\^|\*\*)\s*(?P<power>-?\d) | \s*/\s*(?P<divisor>10+))?
+    (?!\d)\s*\*?\s*(?P<unit>[a-z].*)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+PER_SEVERAL = re.compile(r"([a-z].*?)\s*(?:/|\bper\b)\s*(\d+)\s*([a-z]+)", re.IGNORECASE)
 # Words and operators; numbers only as exponents of one digit, so that none takes long to compute.
 PRODUCT = re.compile(r"(?:[a-z_]++(?:\*\*[-+]?\d)?|[\s*/()])*+")
 
@@ -128,7 +140,8 @@ def recognise_unit(text: str, known: Iterable[str]) -> str | None:
 
     Args:
         text: in any case, with exponents as in `m-2`, `m^-2` or `m**-2`, divisors as in `kg/m2`,
-            factors separated by blanks or dots, and brackets around it as GDAL writes them.
+            factors separated by blanks or dots, and brackets around it as GDAL writes them; an
+            amount per step is the amount.
         known: names to choose from.
 
     Returns:
@@ -143,6 +156,19 @@ def recognise_unit(text: str, known: Iterable[str]) -> str | None:
     if unit is None:
         return None
     return next((name for name in known if _equal(unit, _parse(name))), None)
+
+
+def split_factor(text: str) -> tuple[float, str]:
+    """Split a unit into a factor and the rest: `0.1 mm`, `10^-1 mm`, `1/10 mm` or `mm/3h`."""
+    if found := PER_SEVERAL.fullmatch(text.strip().strip("[]")):
+        return 1 / float(found[2]), f"{found[1]}/{found[3]}"
+    found = NUMBER.fullmatch(text.strip().strip("[]"))
+    if found is None:
+        return 1.0, text
+    base = float(found["base"])
+    if found["e"] or found["divisor"]:
+        return base * 10.0 ** int(found["e"] or 0) / float(found["divisor"] or 1), found["unit"]
+    return base ** int(found["power"] or 1), found["unit"]
 
 
 def require_unit(text: str, known: Iterable[str]) -> str:
@@ -177,6 +203,7 @@ def _parse(text: str) -> Quantity | None:
     refused = (PintError, AssertionError, AttributeError, LookupError, RecursionError,
                SyntaxError, TokenError, TypeError, ValueError)  # fmt: skip
     plain = text.strip().strip("[]").lower().translate(SYMBOLS)
+    plain = re.sub(r"\bper\b", "/", PER_STEP.sub("", plain))
     plain = re.sub(r"(?<=\w)\.(?=[a-z])", " ", plain)  # kg.m-2.s-1
     plain = re.sub(r"\bdeg(?:ree)?s?\s+(?=[ckf]$)", "deg", plain)  # degrees C
     plain = re.sub(r"(?<=[a-z])\^?(?=[-+]?\d)", "**", plain)  # m-2, m^-2

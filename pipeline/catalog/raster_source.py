@@ -39,14 +39,14 @@ class AxisNames(Strict):
 DRIVER_KEYS = {  # keys that only some drivers use
     "band": {"geotiff", "gdal"},
     "inside": {"gdal"},
-    "variable": {"netcdf", "zarr"},
+    "variable": {"netcdf", "zarr", "radar"},
     "group": {"netcdf", "zarr"},
     "axes": {"netcdf", "zarr"},
     "axes_at": {"netcdf", "zarr"},
     "place_by": {"netcdf", "zarr"},
-    "select": {"grib"},
-    "times": {"netcdf", "zarr", "grib"},
-    "bounds": {"netcdf", "zarr", "grib"},
+    "select": {"grib", "netcdf", "zarr"},
+    "times": {"netcdf", "zarr", "grib", "radar"},
+    "bounds": {"netcdf", "zarr", "grib", "radar"},
 }
 
 
@@ -66,7 +66,7 @@ class RasterSource(Strict):
     product: ProductName | None = Field(
         default=None, description="whose files they are; fills in the keys that are not given"
     )
-    driver: Literal["geotiff", "gdal", "netcdf", "zarr", "grib"] = Field(
+    driver: Literal["geotiff", "gdal", "netcdf", "zarr", "grib", "radar"] = Field(
         description="what opens the files, see docs/rasters.md"
     )
     files: str = Field(
@@ -75,7 +75,7 @@ class RasterSource(Strict):
     )
     inside: str | None = Field(default=None, description="gdal: name in a zip file, * any text")
     band: int = Field(default=1, ge=1, description="geotiff, gdal: the band")
-    variable: str | None = Field(default=None, description="netcdf, zarr: the variable")
+    variable: str | None = Field(default=None, description="netcdf, zarr, radar: the variable")
     group: str | None = Field(default=None, description="netcdf, zarr: the group that holds it")
     axes: AxisNames = Field(
         default=AxisNames(), description="netcdf, zarr: names that the file leaves open"
@@ -86,7 +86,9 @@ class RasterSource(Strict):
         "and column",
     )
     select: dict[str, str | int | float] = Field(
-        default={}, description="grib: metadata of the messages to read"
+        default={},
+        description="grib: metadata of the messages to read; netcdf, zarr: the value of each "
+        "further dimension, such as a member of an ensemble",
     )
     crs: str | None = Field(
         default=None,
@@ -121,6 +123,9 @@ class RasterSource(Strict):
     )
     bounds: Literal["ignore"] | None = Field(
         default=None, description="ignore the file's own time bounds"
+    )
+    attributes: Literal["ignore"] | None = Field(
+        default=None, description="ignore units and names in the file that contradict the catalog"
     )
     totals: Duration | None = Field(
         default=None, description="values are running totals, reset this often from 00:00 UTC"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -32,6 +33,8 @@ from pipeline.storage import Location
 LOG = logging.getLogger(__name__)
 # What backends raise on truncated, damaged or other files.
 UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, IndexError, AttributeError, TypeError)
+DESCRIPTIONS = ("standard_name", "long_name", "description")
+MOST_SHOWN = 12  # values of a dimension in a message
 # Keys of a raster source that decide what a file leaves open.
 KEYS = {
     "axes": "axes.latitude and axes.longitude",
@@ -95,8 +98,20 @@ def roles_of(path: Location, dataset: xr.Dataset, source: RasterSource) -> Roles
         role = role_of(dataset.variables, dimension, names)
         if role:
             found[role].append(str(dimension))
-        elif variable.sizes[dimension] > 1:
+        elif variable.sizes[dimension] > 1 and str(dimension) not in source.select:
             rest.append(str(dimension))
+    if not found["y"] and not found["x"] and (not rest or found["time"]) and len(rest) < 2:
+        sizes = ", ".join(f"{name} ({size})" for name, size in variable.sizes.items())
+        raise InputError(
+            f"{path}: {source.variable} has the dimensions {sizes}: series of single places, no "
+            "rasters: expected rows and columns"
+        )
+    if rest and found["y"] and found["x"]:
+        said = ", ".join(_values_of(dataset, name) for name in rest)
+        raise InputError(
+            f"{path}: {source.variable} has further dimensions: {said}: expected one value of "
+            f"each (select: {{{rest[0]}: ...}}), or axes in the catalog"
+        )
     if rest or not (len(found["y"]) == len(found["x"]) == 1 and len(found["time"]) <= 1):
         sizes = ", ".join(f"{name} ({size})" for name, size in variable.sizes.items())
         raise InputError(
@@ -104,6 +119,61 @@ def roles_of(path: Location, dataset: xr.Dataset, source: RasterSource) -> Roles
             f"one x and at most one time among them, or axes in the catalog"
         )
     return Roles(next(iter(found["time"]), None), found["y"][0], found["x"][0])
+
+
+def selected(path: Location, dataset: xr.Dataset, source: RasterSource) -> dict[str, int]:
+    """Positions along the dimensions that a source selects a value of.
+
+    A value is one of the dimension's coordinate, or without a coordinate the position from 0.
+
+    Raises:
+        InputError: there is no such dimension or value.
+    """
+    positions = {}
+    for name, value in source.select.items():
+        if name not in variable_of(path, dataset, source).dims:
+            raise InputError(
+                f"{path}: {source.variable} has the dimensions "
+                f"{', '.join(map(str, dataset[source.variable].dims))}: expected {name} among them "
+                "(select)"
+            )
+        known = _coordinate(dataset, name)
+        if known.dtype.kind in "fiu" and not isinstance(value, str):
+            found = np.flatnonzero(np.isclose(known.astype(float), value, rtol=1e-6, atol=0))
+        else:
+            found = np.flatnonzero(known.astype(str) == str(value))
+        if found.size != 1:
+            raise InputError(
+                f"{path}: {_values_of(dataset, name)}: expected one that is {value!r} (select)"
+            )
+        positions[name] = int(found[0])
+    return positions
+
+
+def _coordinate(dataset: xr.Dataset, name: str) -> NDArray[Any]:
+    """Values of a dimension: texts or numbers, its positions without a coordinate."""
+    if name not in dataset.variables:
+        return np.arange(dataset.sizes[name])
+    values = np.asarray(dataset.variables[name].values)
+    return np.char.decode(values) if values.dtype.kind == "S" else values
+
+
+def _values_of(dataset: xr.Dataset, name: str) -> str:
+    """A dimension and its values, as text."""
+    known = [str(value) for value in _coordinate(dataset, name).tolist()]
+    shown = known if len(known) <= MOST_SHOWN else [*known[:MOST_SHOWN], "..."]
+    what = "" if name in dataset.variables else "positions "
+    return f"{name} ({what}{', '.join(shown)})"
+
+
+def units_of(variable: xr.DataArray | xr.Variable) -> str:
+    """Units that a variable states; some programs write `unit`."""
+    return str(variable.attrs.get("units", variable.attrs.get("unit", "")))
+
+
+def describe(variable: xr.DataArray) -> tuple[str, ...]:
+    """Name and descriptions of a variable."""
+    return (str(variable.name), *(str(variable.attrs.get(key, "")) for key in DESCRIPTIONS))
 
 
 def common_roles(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSource]) -> Roles:

@@ -29,6 +29,7 @@ class Layout:
         units: of each forcing as the file states them; empty if it does not.
         chunk: (steps, rows, columns) that are compressed together, and read as a whole.
         itemsize: bytes of a pixel in the file, including bands that are read with it.
+        about: names and descriptions of each forcing in the file; empty without any.
         lengths: of the rasters' intervals as the file states them, each once; empty if it does not.
         begins: starts (naive UTC) of the rasters' intervals as the file states them, by position;
             empty if it does not.
@@ -41,6 +42,7 @@ class Layout:
     units: tuple[str, ...]
     chunk: tuple[int, int, int]
     itemsize: int
+    about: tuple[tuple[str, ...], ...] = field(default=(), kw_only=True)
     lengths: tuple[timedelta, ...] = field(default=(), kw_only=True)
     begins: tuple[datetime, ...] = field(default=(), kw_only=True)
     time: str | None = field(default=None, kw_only=True)

@@ -32,9 +32,10 @@ from pipeline.errors import InputError
 from pipeline.rasters.accumulation import begins
 from pipeline.rasters.files import Files, Intervals, Named, Template, format_duration
 from pipeline.rasters.pixels import Layout
+from pipeline.rasters.quantity import other_quantity, part_of_rain
 from pipeline.regrid.placement import Axes
 from pipeline.storage import Location, join
-from pipeline.units import FORCING_UNITS, recognise_unit
+from pipeline.units import FORCING_UNITS, recognise_unit, split_factor
 
 __all__ = ["RasterSeries", "group_forcings", "open_series"]
 
@@ -44,6 +45,7 @@ MODULES = {  # imported when needed: importing xarray takes longer than a small 
     "gdal": "pipeline.rasters.drivers.gdal",
     "netcdf": "pipeline.rasters.drivers.netcdf_zarr",
     "zarr": "pipeline.rasters.drivers.netcdf_zarr",
+    "radar": "pipeline.rasters.drivers.netcdf_zarr",
     "grib": "pipeline.rasters.drivers.grib",
 }
 MAX_LABEL_DISTANCE = timedelta(days=62)  # of a file's label from the period
@@ -190,8 +192,10 @@ def open_series(catalog: Catalog, names: Sequence[str]) -> RasterSeries:
     _require_lengths(catalog, series)
     _require_begin(catalog, series)
     _require_whole_stretches(catalog, series)
-    for name, source, units in zip(names, sources, series.layout.units, strict=True):
+    for name, units in zip(names, series.layout.units, strict=True):
         _require_units(catalog, series, name, units)
+    _require_rain(catalog, series)
+    for name, source in zip(names, sources, strict=True):
         _require_few_missing(series, name, source.max_missing_steps)
     return series
 
@@ -254,8 +258,11 @@ def _require_readable(url: str, driver: str, key: str) -> None:
 def _require_units(catalog: Catalog, series: RasterSeries, name: str, units: str) -> None:
     """Raise if the first file states units of another value than the catalog's."""
     source = series.sources[series.names.index(name)]
-    known = recognise_unit(units, FORCING_UNITS)
+    factor, plain = split_factor(units)
+    known = recognise_unit(plain, FORCING_UNITS)
     where = f"{series.layout.path}: {name} in {units!r}"
+    if source.attributes == "ignore":
+        return
     if known is None:
         # GRIB, NetCDF and Zarr files of the products that are known all state their units
         if "units" in source.filled and source.driver not in ("geotiff", "gdal"):
@@ -267,13 +274,39 @@ def _require_units(catalog: Catalog, series: RasterSeries, name: str, units: str
             LOG.warning("%s: unknown unit, read as %s", where, source.units)
         return
     step = series.intervals.step
-    stated, expected = (source.conversion(unit, step, step) for unit in (known, source.units))
+    plain_source = source.model_copy(update={"scale": 1.0, "offset": 0.0})
+    stated, expected = (plain_source.conversion(unit, step, step) for unit in (known, source.units))
+    scale = source.scale if factor != 1 else 1.0  # without a factor scale says what the file leaves
     same = FORCING_UNITS[known].store == source.store_units
-    if not (same and np.allclose(stated, expected, rtol=1e-9, atol=0)):
-        raise InputError(
-            f"{where}, in steps of {format_duration(step)}: expected {source.units!r}, as "
-            f"forcings.{name}.units of {catalog.path} says"
+    if not (
+        same
+        and np.allclose(
+            np.multiply(stated, factor), np.multiply(expected, scale), rtol=1e-6, atol=0
         )
+    ):
+        scaled = f", scale: {source.scale:g}" if source.scale != 1 else ""
+        raise InputError(
+            f"{where}, in steps of {format_duration(step)}: expected {source.units!r}{scaled}, as "
+            f"forcings.{name}.units of {catalog.path} says (or attributes: ignore)"
+        )
+
+
+def _require_rain(catalog: Catalog, series: RasterSeries) -> None:
+    """Raise if what the catalog reads as precipitation says in the file to be something else."""
+    for name, source, about in zip(series.names, series.sources, series.layout.about, strict=False):
+        if name != "precipitation" or source.attributes == "ignore":
+            continue
+        if other := other_quantity(*about):
+            raise InputError(
+                f"{series.layout.path}: {about[0]} says {other!r}: expected precipitation, as "
+                f"{catalog.path} says (or attributes: ignore)"
+            )
+        if part := part_of_rain(*about):
+            raise InputError(
+                f"{series.layout.path}: {about[0]} says {part!r}, which is a part of the rain: "
+                f"expected all of it in forcings.precipitation of {catalog.path} (or attributes: "
+                "ignore)"
+            )
 
 
 def _require_pixels(catalog: Catalog, series: RasterSeries) -> None:

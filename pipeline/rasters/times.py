@@ -17,6 +17,8 @@ from pipeline.rasters.coordinates import UNREADABLE, reason_of
 from pipeline.regrid.coordinates import SINCE, Roles
 from pipeline.storage import Location
 
+# Calendars whose dates are the dates of ours; some leave out 29 February.
+CALENDARS = ("standard", "gregorian", "proleptic_gregorian", "noleap", "365_day")
 REFERENCE = "forecast_reference_time"
 
 
@@ -33,6 +35,12 @@ def labels_of(
     units = str(variable.attrs.get("units", ""))
     if variable.dtype.kind in "fiu" and not SINCE.match(units):
         raise InputError(f"{path}: {name} in {units!r}: expected times after CF, as 'hours since'")
+    calendar = str(variable.attrs.get("calendar", "standard")).lower()
+    if calendar not in CALENDARS:
+        raise InputError(
+            f"{path}: {name} is in the calendar {calendar}, whose days are no dates of ours: "
+            f"expected one of {', '.join(CALENDARS)}; xarray's convert_calendar makes such a file"
+        )
     zone = re.search(r"\d\s*([A-Za-z]+)\s*$", units)
     if zone and zone[1].upper() not in ("Z", "UTC", "GMT"):
         raise InputError(f"{path}: {name} in {units!r}: expected UTC, or an offset from it")

@@ -147,6 +147,17 @@ def read_head(path: Location, source: RasterSource, size: int) -> bytes:
         return file.read(size)
 
 
+@contextmanager
+def opened_binary(path: Location, source: RasterSource) -> Iterator[IO[bytes]]:
+    """Open the file that `gdal_name` names, as bytes."""
+    if source.inside is None:
+        with _binary(path) as file:
+            yield file
+        return
+    with _archive(path) as archive, archive.open(_member(path, archive, source.inside)) as file:
+        yield file
+
+
 def read_part(path: Location, source: RasterSource, name: str) -> bytes:
     """Read one of the files of a raster, by GDAL's name."""
     if source.inside is None:

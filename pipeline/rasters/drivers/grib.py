@@ -5,7 +5,8 @@ A message's label is its validity time, the end of its accumulation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
@@ -23,11 +24,18 @@ from pipeline.rasters.drivers.gdal import (
     windows_of,
     write_band,
 )
-from pipeline.rasters.drivers.gdal_open import environment, opened
+from pipeline.rasters.drivers.gdal_open import environment, opened, opened_binary
+from pipeline.rasters.drivers.grib_messages import field_grids
 from pipeline.rasters.files import ONLY, Place
 from pipeline.rasters.pixels import Layout
 from pipeline.storage import Location
 
+# What may tell messages of one time from each other.
+TELLING = (
+    "GRIB_ELEMENT", "GRIB_SHORT_NAME", "GRIB_COMMENT", "GRIB_PDS_PDTN", "GRIB_REF_TIME",
+    "GRIB_FORECAST_SECONDS",
+)  # fmt: skip
+MOST_UNITS = 100_000  # of time that an interval may last
 HOUR = timedelta(hours=1)
 UNITS = {  # of time, code table 4.4
     0: HOUR / 60, 1: HOUR, 2: 24 * HOUR, 10: 3 * HOUR, 11: 6 * HOUR, 12: 12 * HOUR, 13: HOUR / 3600,
@@ -48,9 +56,16 @@ def _messages(path: Location, file: DatasetReader, source: RasterSource) -> dict
         seconds = int(tags["GRIB_VALID_TIME"].split()[0])
         label = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
         if label in found:
+            other = file.tags(found[label])
+            differ = [
+                f"{key}: {other.get(key, '')!r} or {tags.get(key, '')!r}"
+                for key in TELLING
+                if tags.get(key) != other.get(key)
+            ]
             raise InputError(
                 f"{path}: messages {found[label]} and {band}, of {label}, both match "
-                f"{source.select}: expected one of a time (select)"
+                f"{source.select}: expected one of a time (select"
+                + (f"; they differ in {', '.join(differ)})" if differ else ")")
             )
         found[label] = band
     if not found:
@@ -62,6 +77,29 @@ def _messages(path: Location, file: DatasetReader, source: RasterSource) -> dict
     return found
 
 
+def _require_one_grid(
+    path: Location, file: DatasetReader, source: RasterSource, bands: Iterable[int]
+) -> None:
+    """Raise if a message has another grid than the first one, which GDAL takes for that of all.
+
+    Raises:
+        InputError: one has.
+    """
+    if file.count == 1:
+        return
+    with opened_binary(path, source) as content:
+        grids = list(field_grids(content))
+    if len(grids) == file.count:
+        odd = [band for band in bands if grids[band - 1] != grids[0]]
+    else:  # which field is which band is not known
+        odd = [number + 1 for number, grid in enumerate(grids) if grid != grids[0]]
+    if odd:
+        raise InputError(
+            f"{path}: message {odd[0]} lies on another grid than message 1: expected one grid in a "
+            "file; grib_copy of ecCodes splits it"
+        )
+
+
 def _length(tags: dict[str, str]) -> timedelta | None:
     """Length of the interval that a message of edition 2 is a sum or mean over, or None.
 
@@ -70,7 +108,10 @@ def _length(tags: dict[str, str]) -> timedelta | None:
     values = tags.get("GRIB_PDS_TEMPLATE_ASSEMBLED_VALUES", "").split()
     if tags.get("GRIB_PDS_PDTN") != "8" or len(values) < 27 or int(values[25]) not in UNITS:
         return None
-    return int(values[26]) * UNITS[int(values[25])]
+    number = int(values[26])
+    if number >= 2**31:  # Canada counts back from the reference time
+        number = 2**32 - number
+    return number * UNITS[int(values[25])] if number <= MOST_UNITS else None
 
 
 def _labels(
@@ -89,16 +130,19 @@ def read_layout(path: Location, sources: Sequence[RasterSource]) -> GdalLayout:
     """
     with environment(sources[0]), opened(path, sources[0]) as file:
         labels, bands = _labels(path, file, sources)
+        used = [number for found in bands for number in found.values()]
+        _require_one_grid(path, file, sources[0], used)
         tags = [file.tags(next(iter(found.values()))) for found in bands]
         units = tuple(about.get("GRIB_UNIT", "").strip("[]-") for about in tags)
-        numbers = [number for found in bands for number in found.values()]
-        lengths = {length for number in numbers if (length := _length(file.tags(number)))}
+        lengths = {length for number in used if (length := _length(file.tags(number)))}
         each = [_length(file.tags(bands[0][label])) for label in labels]
         begins = [
             label - length for label, length in zip(labels, each, strict=True) if length is not None
         ]
         whole = tuple(begins) if len(begins) == len(labels) else ()
-        return layout_of(path, file, sources[0], units, tuple(sorted(lengths)), whole)
+        layout = layout_of(path, file, sources[0], units, tuple(sorted(lengths)), whole)
+        about = ("GRIB_ELEMENT", "GRIB_COMMENT")
+        return replace(layout, about=tuple(tuple(one.get(k, "") for k in about) for one in tags))
 
 
 def read_times(path: Location, sources: Sequence[RasterSource]) -> list[datetime]:
@@ -143,6 +187,8 @@ def read_block(
             with opened(path, sources[0]) as file:
                 require_same(path, file, layout, bands=False)
                 labels, bands = _labels(path, file, sources)
+                used = [number for found in bands for number in found.values()]
+                _require_one_grid(path, file, sources[0], used)
                 for k, (_, position) in group:
                     if position == ONLY and len(labels) != 1:
                         raise InputError(

@@ -1,8 +1,8 @@
-"""Read layouts, times and windows of NetCDF, HDF5 and Zarr variables with xarray."""
+"""Read layouts, times and windows of NetCDF, HDF5, Zarr and radar variables with xarray."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,13 +22,17 @@ from pipeline.errors import InputError
 from pipeline.rasters.coordinates import (
     common_roles,
     corners_of,
+    describe,
     placement_of,
     reading,
     roles_of,
+    selected,
+    units_of,
     variable_of,
 )
 from pipeline.rasters.drivers.cf_packing import FILLS, as_unsigned, outside_valid_range, packing
 from pipeline.rasters.drivers.classic_netcdf import require_whole
+from pipeline.rasters.drivers.radar import as_dataset
 from pipeline.rasters.files import ONLY, Place
 from pipeline.rasters.pixels import Layout, decode
 from pipeline.rasters.times import bounds_of, labels_of
@@ -82,7 +86,7 @@ def _opened(path: Location, source: RasterSource) -> Iterator[xr.Dataset]:
 
 def _lock(source: RasterSource) -> AbstractContextManager[Any]:
     """What a thread holds while it uses the library that reads a source."""
-    return NETCDF if source.driver == "netcdf" else nullcontext()
+    return NETCDF if source.driver in ("netcdf", "radar") else nullcontext()
 
 
 def _dataset(path: Location, source: RasterSource) -> xr.Dataset:
@@ -103,6 +107,8 @@ def _dataset(path: Location, source: RasterSource) -> xr.Dataset:
             dataset = xr.open_zarr(str(path), consolidated=whole, **plain)
             _restore_fills(dataset, root, source.group)
             return dataset
+        if source.driver == "radar":
+            return as_dataset(path)
         if isinstance(path, Path):
             require_whole(path)
             return xr.open_dataset(path, engine="netcdf4", cache=False, **plain)
@@ -147,6 +153,7 @@ def _layout(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSource]
     placement = placement_of(path, dataset, roles, sources[0])
     for source in sources:
         packing(path, variable.dtype, dataset[source.variable].attrs, source)
+        selected(path, dataset, source)
     chunks = variable.encoding.get("preferred_chunks") or {}
     corners = corners_of(dataset, roles)
     lengths, begins = bounds_of(dataset, roles)
@@ -154,13 +161,14 @@ def _layout(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSource]
         path=path,
         shape=(variable.sizes[roles.y], variable.sizes[roles.x]),
         placement=placement,
-        units=tuple(str(dataset[source.variable].attrs.get("units", "")) for source in sources),
+        units=tuple(units_of(dataset[source.variable]) for source in sources),
         chunk=(
             int(chunks.get(roles.time, 1)) if roles.time else 1,
             int(chunks.get(roles.y, variable.sizes[roles.y])),
             int(chunks.get(roles.x, variable.sizes[roles.x])),
         ),
         itemsize=variable.dtype.itemsize,
+        about=tuple(describe(dataset[source.variable]) for source in sources),
         lengths=lengths,
         begins=begins,
         time=roles.time,
@@ -200,7 +208,7 @@ def _require_same(
                 f"{first}"
             )
     for source, units in zip(sources, layout.units, strict=True):
-        says = str(dataset[source.variable].attrs.get("units", ""))
+        says = units_of(dataset[source.variable])
         if says != units:
             raise InputError(
                 f"{path}: units of {source.variable} {says!r}: expected {units!r} as in {first}"
@@ -296,7 +304,8 @@ def _read_file(
             with reading(path, str(source.variable)):
                 with _lock(source):
                     roles = roles_of(path, dataset, source)
-                    raw = _raw(path, variable, roles, positions, window)
+                    others = selected(path, dataset, source)
+                    raw = _raw(path, variable, roles, positions, window, others)
                 raw, about = as_unsigned(raw, variable.attrs)
                 scale, offset, codes = packing(path, raw.dtype, about, source)
             outside = outside_valid_range(raw, about)
@@ -318,8 +327,9 @@ def _raw(
     roles: Roles,
     positions: Sequence[int],
     window: tuple[slice, slice],
+    others: Mapping[str, int],
 ) -> NDArray[Any]:
-    """Read packed values, (positions, rows, columns)."""
+    """Read packed values, (positions, rows, columns); `others` are positions of dimensions."""
     steps = variable.sizes[roles.time] if roles.time else 1
     if positions[0] == ONLY and steps != 1:
         raise InputError(
@@ -332,7 +342,8 @@ def _raw(
     if roles.time:
         whole = list(positions) == list(range(first, last))
         index[roles.time] = slice(first, last) if whole else list(positions)
-    index |= {d: 0 for d in variable.dims if d not in (roles.time, roles.y, roles.x)}
+    rest = [str(d) for d in variable.dims if d not in (roles.time, roles.y, roles.x)]
+    index |= {dimension: others.get(dimension, 0) for dimension in rest}
     order = (*((roles.time,) if roles.time else ()), roles.y, roles.x)
     pieces = [
         variable.isel({**index, roles.x: part}).transpose(*order).values
