@@ -24,6 +24,7 @@ from pipeline.regrid.coordinates import (
     crs_of,
     doubt_of_header,
     is_lat_or_lon,
+    mesh_dimensions,
     read_coordinates,
     role_of,
 )
@@ -94,8 +95,11 @@ def roles_of(path: Location, dataset: xr.Dataset, source: RasterSource) -> Roles
     names = AxisNames(**source.axes.model_dump())
     found: dict[str, list[str]] = {"time": [], "y": [], "x": []}
     rest = []
+    mesh = mesh_dimensions(dataset.variables)
     for dimension in variable.dims:
         role = role_of(dataset.variables, dimension, names)
+        if role is None and mesh is not None and dimension in mesh:
+            role = "y" if dimension == mesh[0] else "x"
         if role:
             found[role].append(str(dimension))
         elif variable.sizes[dimension] > 1 and str(dimension) not in source.select:

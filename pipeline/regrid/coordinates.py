@@ -37,8 +37,8 @@ STANDARD_NAMES = {
 }
 NAMES = {
     "time": {"time", "t", "day", "date", "datetime", "valid_time"},
-    "y": {"y", "lat", "latitude", "northing", "south_north", "rlat", "nlat", "yc"},
-    "x": {"x", "lon", "longitude", "easting", "west_east", "rlon", "nlon", "xc"},
+    "y": {"y", "lat", "latitude", "northing", "south_north", "rlat", "nlat", "yc", "n", "chy"},
+    "x": {"x", "lon", "longitude", "easting", "west_east", "rlon", "nlon", "xc", "e", "chx"},
 }
 CRS_ATTRIBUTES = ("grid_mapping_name", "crs_wkt", "spatial_ref")  # one of them makes a grid mapping
 SINCE = re.compile(r"^\s*\w+\s+since\s", re.IGNORECASE)
@@ -96,7 +96,39 @@ def role_of(
         if pattern.match(units):
             return role
     name = str(dimension).lower()
-    return next((role for role, known in NAMES.items() if name in known), None)
+    if found := next((role for role, known in NAMES.items() if name in known), None):
+        return found
+    along = {
+        role
+        for other, variable in variables.items()
+        for role in ("latitude", "longitude")
+        if variable.dims == (dimension,) and _is(role, other, variable)
+    }
+    return STANDARD_NAMES[along.pop()] if len(along) == 1 else None
+
+
+def mesh_dimensions(variables: Variables) -> tuple[str, str] | None:
+    """Dimensions of latitudes and longitudes of all pixels; None without them, or with several."""
+    found: dict[str, set[tuple[Hashable, ...]]] = {
+        role: {v.dims for n, v in variables.items() if v.ndim == 2 and _is(role, n, v)}
+        for role in ("latitude", "longitude")
+    }
+    both = found["latitude"] & found["longitude"]
+    if len(both) != 1:
+        return None
+    y, x = both.pop()
+    return str(y), str(x)
+
+
+def _is(role: str, name: Hashable, variable: xr.Variable) -> bool:
+    """Whether numbers are latitudes, or longitudes: by attributes or by name."""
+    pattern = DEGREES_NORTH if role == "latitude" else DEGREES_EAST
+    attributes = variable.attrs
+    says = attributes.get("standard_name") == role or pattern.match(
+        str(attributes.get("units", ""))
+    )
+    named = str(name).lower() in (role, role[:3])
+    return variable.dtype.kind in "fiu" and bool(says or named)
 
 
 def read_coordinates(
@@ -270,7 +302,6 @@ def _find_mesh(
     variables: Variables, y: str, x: str, names: AxisNames, role: str
 ) -> xr.Variable | None:
     """Find the latitudes or longitudes of all pixels' centres; None where there are none."""
-    pattern = DEGREES_NORTH if role == "latitude" else DEGREES_EAST
     stated = getattr(names, role)
     if stated is not None:
         dims = variables[stated].dims if stated in variables else ()
@@ -287,13 +318,8 @@ def _find_mesh(
         return variables[stated]
     found = {}
     for name, variable in variables.items():
-        if set(variable.dims) == {y, x} and variable.ndim == 2 and variable.dtype.kind in "fiu":
-            attributes = variable.attrs
-            says = attributes.get("standard_name") == role or pattern.match(
-                str(attributes.get("units", ""))
-            )
-            if says or str(name).lower() in (role, role[:3]):
-                found[str(name)] = variable
+        if set(variable.dims) == {y, x} and variable.ndim == 2 and _is(role, name, variable):
+            found[str(name)] = variable
     if len(found) > 1:
         raise UndecidedError(
             f"{', '.join(sorted(found))} are all a {role}: expected one coordinate", "axes"
