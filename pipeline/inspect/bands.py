@@ -19,15 +19,18 @@ from rasterio.warp import transform_bounds
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError
 from pipeline.inspect.description import (
+    OPEN,
     Description,
     add_suspects,
+    describe_times,
     describe_values,
     draw_map,
 )
 from pipeline.inspect.directions import add_directions
+from pipeline.inspect.messages import select_messages
 from pipeline.inspect.time_template import time_template
 from pipeline.rasters.drivers import gdal, grib
-from pipeline.units import FORCING_UNITS, recognise_unit
+from pipeline.units import FORCING_UNITS, recognise_unit, split_factor
 
 MAX_LISTED = 6  # bands
 MAX_SIDE = 4000  # pixels that are read; of a larger raster the middle
@@ -66,13 +69,19 @@ def _describe(description: Description, file: DatasetReader) -> None:
     _add_place(description, file)
     driver = {"GTiff": "geotiff", "GRIB": "grib"}.get(file.driver, "gdal")
     description.keys = {"driver": driver}
-    values = _add_values(description, file)
+    rain = select_messages(description, file) if driver == "grib" else 1
+    values = _add_values(description, file, rain)
     if add_directions(description, values):
         return
-    units = file.units[0] or file.tags(1).get("GRIB_UNIT", "")
-    known = recognise_unit(units, FORCING_UNITS)
+    units = file.units[rain - 1] or file.tags(rain).get("GRIB_UNIT", "")
+    factor, plain = split_factor(units)
+    known = recognise_unit(plain, FORCING_UNITS)
     if known:
-        description.keys["units"] = known
+        description.propose("units", known, f"the file says {units}")
+        if factor != 1:
+            description.propose("scale", factor, f"the file says {units}")
+    if driver == "gdal" and inside:
+        description.propose("inside", f"*{Path(inside).suffix}", f"such as {inside}")
     description.add(
         "units",
         (f"{units!r}: " if units else "none stated: ")
@@ -83,7 +92,7 @@ def _describe(description: Description, file: DatasetReader) -> None:
         description.add("time in name", f"{named[1]}, if files: {named[0]}")
     elif file.driver != "GRIB":
         description.add("time in name", "none: a series of rasters needs {time:...} in the name")
-    _try_driver(description, driver, inside)
+    _try_driver(description, driver)
 
 
 def _about_band(file: DatasetReader, band: int) -> str:
@@ -137,32 +146,43 @@ def _add_place(description: Description, file: DatasetReader) -> None:
         description.add("grid", f"{west:.5g}..{east:.5g} E, {south:.5g}..{north:.5g} N")
 
 
-def _add_values(description: Description, file: DatasetReader) -> NDArray[np.float64]:
-    """Add range and suspects of the first band's middle; float64, NaN where missing."""
+def _add_values(description: Description, file: DatasetReader, band: int) -> NDArray[np.float64]:
+    """Add range and suspects of a band's middle; float64, NaN where missing."""
     top, left = (max(0, (size - MAX_SIDE) // 2) for size in file.shape)
     window = rasterio.windows.Window(
         left, top, min(MAX_SIDE, file.width), min(MAX_SIDE, file.height)
     )
-    data = file.read(1, window=window, masked=True)
+    data = file.read(band, window=window, masked=True)
     values: NDArray[np.float64] = np.ma.filled(data.astype(np.float64), np.nan)
-    values = values * file.scales[0] + file.offsets[0]
+    packing = file.scales[band - 1], file.offsets[band - 1]
+    values = values * packing[0] + packing[1]
     label = "values" if window.width * window.height == file.width * file.height else "middle"
-    description.add(label, describe_values(values) + (" (band 1)" if file.count > 1 else ""))
-    add_suspects(description, values, "missing")
+    description.add(label, describe_values(values) + (f" (band {band})" if file.count > 1 else ""))
+    suspects = add_suspects(description, values, "missing")
+    if suspects and packing == (1.0, 0.0):
+        description.propose("missing", suspects, f"{OPEN}: see what looks missing")
     box = file.window_bounds(window) if hasattr(file, "window_bounds") else file.bounds
     extent = (box[0], box[2], box[1], box[3])
     step = max(1, max(values.shape) // 1000)
-    description.draw = draw_map(values[::step, ::step], extent, file.units[0] or "band 1")
+    description.draw = draw_map(
+        values[::step, ::step], extent, file.units[band - 1] or f"band {band}"
+    )
     return values
 
 
-def _try_driver(description: Description, driver: str, inside: str | None) -> None:
-    """Add why the pipeline's reader refuses the file, if it does."""
+def _try_driver(description: Description, driver: str) -> None:
+    """Add why the pipeline's reader refuses the file, if it does, or what it finds in it."""
     settings: dict[str, Any] = {"driver": driver, "files": "{time:%Y}", "units": "mm"}
-    if inside and driver == "gdal":
-        settings["inside"] = inside
+    settings |= {
+        key: description.keys[key] for key in ("select", "inside") if key in description.keys
+    }
     try:
         source = RasterSource.model_validate(settings)
-        (grib if driver == "grib" else gdal).read_layout(description.path, [source])
+        layout = (grib if driver == "grib" else gdal).read_layout(description.path, [source])
+        if driver == "grib":
+            description.labels = grib.read_times(description.path, [source])
+            description.add("times", describe_times(description.labels))
+        if len(layout.lengths) == 1:
+            description.keys |= {"interval": layout.lengths[0], "label": "end"}
     except InputError as error:
         description.refuse(error)

@@ -17,6 +17,7 @@ from pipeline.rasters.files import format_duration
 
 Kind = Literal["raster", "directions", "record", "polygons", "unknown"]
 USUAL_CODES = {-float("9" * n) for n in range(1, 9)} | {-1.0, -32768.0, -9999000.0, -8888000.0}
+OPEN = "OPEN"  # begins a reason for what no file tells
 HUGE = 1e15  # beyond any measurement
 ALONE = 10.0  # times by which a code exceeds the greatest measurement
 TINY = 1e-6  # share of the greatest number that is rounding
@@ -34,6 +35,7 @@ class Description:
         draw: draws it into axes of matplotlib; None if there is nothing to draw.
         keys: keys of a catalog that describe it, as far as they are known.
         labels: times of its rasters, as the file gives them.
+        reasons: why some of the keys have their values.
     """
 
     path: Path
@@ -42,10 +44,16 @@ class Description:
     draw: Callable[[Any], None] | None = None
     keys: dict[str, Any] = field(default_factory=dict)
     labels: list[datetime] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
 
     def add(self, label: str, text: str) -> None:
         """Add a fact."""
         self.facts.append((label, text))
+
+    def propose(self, key: str, value: Any, reason: str) -> None:
+        """Set a key of a catalog, and why it has this value."""
+        self.keys[key] = value
+        self.reasons[key] = reason
 
     def refuse(self, error: Exception) -> None:
         """Add why the pipeline would not read the file as it is."""
@@ -113,11 +121,17 @@ def suspected_codes(values: NDArray[Any]) -> dict[float, int]:
     return {float(v): int(n) for v, n in zip(found[codes], counts[codes], strict=True)}
 
 
-def add_suspects(description: Description, values: NDArray[Any], key: str) -> None:
-    """Add values that look like codes for missing; `key` is the catalog's key that names them."""
-    for value, count in list(suspected_codes(values).items())[:4]:
+def add_suspects(description: Description, values: NDArray[Any], key: str) -> list[float]:
+    """Add values that look like codes for missing; `key` is the catalog's key that names them.
+
+    Returns:
+        These values.
+    """
+    found = list(suspected_codes(values).items())[:4]
+    for value, count in found:
         share = f"{count} times, {count / values.size:.1%}"
         description.add("looks missing", f"{value:g} occurs {share}: {key}: [{value:g}], if so")
+    return [value for value, _ in found]
 
 
 def draw_picture(description: Description, path: Path) -> None:

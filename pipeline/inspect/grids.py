@@ -17,6 +17,7 @@ from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError
 from pipeline.inspect.description import (
     HUGE,
+    OPEN,
     Description,
     add_suspects,
     describe_times,
@@ -24,47 +25,61 @@ from pipeline.inspect.description import (
     draw_map,
 )
 from pipeline.inspect.directions import add_directions
-from pipeline.rasters.coordinates import UNREADABLE, placement_of, reason_of, roles_of
+from pipeline.inspect.variables import (
+    MAX_LISTED,
+    about_variable,
+    data_variables,
+    select_first,
+    why_rain,
+)
+from pipeline.rasters.coordinates import (
+    UNREADABLE,
+    placement_of,
+    reason_of,
+    roles_of,
+    units_of,
+)
 from pipeline.rasters.drivers.cf_packing import as_unsigned, outside_valid_range, packing
+from pipeline.rasters.drivers.radar import as_dataset
 from pipeline.rasters.files import format_duration
 from pipeline.rasters.times import bounds_of, labels_of
-from pipeline.regrid.coordinates import Roles, is_lat_or_lon
+from pipeline.regrid.coordinates import Roles
 from pipeline.regrid.placement import Axes, Curvilinear
-from pipeline.units import DISCHARGE_M3_S, FORCING_UNITS, recognise_unit
+from pipeline.units import DISCHARGE_M3_S, FORCING_UNITS, recognise_unit, split_factor
 
-RAIN = re.compile(
-    r"(?:^|_)(?:pr|tp|prc?p|ppt|rr|apcp|rate)(?:_|$)|precip|rainf|^rain", re.IGNORECASE
-)
 DISCHARGE = re.compile(r"discharge|streamflow|qobs", re.IGNORECASE)
 FILL_OF_NETCDF = float(netCDF4.default_fillvals["f4"])
 SECONDS_PER_YEAR = 365.25 * 86400
-MAX_LISTED = 8  # variables
 MAX_VALUES = 20_000_000  # that are read, of rasters spread over the file
 LABELS = {"start": 0.0, "middle": 0.5, "end": 1.0}
 
 
-def describe_grid(path: Path) -> Description:
-    """Describe a NetCDF, HDF5 or Zarr file.
+def describe_grid(path: Path, driver: str = "netcdf") -> Description:
+    """Describe a NetCDF, HDF5 or Zarr file, or a radar composite.
+
+    Args:
+        path: of the file.
+        driver: of the catalog: netcdf, zarr or radar.
 
     Raises:
         InputError: it cannot be opened.
     """
     description = Description(path, "raster")
-    zarr = path.is_dir()
     try:
-        group = None if zarr else _richest_group(path)
+        group = _richest_group(path) if driver == "netcdf" else None
         plain: dict[str, Any] = {"decode_cf": False, "chunks": None, "group": group}
-        dataset = (
-            xr.open_zarr(path, **plain)
-            if zarr
-            else xr.open_dataset(path, engine="netcdf4", cache=False, **plain)
-        )
+        if driver == "radar":
+            dataset = as_dataset(path)
+        elif driver == "zarr":
+            dataset = xr.open_zarr(path, **plain)
+        else:
+            dataset = xr.open_dataset(path, engine="netcdf4", cache=False, **plain)
     except UNREADABLE as error:
         raise InputError(
             f"{path}: not readable ({reason_of(error)}): expected NetCDF, HDF5 or Zarr"
         ) from error
     with dataset:
-        _describe(description, dataset, "zarr" if zarr else "netcdf", group)
+        _describe(description, dataset, driver, group)
     return description
 
 
@@ -90,9 +105,9 @@ def _describe(
 ) -> None:
     about = f"{driver}, {len(dataset.variables)} variables"
     description.add("format", about + (f", in group {group}" if group else ""))
-    names = _data_variables(dataset)
+    names = data_variables(dataset)
     for name in names[:MAX_LISTED]:
-        description.add("variables", _about_variable(name, dataset[name]))
+        description.add("variables", about_variable(name, dataset[name]))
     if len(names) > MAX_LISTED:
         description.add("variables", f"and {len(names) - MAX_LISTED} more")
     if not names:
@@ -101,17 +116,20 @@ def _describe(
         return
     name = names[0]
     description.add("described below", name)
-    units = str(dataset[name].attrs.get("units", ""))
+    select = select_first(description, dataset, name)
     source = RasterSource.model_validate(
         {
             "driver": driver,
             "files": str(description.path),
             "variable": name,
             "group": group,
-            "units": recognise_unit(units, FORCING_UNITS) or "mm",
+            "select": select,
+            "units": recognise_unit(split_factor(units_of(dataset[name]))[1], FORCING_UNITS)
+            or "mm",
         }
     )
-    description.keys = {"driver": driver, "variable": name} | ({"group": group} if group else {})
+    description.keys |= {"driver": driver, "variable": name} | ({"group": group} if group else {})
+    description.reasons["variable"] = why_rain(dataset, names)
     _add_units(description, dataset[name])
     try:
         roles = roles_of(description.path, dataset, source)
@@ -139,48 +157,26 @@ def _describe(
     _add_picture(description, values, dataset[name], roles, placement)
 
 
-def _data_variables(dataset: xr.Dataset) -> list[str]:
-    """Names of numeric variables that are no coordinates, what looks like rain first."""
-    bounds = {str(v.attrs.get("bounds", "")) for v in dataset.variables.values()}
-    found = [
-        str(name)
-        for name, variable in dataset.variables.items()
-        if variable.dtype.kind in "fiu"
-        and variable.ndim >= 1
-        and variable.dims != (name,)
-        and str(name) not in bounds
-        and not is_lat_or_lon(name, variable)
-    ]
-
-    def rank(name: str) -> tuple[bool, int]:
-        variable = dataset[name]
-        standard = str(variable.attrs.get("standard_name", ""))
-        return not (RAIN.search(name) or RAIN.search(standard)), -variable.ndim
-
-    return sorted(found, key=rank)
-
-
-def _about_variable(name: str, variable: xr.DataArray) -> str:
-    sizes = ", ".join(f"{dimension} {size}" for dimension, size in variable.sizes.items())
-    said = variable.attrs.get("long_name") or variable.attrs.get("standard_name") or ""
-    units = variable.attrs.get("units", variable.attrs.get("unit", ""))
-    return f"{name} ({sizes}) {variable.dtype}" + f" [{units}] {str(said)[:50]}".rstrip()
-
-
 def _add_units(description: Description, variable: xr.DataArray) -> None:
     """Add the units of the file, and those of the catalog that they are."""
     for attribute in ("units", "unit"):
         text = str(variable.attrs.get(attribute, ""))
         if not text:
             continue
-        known = recognise_unit(text, FORCING_UNITS) or recognise_unit(text, DISCHARGE_M3_S)
+        factor, plain = split_factor(text)
+        known = recognise_unit(plain, FORCING_UNITS) or recognise_unit(text, DISCHARGE_M3_S)
         where = (
             "" if attribute == "units" else f" (attribute {attribute!r}, which CF does not know)"
         )
-        said = f"read as {known}" if known else "not understood: the catalog has to say them"
+        scaled = f", scale: {factor:g}" if factor != 1 else ""
+        said = (
+            f"read as {known}{scaled}" if known else "not understood: the catalog has to say them"
+        )
         description.add("units", f"{text!r}{where}: {said}")
         if known in FORCING_UNITS:
-            description.keys["units"] = known
+            description.propose("units", known, f"the file says {text}")
+            if factor != 1:
+                description.propose("scale", factor, f"the file says {text}")
         return
     description.add("units", "none stated: the catalog has to say them")
 
@@ -230,7 +226,8 @@ def _add_times(
         place = next(iter(places)) if len(places) == 1 else None
         said = next((name for name, share in LABELS.items() if share == place), None)
         if said:
-            description.keys |= {"label": said, "interval": lengths[0]}
+            description.keys |= {"label": said}
+        description.keys["interval"] = lengths[0]
         text = (
             f"a label is the {said} of its interval" if said else "labels vary in their intervals"
         )
@@ -269,7 +266,9 @@ def _add_values(
     said = ", ".join(f"{key} {value}" for key, value in stated.items()) or "no fill value stated"
     description.add("packing", f"{variable.dtype}, scale {scale:g}, offset {offset:g}, {said}")
     description.add("values", describe_values(values))
-    add_suspects(description, values, "missing")
+    suspects = add_suspects(description, values, "missing")
+    if suspects and (scale, offset) == (1.0, 0.0):
+        description.propose("missing", suspects, f"{OPEN}: see what looks missing")
     if (values > HUGE).any() or (FILL_OF_NETCDF in codes and not stated and np.isnan(values).any()):
         description.add("packing", "NetCDF's own 9.97e36 counts as missing, though nothing says so")
     return values

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.inspect.description import Description
+from pipeline.rasters.drivers.radar import kind_of
 from pipeline.rasters.files import ZARR_ROOT_FILES
+from pipeline.rasters.signatures import conversion_of
 
 GRID_STARTS = (b"CDF", b"\x89HDF")  # NetCDF classic; NetCDF 4 and HDF5
 TABLES = (".csv", ".txt", ".tsv", ".rdb", ".dat", ".day")  # texts that GDAL would take for vectors
@@ -24,12 +26,16 @@ def inspect_file(path: Path) -> Description:
     if path.is_dir() and any((path / name).exists() for name in ZARR_ROOT_FILES):
         from pipeline.inspect.grids import describe_grid
 
-        return describe_grid(path)
+        return describe_grid(path, "zarr")
     try:
         with path.open("rb") as file:
             start = file.read(8)
     except OSError as error:
         raise InputError(f"{path}: not readable ({error.strerror}): expected a file") from error
+    if kind_of(path) is not None:
+        from pipeline.inspect.grids import describe_grid
+
+        return describe_grid(path, "radar")
     if start.startswith(GRID_STARTS):
         from pipeline.inspect.grids import describe_grid
 
@@ -40,4 +46,10 @@ def inspect_file(path: Path) -> Description:
 
     if path.suffix.lower() in TABLES:
         return describe_record(path)
-    return describe_bands(path) or describe_outlines(path) or describe_record(path)
+    known = describe_bands(path) or describe_outlines(path)
+    if known is None and (hint := conversion_of(path)):
+        description = Description(path, "unknown")
+        description.add("format", f"binary, {path.stat().st_size} bytes")
+        description.add("refused", hint)
+        return description
+    return known or describe_record(path)

@@ -9,17 +9,32 @@ from datetime import datetime
 NAME_TIMES = (
     ("%Y%m%d-S%H%M%S", r"\d{8}-S\d{6}"),
     ("%Y%m%d%H%M%S", r"\d{14}"),
+    ("%Y%m%dT%H%M%S", r"\d{8}T\d{6}"),
+    ("%Y%m%d_%H%M%S", r"\d{8}_\d{6}"),
+    ("%Y-%m-%d_%H:%M:%S", r"\d{4}-\d{2}-\d{2}_\d{2}:\d{2}:\d{2}"),
+    ("%Y-%m-%dT%H:%M:%S", r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}"),
     ("%Y%m%d-%H%M%S", r"\d{8}-\d{6}"),
     ("%Y%m%d%H%M", r"\d{12}"),
     ("%Y%m%d_%H%M", r"\d{8}_\d{4}"),
+    ("%Y%m%dT%H%M", r"\d{8}T\d{4}"),
+    ("%Y%m%d-%H%M", r"\d{8}-\d{4}"),
     ("%Y%m%d%H", r"\d{10}"),
+    ("%Y%m%d_%H", r"\d{8}_\d{2}"),
     ("%Y-%m-%d", r"\d{4}-\d{2}-\d{2}"),
     ("%Y_%m_%d", r"\d{4}_\d{2}_\d{2}"),
+    ("%Y.%m.%d", r"\d{4}\.\d{2}\.\d{2}"),
     ("%Y%m%d", r"\d{8}"),
+    ("%Y%j", r"\d{7}"),
+    ("%Y-%m", r"\d{4}-\d{2}"),
+    ("%Y_%m", r"\d{4}_\d{2}"),
+    ("%Y%m", r"\d{6}"),
     ("%Y", r"\d{4}"),
 )
 # The end of IMERG's half-hour, and the minutes of the day at its start.
 END_OF_IMERG = re.compile(r"-E\d{6}(?:\.\d{4})?(?=\.)")
+OF_RASTERS = {"%Y%j", "%Y-%m", "%Y_%m", "%Y%m"}
+RASTERS = (".nc", ".nc4", ".h5", ".hdf5", ".hdf", ".tif", ".tiff", ".bil", ".asc", ".zip", ".zarr",
+           ".grb", ".grb2", ".grib", ".grib2")  # fmt: skip
 # Names of folders that may be a part of their files' time, in the order in which they are nested.
 FOLDER_TIMES = ("%Y", "%Y%m", "%Y-%m", "%Y%m%d", "%Y-%m-%d", "%m", "%d", "%j", "%H")
 
@@ -34,7 +49,10 @@ def time_template(path: str) -> tuple[str, datetime] | None:
         path: with / between folders.
     """
     *folders, name = path.split("/")
+    raster = name.lower().endswith(RASTERS)
     for form, digits in NAME_TIMES:
+        if form in OF_RASTERS and not raster:  # elsewhere such digits are numbers of sites
+            continue
         # (match, time) of all digits that are a date in this form
         found = [
             (match, time)

@@ -15,20 +15,36 @@ OTHER = re.compile(
     r"|snow.?(?:depth|cover|water)|infiltration|elevation|altitude|cloud",
     re.IGNORECASE,
 )
+ABOUT_RAIN = re.compile(  # what is said of rain and is none
+    r"categorical|probab|quality|uncertain|error|confidence|\bindex\b|\bflag|\btype\b|frequency"
+    r"|\bdays\b|duration|percent of|fraction|anomal|standard deviation|\bcount\b",
+    re.IGNORECASE,
+)
+# Names that programs and agencies give to all the rain, and not to a part or a variant of it.
+USUAL = {
+    "pr", "pre", "prec", "prcp", "precip", "precipitation", "ppt", "tp", "rr", "rain", "rainfall",
+    "rainfall_amount", "precipitationcal", "total_precipitation", "apcp", "rate", "acrr", "p",
+}  # fmt: skip
 PART = re.compile(r"convective|cumulus|(?:grid|large).?scale|stratiform|snowfall", re.IGNORECASE)
 BOTH = re.compile(r"\band\b|\bplus\b|\+|&|includ|\bsum\b", re.IGNORECASE)
 
 
 def names_rain(*texts: str) -> bool:
     """Whether one of a variable's name and descriptions speaks of rain."""
-    return any(RAIN.search(text) for text in texts)
+    return any(map(RAIN.search, texts)) and not any(map(ABOUT_RAIN.search, texts))
 
 
 def other_quantity(*texts: str) -> str | None:
     """The name or description that speaks of something else, where none speaks of rain."""
     if names_rain(*texts):
         return None
-    return next((text for text in texts if OTHER.search(text)), None)
+    other = (text for text in texts if OTHER.search(text) or ABOUT_RAIN.search(text))
+    return next(other, None)
+
+
+def is_usual_name(name: str) -> bool:
+    """Whether a variable has a usual name of rain."""
+    return name.lower() in USUAL
 
 
 def part_of_rain(*texts: str) -> str | None:

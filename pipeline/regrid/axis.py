@@ -44,6 +44,11 @@ def edges_of(centres: NDArray[np.floating], name: str) -> NDArray[np.float64]:
     """
     centres = np.asarray(centres, np.float64)
     steps = np.diff(centres)
+    if centres.size == 1:
+        raise InputError(
+            f"{name} has one coordinate, {centres[0]:g}, which tells no size of a pixel: expected "
+            "two or more"
+        )
     if centres.size < 2 or not ((steps > 0).all() or (steps < 0).all()):
         raise InputError(
             f"{name} of {centres.size} coordinates from {centres[:1]} to {centres[-1:]}: expected "

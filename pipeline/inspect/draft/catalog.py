@@ -9,11 +9,12 @@ import os
 from pathlib import Path
 
 from pipeline.errors import InputError
+from pipeline.inspect.description import OPEN, Description
 from pipeline.inspect.draft.groups import groups_of
-from pipeline.inspect.draft.lines import OPEN, Line, as_yaml
+from pipeline.inspect.draft.lines import Line, as_yaml
 from pipeline.inspect.draft.rasters import forcing_lines, period_lines
 from pipeline.inspect.draft.records import gauge_lines
-from pipeline.inspect.draft.terrain import terrain_lines
+from pipeline.inspect.draft.terrain import may_be_dem, terrain_lines
 from pipeline.inspect.draft.watersheds import watershed_lines
 
 KINDS = ("raster", "directions", "record", "polygons", "unknown")
@@ -33,9 +34,9 @@ def draft_catalog(folder: Path, out: Path) -> str:
         raise InputError(f"{folder}: no folder: expected one with raw data")
     groups = list(groups_of(folder))
     found = {kind: [one for one in groups if one.description.kind == kind] for kind in KINDS}
-    placed = [one for one in found["raster"] if "grid" in dict(one.description.facts)]
-    series = sorted((one for one in placed if one.times), key=lambda one: -len(one.times))
-    still = [one for one in placed if not one.times and "variable" not in one.description.keys]
+    rasters = [one for one in found["raster"] if "driver" in one.description.keys]
+    still = [one for one in rasters if not one.times and may_be_dem(one.description)]
+    series = sorted((one for one in rasters if one not in still), key=lambda one: -len(one.times))
     lines = [Line(("title",), folder.resolve().name, "the folder's name")]
     root = os.path.relpath(folder.resolve(), out.resolve().parent)
     lines.append(Line(("root",), root))
@@ -45,7 +46,11 @@ def draft_catalog(folder: Path, out: Path) -> str:
     lines += watershed_lines(found["polygons"], records)
     lines += terrain_lines(found["directions"], still)
     head = [f"# Drafted by domst init. Check every line; what is {OPEN}, no file tells."]
-    head += [f"# not used: {one.pattern}" for one in found["unknown"]]
+    head += [
+        f"# not used: {one.pattern}{_why(one.description)}"
+        for one in groups
+        if one.description.kind == "unknown"
+    ]
     head += [
         f"# {one.pattern}: {label}: {text}"
         for one in groups
@@ -53,3 +58,9 @@ def draft_catalog(folder: Path, out: Path) -> str:
         if label in ("refused", "looks missing") and one.description.kind != "unknown"
     ]
     return "\n".join([*head, *as_yaml(lines)]) + "\n"
+
+
+def _why(description: Description) -> str:
+    """Why a file is not used, if that is known."""
+    reason = dict(description.facts).get("refused")
+    return f": {reason}" if reason else ""

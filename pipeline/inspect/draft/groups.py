@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from pipeline.errors import InputError
@@ -43,12 +43,15 @@ class Group:
         paths: in the order of names.
         times: in their names, or in the first and last file; empty without.
         description: of the first.
+        labels_inside: why labels are read in the files, though their names hold dates; empty if
+            they are not.
     """
 
     pattern: str
     paths: list[Path]
     times: list[datetime]
     description: Description
+    labels_inside: str = ""
 
 
 def groups_of(folder: Path) -> Iterator[Group]:
@@ -62,13 +65,38 @@ def groups_of(folder: Path) -> Iterator[Group]:
         paths = [path for path, _ in members]
         times = [time for _, time in members if time is not None]
         description = _describe(paths)
-        if len(description.labels) > 1:
-            last = description if len(paths) == 1 else inspect_file(paths[-1])
-            times = sorted({*description.labels, *last.labels})
+        name = pattern
         if len(paths) == 1 and (description.labels or not times or description.kind != "raster"):
-            yield Group(paths[0].relative_to(folder).as_posix(), paths, times, description)
-        else:
-            yield Group(pattern, paths, times, description)
+            name = paths[0].relative_to(folder).as_posix()
+        inside, times = _labels(description, paths, times, "{time" in name)
+        yield Group(name, paths, times, description, inside)
+
+
+def _labels(
+    description: Description, paths: list[Path], times: list[datetime], named: bool
+) -> tuple[str, list[datetime]]:
+    """Why labels inside the files count, and not those in their names; and the times that count.
+
+    Args:
+        description: of the first file.
+        paths: of all files.
+        times: in their names.
+        named: the pattern of their names holds a time.
+    """
+    labels = description.labels
+    if not labels:
+        return "", times
+    last = description if len(paths) == 1 else inspect_file(paths[-1])
+    if len(labels) == 1 and len(paths) == len(times) and last.labels:
+        shift = labels[0] - times[0]
+        if shift == timedelta(0) == last.labels[0] - times[-1] or not named:
+            return "", times if named else labels
+        return (
+            f"{labels[0]} in {paths[0].name}",
+            [time + shift for time in times],
+        )
+    said = f"{len(labels)} in {paths[0].name}" if named else ""
+    return said, sorted({*labels, *last.labels})
 
 
 def _site_template(path: Path) -> str:

@@ -8,8 +8,6 @@ from typing import Any
 
 import yaml
 
-OPEN = "OPEN"  # begins a comment about what no file tells
-
 
 @dataclass(frozen=True)
 class Line:

@@ -8,50 +8,39 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import rasterio
 
 from pipeline.inspect.bands import gdal_path
-from pipeline.inspect.description import Description
+from pipeline.inspect.description import OPEN
 from pipeline.inspect.draft.groups import Group
-from pipeline.inspect.draft.lines import OPEN, Line
+from pipeline.inspect.draft.lines import Line
 from pipeline.inspect.draft.products import recognise_product
+from pipeline.inspect.draft.span import DAY, span_of
 from pipeline.rasters.files import format_duration
 
 SAMPLED = 24  # rasters of a series, to tell rain from temperature
+MAX_LISTED = 6  # bands
 RAIN = ("forcings", "precipitation")
 RAIN_TEXT = re.compile(r"precip|rain|\bppt\b|\btp\b", re.IGNORECASE)
 WARMTH_TEXT = re.compile(r"temp|\bt2m\b|\btas\b|\btmean\b", re.IGNORECASE)
 
 
 def period_lines(series: Sequence[Group]) -> Iterator[Line]:
-    """The store's time axis, from the times in the names of the longest series."""
-    if not series:
-        yield Line(("period", "step"), "day", f"{OPEN}: no series of rasters with dates in names")
+    """The store's time axis, from the times of the longest series."""
+    if not any(one.times for one in series):
+        yield Line(("period", "step"), "day", f"{OPEN}: no series of rasters with times")
         yield Line(("period", "start"), "2000-01-01", OPEN)
         yield Line(("period", "end"), "2000-01-02", OPEN)
         return
     longest = max(series, key=lambda one: len(one.times))
-    known = recognise_product(longest)
-    times = sorted(longest.times)
-    gaps = np.diff(np.array(times, "M8[s]"))
-    step = timedelta(seconds=int(np.median(gaps).astype(int))) if gaps.size else timedelta(days=1)
-    if known is not None:
-        step = known.step
-    daily = step >= timedelta(days=1)
-    length = timedelta(days=1) if daily else timedelta(hours=1)
-    start, why = times[0], ""
-    if known is not None:
-        start = known.time.start_of(pd.DatetimeIndex(times[:1]), step)[0].to_pydatetime()
-        why = f", as {known.product} names them"
-    gap = ", with gaps" if gaps.size and gaps.max() > gaps.min() else ""
-    said = f"{len(times)} times of {longest.pattern}{gap}"
-    apart = f"rasters are {format_duration(step)} apart"
-    yield Line(("period", "step"), "day" if daily else "hour", apart)
-    steps = -(-(times[-1] - times[0] + min(step, length)) // length)
-    end = start + steps * length
-    yield Line(("period", "start"), f"{start.isoformat()}Z", f"first of {said}{why}")
-    yield Line(("period", "end"), f"{end.isoformat()}Z", "a step after the last")
+    span = span_of(longest)
+    assert span is not None
+    start, end = span.period
+    gap = f", {span.missing} missing" if span.missing else ""
+    yield Line(("period", "step"), "day" if span.store_step == DAY else "hour", span.why_step)
+    said = f"{len(span.starts)} rasters of {longest.pattern}{gap}"
+    yield Line(("period", "start"), f"{start.isoformat()}Z", f"of {said}")
+    yield Line(("period", "end"), f"{end.isoformat()}Z", "the end of the last whole step")
 
 
 def forcing_lines(series: Sequence[Group]) -> Iterator[Line]:
@@ -64,36 +53,58 @@ def forcing_lines(series: Sequence[Group]) -> Iterator[Line]:
     if found and all(name != "precipitation" for _, _, name, _ in found):
         group, part, _, reason = found[0]
         found[0] = (group, part, "precipitation", f"{OPEN}: is it rain? {reason}")
+    span = span_of(max(series, key=lambda one: len(one.times))) if series else None
+    step = DAY if span is None else span.store_step
     named: set[str] = set()
     for group, part, name, reason in found:
         if name in named:
             continue
         named.add(name)
-        at, keys = ("forcings", name), group.description.keys
-        if part[0] == "product":
-            yield Line((*at, "product"), part[1], reason)
-            yield Line((*at, "files"), group.pattern, f"{len(group.paths)} files")
-            continue
-        yield Line((*at, "driver"), keys["driver"], group.description.facts[0][1])
+        yield from _source_lines(group, part, name, reason, step)
+
+
+def _source_lines(
+    group: Group, part: tuple[str, Any], name: str, reason: str, store_step: timedelta
+) -> Iterator[Line]:
+    """The description of one forcing."""
+    at, keys, span = ("forcings", name), group.description.keys, span_of(group)
+    reasons = group.description.reasons
+    if part[0] == "product":
+        yield Line((*at, "product"), part[1], reason)
         yield Line((*at, "files"), group.pattern, f"{len(group.paths)} files")
-        yield Line((*at, part[0]), part[1], reason)
-        units, plain = keys.get("units"), "mm" if name == "precipitation" else "degC"
-        others = "0.1 mm, inch, kg m-2" if plain == "mm" else "K, degF"
-        why = "the file says so" if units else f"{OPEN}: guessed by the values, or {others}"
-        yield Line((*at, "units"), units or plain, why)
-        yield Line((*at, "time"), *_label(group.description))
+        return
+    yield Line((*at, "driver"), keys["driver"], group.description.facts[0][1])
+    yield Line((*at, "files"), group.pattern, f"{len(group.paths)} files")
+    if "inside" in keys:
+        yield Line((*at, "inside"), keys["inside"], reasons["inside"])
+    yield Line((*at, part[0]), part[1], reason)
+    if "group" in keys:
+        yield Line((*at, "group"), keys["group"], "where the variable is")
+    if "select" in keys and part[0] != "select":
+        yield Line((*at, "select"), keys["select"], reasons["select"])
+    units, plain = keys.get("units"), "mm" if name == "precipitation" else "degC"
+    others = "inch, kg m-2, mm/h; scale: 0.1 for tenths" if plain == "mm" else "K, degF"
+    guessed = f"{OPEN}: guessed by the values, or {others}"
+    yield Line((*at, "units"), units or plain, reasons["units"] if units else guessed)
+    for key in ("scale", "missing"):
+        if key in keys:
+            yield Line((*at, key), keys[key], reasons[key])
+    if span is None:
+        yield Line((*at, "time"), {"label": "start"}, f"{OPEN}: no time was found")
+        return
+    if span.step != store_step:
+        yield Line((*at, "step"), _duration(span.step), span.why_step)
+    yield Line((*at, "time"), span.label, span.why_label)
+    if group.labels_inside:
+        yield Line((*at, "times"), "file", group.labels_inside)
+    if span.missing:
+        said = f"{OPEN}: {span.missing} are missing between the first and the last"
+        yield Line((*at, "max_missing_steps"), span.missing, said)
 
 
-def _label(description: Description) -> tuple[dict[str, str], str]:
-    """What part of its interval a label names, and why."""
-    label = description.keys.get("label")
-    if label is None:
-        day = "offset: how far the day begins from 00:00 UTC"
-        return {"label": "start"}, f"{OPEN}: or label: end; {day}"
-    if label == "middle":
-        half = description.keys["interval"].total_seconds() / 7200
-        return {"label": "start", "offset": f"-{half:g}h"}, "the middle of the file's bounds"
-    return {"label": label}, "by the file's bounds"
+def _duration(step: timedelta) -> str:
+    """A duration as catalogs have it."""
+    return format_duration(step).replace(" day", "d").replace(" ", "")
 
 
 Part = tuple[tuple[str, Any], str, str]  # key and value that name it; the forcing; the reason
@@ -108,10 +119,12 @@ def _parts(group: Group) -> list[Part]:
     if keys["driver"] in ("geotiff", "gdal"):
         return [(("band", band), name, reason) for band, name, reason in _bands(group)]
     if "variable" not in keys:
-        return [(("select", {}), "precipitation", f"{OPEN}: which messages of the file")]
+        reason = group.description.reasons.get("select", f"{OPEN}: which messages of the file")
+        return [(("select", keys.get("select", {})), "precipitation", reason)]
     warm = bool(WARMTH_TEXT.search(keys["variable"]))
     name = "temperature" if warm else "precipitation"
-    return [(("variable", keys["variable"]), name, "the variable's name")]
+    reason = group.description.reasons.get("variable", "the variable's name")
+    return [(("variable", keys["variable"]), name, reason)]
 
 
 def _bands(group: Group) -> Iterator[tuple[int, str, str]]:
@@ -136,4 +149,7 @@ def _bands(group: Group) -> Iterator[tuple[int, str, str]]:
             found.append((band, "precipitation", f"never below zero: {said}"))
         elif values.size and values.min() > -90 and values.max() < 60:
             found.append((band, "temperature", f"below zero or never zero: {said}"))
-    yield from sorted(found, key=lambda one: one[1])
+    for band, name, reason in sorted(found, key=lambda one: one[1]):
+        others = [str(one) for one, other, _ in found if other == name and one != band]
+        shown = f"{', '.join(others[:MAX_LISTED])}{', ...' if others[MAX_LISTED:] else ''}"
+        yield band, name, f"{OPEN}: or band {shown}? {reason}" if others else reason

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.fetch.manifest import MANIFEST, USGS_DAILY, Manifest
 from pipeline.gauges.site_numbers import site_number
+from pipeline.inspect.description import OPEN
 from pipeline.inspect.draft.groups import SITE_NUMBER, Group
-from pipeline.inspect.draft.lines import OPEN, Line
+from pipeline.inspect.draft.lines import Line
 
 
 def gauge_lines(records: Sequence[Group]) -> Iterator[Line]:

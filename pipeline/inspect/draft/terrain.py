@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
+from pipeline.inspect.description import OPEN, Description
 from pipeline.inspect.draft.groups import Group
-from pipeline.inspect.draft.lines import OPEN, Line
+from pipeline.inspect.draft.lines import Line
+from pipeline.rasters.quantity import names_rain
+
+ZERO = re.compile(r"([\d.]+)% zero")
+
+
+def may_be_dem(description: Description) -> bool:
+    """Whether a raster without a time may hold elevations: hardly any are exactly 0."""
+    values = dict(description.facts).get("values", "")
+    zero = ZERO.search(values)
+    named = names_rain(description.path.stem)
+    return (
+        not named and "variable" not in description.keys and zero is not None and float(zero[1]) < 5
+    )
 
 
 def terrain_lines(directions: Sequence[Group], rasters: Sequence[Group]) -> Iterator[Line]:
@@ -31,7 +46,7 @@ def terrain_lines(directions: Sequence[Group], rasters: Sequence[Group]) -> Iter
     elif rasters:
         group = rasters[0]
         values = dict(group.description.facts).get("values", "")
-        yield Line(("terrain", "dem"), group.pattern, f"no date in its name, {values}")
+        yield Line(("terrain", "dem"), group.pattern, f"{OPEN}: elevations? No date, {values}")
         yield from crs_lines(group)
 
 

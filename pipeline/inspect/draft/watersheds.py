@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pipeline.inspect.description import OPEN
 from pipeline.inspect.draft.groups import Group
-from pipeline.inspect.draft.lines import OPEN, Line
+from pipeline.inspect.draft.lines import Line
 from pipeline.inspect.draft.records import sites_of
 
 

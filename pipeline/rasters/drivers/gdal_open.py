@@ -18,6 +18,7 @@ from rasterio.session import DummySession
 
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError, client_errors
+from pipeline.rasters.signatures import conversion_of
 from pipeline.storage import Location, file_system
 
 # A GeoTIFF's folder is not listed or searched for sidecar files, which takes longer than the read.
@@ -82,7 +83,10 @@ def opened(path: Location, source: RasterSource) -> Iterator[DatasetReader]:
         # GDAL does not say why it cannot read on; at a URL it is the connection, most of the time
         cut = not isinstance(path, Path) and (is_open or "TIFFRead" in reason)
         cause = ConnectionError(reason) if cut else error
-        raise InputError(f"{path}: not readable ({reason}): expected {expected}") from cause
+        hint = conversion_of(path) if isinstance(path, Path) and not is_open else None
+        raise InputError(
+            f"{path}: {hint}" if hint else f"{path}: not readable ({reason}): expected {expected}"
+        ) from cause
 
 
 def gdal_name(path: Location, source: RasterSource) -> str:

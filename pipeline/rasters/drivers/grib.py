@@ -149,10 +149,14 @@ def read_times(path: Location, sources: Sequence[RasterSource]) -> list[datetime
     """Read the labels (naive UTC) of a file's rasters, ascending.
 
     Raises:
-        InputError: the file is not readable; a source selects no message, or two of one time.
+        InputError: the file is not readable; a source selects no message, two of one time, or
+            some on another grid than the file's first.
     """
     with environment(sources[0]), opened(path, sources[0]) as file:
-        return _labels(path, file, sources)[0]
+        labels, bands = _labels(path, file, sources)
+        used = [number for found in bands for number in found.values()]
+        _require_one_grid(path, file, sources[0], used)
+        return labels
 
 
 def read_block(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError
 from pipeline.rasters.coordinates import (
+    UNREADABLE,
     common_roles,
     corners_of,
     describe,
@@ -35,6 +36,7 @@ from pipeline.rasters.drivers.classic_netcdf import require_whole
 from pipeline.rasters.drivers.radar import as_dataset
 from pipeline.rasters.files import ONLY, Place
 from pipeline.rasters.pixels import Layout, decode
+from pipeline.rasters.signatures import conversion_of
 from pipeline.rasters.times import bounds_of, labels_of
 from pipeline.regrid.coordinates import Roles
 from pipeline.regrid.separable import column_parts
@@ -111,10 +113,24 @@ def _dataset(path: Location, source: RasterSource) -> xr.Dataset:
             return as_dataset(path)
         if isinstance(path, Path):
             require_whole(path)
-            return xr.open_dataset(path, engine="netcdf4", cache=False, **plain)
+            try:
+                return xr.open_dataset(path, engine="netcdf4", cache=False, **plain)
+            except UNREADABLE:
+                _require_no_other(path)
+                raise
         system, name = file_system(path)
         file = system.open(name, "rb", **BY_RANGE)
         return xr.open_dataset(file, engine="h5netcdf", phony_dims="access", cache=False, **plain)
+
+
+def _require_no_other(path: Path) -> None:
+    """Raise if a file is of another known format.
+
+    Raises:
+        InputError: it is.
+    """
+    if hint := conversion_of(path):
+        raise InputError(f"{path}: {hint}")
 
 
 def _restore_fills(dataset: xr.Dataset, root: zarr.Group, group: str | None) -> None:
@@ -143,6 +159,9 @@ def read_layout(path: Location, sources: Sequence[RasterSource]) -> DatasetLayou
         InputError: the file is not readable, lacks a variable, or has no clear coordinates; the
             variables are on different grids.
     """
+    if sources[0].driver == "netcdf" and isinstance(path, Path) and path.is_file():
+        with NETCDF:
+            _require_no_other(path)
     with _opened(path, sources[0]) as dataset, _lock(sources[0]), reading(path, COORDINATES):
         return _layout(path, dataset, sources)
 

@@ -60,10 +60,13 @@ def kind_of(path: Path) -> str | None:
     with path.open("rb") as file:
         start = file.read(8)
     if start.startswith(b"\x89HDF"):
-        with netCDF4.Dataset(path) as root:
-            if str(getattr(root, "Conventions", "")).startswith("ODIM_H5"):
-                return "ODIM HDF5"
-            return "KNMI HDF5" if {"geographic", "image1"} <= root.groups.keys() else None
+        try:
+            with netCDF4.Dataset(path) as root:
+                if str(getattr(root, "Conventions", "")).startswith("ODIM_H5"):
+                    return "ODIM HDF5"
+                return "KNMI HDF5" if {"geographic", "image1"} <= root.groups.keys() else None
+        except OSError:  # damaged, as whoever reads it says
+            return None
     return "RADOLAN" if RADOLAN.match(head_of(path)) else None
 
 

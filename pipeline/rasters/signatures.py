@@ -1,0 +1,49 @@
+"""Name files that no reader takes by their first bytes, and say how to convert them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+NIMROD = b"\x00\x00\x02\x00"  # a Fortran record of 512 bytes
+PP = b"\x00\x00\x01\x00"  # one of 256 bytes
+TAR_AT = 257  # where a tar archive says what it is
+READ = 600  # bytes
+IRIS = 'expected NetCDF, such as by iris.save(iris.load(FILE), "out.nc")'
+HINTS = (  # first bytes, and what to do about such a file
+    (b"BUFR", "BUFR: expected GRIB or NetCDF, such as by ecCodes"),
+    (b"\x0e\x03\x13\x01", "HDF4: expected NetCDF or HDF5, such as by h4toh5"),
+    (b"7z\xbc\xaf", "a 7z archive: expected it unpacked (7z x FILE)"),
+    (b"\xfd7zXZ", "packed with xz: expected it unpacked (unxz FILE)"),
+    (b"(\xb5/\xfd", "packed with zstd: expected it unpacked (unzstd FILE)"),
+)
+PACKED = ((b"\x1f\x8b", "gzip", "gunzip FILE"), (b"BZh", "bzip2", "bunzip2 FILE"))
+
+
+def conversion_of(path: Path) -> str | None:
+    """What a file is and how to convert it, such as "NIMROD: expected NetCDF ..."; None if unknown.
+
+    Raises:
+        OSError: it is not readable.
+    """
+    from pipeline.rasters.drivers.radar import head_of, kind_of
+
+    kind = kind_of(path)
+    if kind is not None:
+        return f"{kind}: expected driver: radar"
+    with path.open("rb") as file:
+        start = file.read(READ)
+    inside = head_of(path, READ)
+    if inside[TAR_AT : TAR_AT + 5] == b"ustar":
+        return "a tar archive: expected it unpacked (tar -xf FILE)"
+    for signature, name, command in PACKED:
+        if start.startswith(signature):
+            return f"packed with {name}: expected it unpacked ({command})"
+    if start.startswith(NIMROD) and _is_year(start[4:6]):
+        return f"Met Office NIMROD: {IRIS}"
+    if start.startswith(PP) and start[260:264] == PP:
+        return f"Met Office PP: {IRIS}"
+    return next((hint for signature, hint in HINTS if start.startswith(signature)), None)
+
+
+def _is_year(octets: bytes) -> bool:
+    return 1900 <= int.from_bytes(octets, "big") <= 2100
