@@ -111,8 +111,8 @@ def _time_name(path: Location, dataset: xr.Dataset, roles: Roles, source: Raster
     ]
     if len(found) != 1:
         raise InputError(
-            f"{path}: {len(found)} variables hold the times of {source.variable} after CF, in units "
-            "such as 'hours since 2000-01-01': expected one, or labels in the files' names (times: "
-            "name)"
+            f"{path}: {len(found)} variables hold the times of {source.variable} after CF, in "
+            "units such as 'hours since 2000-01-01': expected one, or labels in the files' names "
+            "(times: name)"
         )
     return found[0]
