@@ -411,7 +411,7 @@ CASES = (
         (9.0, 48.5, 11.0, 51.0),
         ("2022-10-17", "2022-10-19"),
         edits={
-            "^(    units: mm.*)$": r"\1\n    scale: 0.1",
+            "^    units: unknown.*$": "    units: mm\n    scale: 0.1",
             "label: start": "label: end",
             "start: '2022.*$": "start: 2022-10-17T23:50Z",
             "end: '2022.*$": "end: 2022-10-18T02:50Z",

@@ -29,7 +29,7 @@ from pipeline.catalog.presets import preset_keys, require_days
 from pipeline.catalog.problems import describe_problem
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.catalog.strict_yaml import read_mapping
-from pipeline.catalog.time import STEP, Period, Strict
+from pipeline.catalog.time import NEVER, STEP, Period, Strict
 from pipeline.catalog.watershed_source import Watersheds
 from pipeline.errors import InputError
 from pipeline.storage import Location, parse_location
@@ -163,7 +163,8 @@ class Catalog(Strict):
                     f"forcings.{name}.step: {source.step} does not divide the period's {step}"
                 )
             own = source.step or STEP[self.period.step]
-            if source.totals and (source.totals % own or timedelta(days=1) % source.totals):
+            stretch = None if source.totals == NEVER else source.totals
+            if stretch and (stretch % own or timedelta(days=1) % stretch):
                 raise ValueError(
                     f"forcings.{name}.totals: {source.totals}: expected a whole number of steps of "
                     f"{own} that divides a day"

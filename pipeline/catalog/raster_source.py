@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from pipeline.catalog.products import Keys, ProductName
-from pipeline.catalog.time import Duration, Strict, TimeLabel
+from pipeline.catalog.time import Duration, Restart, Strict, TimeLabel
 from pipeline.units import FORCING_UNITS, require_unit
 
 TIME_FIELD = re.compile(r"\{time:([^}]*)\}")
@@ -127,8 +127,9 @@ class RasterSource(Strict):
     attributes: Literal["ignore"] | None = Field(
         default=None, description="ignore units and names in the file that contradict the catalog"
     )
-    totals: Duration | None = Field(
-        default=None, description="values are running totals, reset this often from 00:00 UTC"
+    totals: Restart | None = Field(
+        default=None,
+        description="values are running totals, reset this often from 00:00 UTC, or never",
     )
     over_time: Literal["sum", "mean"] | None = Field(
         default=None, description="aggregation in a step"

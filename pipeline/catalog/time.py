@@ -52,6 +52,21 @@ Duration = Annotated[
 ]
 
 
+NEVER = timedelta(days=10**6)  # longer than any record
+
+
+def _restart(value: Any) -> Any:
+    """Parse how often totals restart: a duration, or never."""
+    return NEVER if value == "never" else _duration(value)
+
+
+Restart = Annotated[
+    timedelta,
+    BeforeValidator(_restart),
+    WithJsonSchema({"type": "string", "examples": ["1d", "6h", "never"]}),
+]
+
+
 class Strict(BaseModel):
     """An immutable model without unknown keys."""
 

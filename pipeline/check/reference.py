@@ -19,6 +19,7 @@ import numpy as np
 import zarr
 
 from pipeline.catalog.models import PRECIPITATION, Catalog, load_catalog
+from pipeline.catalog.time import NEVER
 from pipeline.check.pixel_polygons import pixel_corners
 from pipeline.check.published import misplaced, read_published
 from pipeline.errors import InputError
@@ -134,7 +135,8 @@ def _raw(catalog: Catalog, series: RasterSeries, name: str, interval: int) -> np
     raw = read_published(series, name, interval)
     if source.totals:
         start = series.intervals.times[interval]
-        if (start - start.normalize()) % source.totals:  # not the first of its stretch
+        goes_on = source.totals == NEVER or (start - start.normalize()) % source.totals
+        if goes_on:  # not the first of its stretch
             known = interval > 0 and series.present[interval - 1]
             raw -= read_published(series, name, interval - 1) if known else np.nan
     if name == PRECIPITATION:

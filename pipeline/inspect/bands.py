@@ -66,9 +66,9 @@ def _describe(description: Description, file: DatasetReader) -> None:
         description.add("bands", _about_band(file, band))
     if file.count > MAX_LISTED:
         description.add("bands", f"and {file.count - MAX_LISTED} more")
-    _add_place(description, file)
     driver = {"GTiff": "geotiff", "GRIB": "grib"}.get(file.driver, "gdal")
     description.keys = {"driver": driver}
+    _add_place(description, file)
     rain = select_messages(description, file) if driver == "grib" else 1
     values = _add_values(description, file, rain)
     if add_directions(description, values):
@@ -135,6 +135,9 @@ def _add_place(description: Description, file: DatasetReader) -> None:
         description.add("CRS", f"not understood ({error})")
         unit, degrees = "units", None
     left, bottom, right, top = file.bounds
+    inside = -360 <= left < right <= 360 and -90.5 <= bottom < top <= 90.5
+    if crs is None and inside and not transform.is_identity:
+        description.propose("crs", "EPSG:4326", f"{OPEN}: the file has none; could be degrees")
     where = f"{left:.8g}..{right:.8g}, {bottom:.8g}..{top:.8g}"
     description.add(
         "grid",
@@ -158,6 +161,8 @@ def _add_values(description: Description, file: DatasetReader, band: int) -> NDA
     values = values * packing[0] + packing[1]
     label = "values" if window.width * window.height == file.width * file.height else "middle"
     description.add(label, describe_values(values) + (f" (band {band})" if file.count > 1 else ""))
+    known = values[np.isfinite(values)]
+    description.keys["whole"] = bool(known.size and (known == np.rint(known)).all() and known.any())
     suspects = add_suspects(description, values, "missing")
     if suspects and packing == (1.0, 0.0):
         description.propose("missing", suspects, f"{OPEN}: see what looks missing")
@@ -174,7 +179,7 @@ def _try_driver(description: Description, driver: str) -> None:
     """Add why the pipeline's reader refuses the file, if it does, or what it finds in it."""
     settings: dict[str, Any] = {"driver": driver, "files": "{time:%Y}", "units": "mm"}
     settings |= {
-        key: description.keys[key] for key in ("select", "inside") if key in description.keys
+        key: description.keys[key] for key in ("select", "inside", "crs") if key in description.keys
     }
     try:
         source = RasterSource.model_validate(settings)

@@ -25,6 +25,7 @@ from pipeline.inspect.description import (
     draw_map,
 )
 from pipeline.inspect.directions import add_directions
+from pipeline.inspect.running_totals import propose_totals
 from pipeline.inspect.variables import (
     MAX_LISTED,
     about_variable,
@@ -291,10 +292,11 @@ def _add_rain(
         if seconds:
             year = mean * unit.factor / seconds * SECONDS_PER_YEAR
             description.add("as rain", f"{year:.4g} mm a year, if these are {source.units}")
-    if roles.time is not None and len(labels) > 3:
-        over_time = np.diff(values, axis=dataset[source.variable].dims.index(roles.time))
-        if np.nanmax(over_time, initial=0) > 0 and np.nanmin(over_time, initial=0) >= 0:
-            description.add("as rain", "never falls: running totals? (totals: ...)")
+    if roles.time is None:
+        return
+    axis = dataset[source.variable].dims.index(roles.time)
+    if 3 < len(labels) == values.shape[axis] and unit.kind == "amount":
+        propose_totals(description, np.moveaxis(values, axis, 0), labels)
 
 
 def _add_picture(

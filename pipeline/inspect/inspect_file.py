@@ -7,8 +7,8 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.inspect.description import Description
 from pipeline.rasters.drivers.radar import kind_of
+from pipeline.rasters.drivers.signatures import conversion_of
 from pipeline.rasters.files import ZARR_ROOT_FILES
-from pipeline.rasters.signatures import conversion_of
 
 GRID_STARTS = (b"CDF", b"\x89HDF")  # NetCDF classic; NetCDF 4 and HDF5
 TABLES = (".csv", ".txt", ".tsv", ".rdb", ".dat", ".day")  # texts that GDAL would take for vectors

@@ -20,6 +20,9 @@ NAME_TIMES = (
     ("%Y%m%d-%H%M", r"\d{8}-\d{4}"),
     ("%Y%m%d%H", r"\d{10}"),
     ("%Y%m%d_%H", r"\d{8}_\d{2}"),
+    ("%Y%m%d.%H%M", r"\d{8}\.\d{4}"),
+    ("%Y%m%d.%H", r"\d{8}\.\d{2}"),
+    ("%Y%j.%H", r"\d{7}\.\d{2}"),
     ("%Y-%m-%d", r"\d{4}-\d{2}-\d{2}"),
     ("%Y_%m_%d", r"\d{4}_\d{2}_\d{2}"),
     ("%Y.%m.%d", r"\d{4}\.\d{2}\.\d{2}"),
@@ -32,9 +35,17 @@ NAME_TIMES = (
 )
 # The end of IMERG's half-hour, and the minutes of the day at its start.
 END_OF_IMERG = re.compile(r"-E\d{6}(?:\.\d{4})?(?=\.)")
-OF_RASTERS = {"%Y%j", "%Y-%m", "%Y_%m", "%Y%m"}
+OF_RASTERS = {"%Y%j", "%Y%j.%H", "%Y-%m", "%Y_%m", "%Y%m"}
 RASTERS = (".nc", ".nc4", ".h5", ".hdf5", ".hdf", ".tif", ".tiff", ".bil", ".asc", ".zip", ".zarr",
            ".grb", ".grb2", ".grib", ".grib2")  # fmt: skip
+PATH_TIMES = (
+    ("%Y/%m/%d/%H%M", r"\d{4}/\d{2}/\d{2}/\d{4}"),
+    ("%Y/%m/%d/%H", r"\d{4}/\d{2}/\d{2}/\d{2}"),
+    ("%Y/%m/%d", r"\d{4}/\d{2}/\d{2}"),
+    ("%Y/%j", r"\d{4}/\d{3}"),
+    ("%Y/%m%d", r"\d{4}/\d{4}"),
+    ("%Y%m/%d", r"\d{6}/\d{2}"),
+)
 # Names of folders that may be a part of their files' time, in the order in which they are nested.
 FOLDER_TIMES = ("%Y", "%Y%m", "%Y-%m", "%Y%m%d", "%Y-%m-%d", "%m", "%d", "%j", "%H")
 
@@ -66,6 +77,16 @@ def time_template(path: str) -> tuple[str, datetime] | None:
                 name = name[: match.start()] + field + name[match.end() :]
             name = END_OF_IMERG.sub("-*", name)
             return "/".join([*_folder_fields(folders, time), name]), time
+    return _of_whole_path(path) if raster else None
+
+
+def _of_whole_path(path: str) -> tuple[str, datetime] | None:
+    """The template of a path whose folders and name make a time together, such as 2020/001.tif."""
+    for form, digits in PATH_TIMES:
+        found = re.search(rf"(?<![^/]){digits}(?!\d)", path)
+        if found and (time := _parse(found[0], form)):
+            fields = re.sub(r"[^/]+", lambda part: f"{{time:{part[0]}}}", form)
+            return path[: found.start()] + fields + path[found.end() :], time
     return None
 
 

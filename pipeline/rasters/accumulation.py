@@ -15,8 +15,12 @@ from numpy.typing import NDArray
 
 
 def begins(times: pd.DatetimeIndex, stretch: timedelta) -> NDArray[np.bool_]:
-    """Whether intervals that start at `times`, naive UTC, are the first of a stretch; stretches
-    follow one another from 00:00 UTC."""
+    """Whether intervals that start at `times`, naive UTC, are the first of a stretch.
+
+    Stretches follow one another from 00:00 UTC; those that are longer than a day never end.
+    """
+    if stretch > timedelta(days=1):
+        return np.zeros(times.size, bool)
     return np.asarray((times - times.normalize()) % stretch == timedelta(0))
 
 

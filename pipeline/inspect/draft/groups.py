@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeAlias
 
 from pipeline.errors import InputError
 from pipeline.inspect.description import Description
 from pipeline.inspect.inspect_file import inspect_file
-from pipeline.inspect.time_template import time_template
+from pipeline.inspect.time_template import RASTERS, time_template
 from pipeline.rasters.files import ZARR_ROOT_FILES
 
 PARTS = {
@@ -32,6 +33,10 @@ PARTS = {
 SITE_NUMBER = re.compile(
     r"(?<![A-Za-z0-9])(?=(?:[A-Z]*\d){4})\d*[A-Z]{0,3}\d+[A-Z]?(?![A-Za-z0-9])"
 )
+
+
+LEAST_ALIKE = 3  # groups that differ in numbers alone are one series
+Grouped: TypeAlias = dict[str, list[tuple[Path, datetime | None]]]
 
 
 @dataclass(frozen=True)
@@ -56,12 +61,12 @@ class Group:
 
 def groups_of(folder: Path) -> Iterator[Group]:
     """Groups of a folder's files, each with the description of the first."""
-    grouped: dict[str, list[tuple[Path, datetime | None]]] = {}
+    grouped: Grouped = {}
     for path in _files(folder):
         relative = path.relative_to(folder)
         pattern, time = time_template(relative.as_posix()) or (_site_template(relative), None)
         grouped.setdefault(pattern, []).append((path, time))
-    for pattern, members in grouped.items():
+    for pattern, members in _merged(grouped).items():
         paths = [path for path, _ in members]
         times = [time for _, time in members if time is not None]
         description = _describe(paths)
@@ -70,6 +75,21 @@ def groups_of(folder: Path) -> Iterator[Group]:
             name = paths[0].relative_to(folder).as_posix()
         inside, times = _labels(description, paths, times, "{time" in name)
         yield Group(name, paths, times, description, inside)
+
+
+def _merged(grouped: Grouped) -> Grouped:
+    """Join groups of rasters whose names differ in further numbers, which become *."""
+    alike: dict[str, list[str]] = {}
+    for pattern in grouped:
+        if "{time" in pattern and pattern.lower().endswith(RASTERS):
+            loose = re.sub(r"(\{time[^}]*\})|\d+", lambda found: found[1] or "*", pattern)
+            alike.setdefault(loose, []).append(pattern)
+    merged = dict(grouped)
+    for loose, patterns in alike.items():
+        if len(patterns) >= LEAST_ALIKE:
+            members = [member for pattern in patterns for member in merged.pop(pattern)]
+            merged[loose] = sorted(members, key=lambda member: member[0])
+    return merged
 
 
 def _labels(
@@ -87,6 +107,9 @@ def _labels(
     if not labels:
         return "", times
     last = description if len(paths) == 1 else inspect_file(paths[-1])
+    if len(labels) == 1 < len(paths) and len(set(times)) < len(times):
+        between = _spread(labels[0], inspect_file(paths[1]).labels, last.labels, len(paths))
+        return f"{labels[0]} in {paths[0].name}, and names do not tell all of it", between
     if len(labels) == 1 and len(paths) == len(times) and last.labels:
         shift = labels[0] - times[0]
         if shift == timedelta(0) == last.labels[0] - times[-1] or not named:
@@ -97,6 +120,16 @@ def _labels(
         )
     said = f"{len(labels)} in {paths[0].name}" if named else ""
     return said, sorted({*labels, *last.labels})
+
+
+def _spread(
+    first: datetime, second: list[datetime], last: list[datetime], count: int
+) -> list[datetime]:
+    """Times of files with one time each, if they are evenly spaced; else those that are known."""
+    step = second[0] - first if len(second) == len(last) == 1 else timedelta(0)
+    if step > timedelta(0) and first + (count - 1) * step == last[0]:
+        return [first + k * step for k in range(count)]
+    return sorted({first, *second, *last})
 
 
 def _site_template(path: Path) -> str:

@@ -60,13 +60,21 @@ def forcing_lines(series: Sequence[Group]) -> Iterator[Line]:
         if name in named:
             continue
         named.add(name)
-        yield from _source_lines(group, part, name, reason, step)
+        others = {one.pattern for one, _, other, _ in found if other == name} - {group.pattern}
+        shown = ", ".join(sorted(others)[:MAX_LISTED])
+        also = f"{OPEN}: or {shown}" if others else ""
+        yield from _source_lines(group, part, name, reason, step, also)
 
 
 def _source_lines(
-    group: Group, part: tuple[str, Any], name: str, reason: str, store_step: timedelta
+    group: Group,
+    part: tuple[str, Any],
+    name: str,
+    reason: str,
+    store_step: timedelta,
+    also: str,
 ) -> Iterator[Line]:
-    """The description of one forcing."""
+    """The description of one forcing; `also` says which other files may be it."""
     at, keys, span = ("forcings", name), group.description.keys, span_of(group)
     reasons = group.description.reasons
     if part[0] == "product":
@@ -74,7 +82,7 @@ def _source_lines(
         yield Line((*at, "files"), group.pattern, f"{len(group.paths)} files")
         return
     yield Line((*at, "driver"), keys["driver"], group.description.facts[0][1])
-    yield Line((*at, "files"), group.pattern, f"{len(group.paths)} files")
+    yield Line((*at, "files"), group.pattern, also or f"{len(group.paths)} files")
     if "inside" in keys:
         yield Line((*at, "inside"), keys["inside"], reasons["inside"])
     yield Line((*at, part[0]), part[1], reason)
@@ -82,11 +90,15 @@ def _source_lines(
         yield Line((*at, "group"), keys["group"], "where the variable is")
     if "select" in keys and part[0] != "select":
         yield Line((*at, "select"), keys["select"], reasons["select"])
+    if "crs" in keys:
+        yield Line((*at, "crs"), keys["crs"], reasons["crs"])
     units, plain = keys.get("units"), "mm" if name == "precipitation" else "degC"
     others = "inch, kg m-2, mm/h; scale: 0.1 for tenths" if plain == "mm" else "K, degF"
     guessed = f"{OPEN}: guessed by the values, or {others}"
+    if keys.get("whole") and plain == "mm":  # which has to be decided
+        plain, guessed = "unknown", f"{OPEN}: whole numbers: mm, or tenths (units: mm, scale: 0.1)?"
     yield Line((*at, "units"), units or plain, reasons["units"] if units else guessed)
-    for key in ("scale", "missing"):
+    for key in ("scale", "missing", "totals"):
         if key in keys:
             yield Line((*at, key), keys[key], reasons[key])
     if span is None:
@@ -140,6 +152,7 @@ def _bands(group: Group) -> Iterator[tuple[int, str, str]]:
     found = []
     for band, parts in planes.items():
         values, text = np.concatenate(parts), texts[band - 1] or ""
+        values = values[~np.isin(values, group.description.keys.get("missing", []))]
         dry = float((values == 0).mean()) if values.size else 0.0
         said = f"{values.min():.4g} to {values.max():.4g}, {dry:.0%} zeros" if values.size else ""
         if RAIN_TEXT.search(text) or WARMTH_TEXT.search(text):
@@ -150,6 +163,10 @@ def _bands(group: Group) -> Iterator[tuple[int, str, str]]:
         elif values.size and values.min() > -90 and values.max() < 60:
             found.append((band, "temperature", f"below zero or never zero: {said}"))
     for band, name, reason in sorted(found, key=lambda one: one[1]):
-        others = [str(one) for one, other, _ in found if other == name and one != band]
-        shown = f"{', '.join(others[:MAX_LISTED])}{', ...' if others[MAX_LISTED:] else ''}"
-        yield band, name, f"{OPEN}: or band {shown}? {reason}" if others else reason
+        alike = [one for one, other, _ in found if other == name]
+        if len(alike) == 1 or "described" in reason:
+            yield band, name, reason
+        else:  # a band that is none has to be decided
+            shown = ", ".join(map(str, alike[:MAX_LISTED]))
+            more = ", ..." if alike[MAX_LISTED:] else ""
+            yield 0, name, f"{OPEN}: one of {shown}{more}, or a file for each? {reason}"

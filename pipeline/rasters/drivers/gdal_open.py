@@ -18,7 +18,7 @@ from rasterio.session import DummySession
 
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError, client_errors
-from pipeline.rasters.signatures import conversion_of
+from pipeline.rasters.drivers.signatures import conversion_of
 from pipeline.storage import Location, file_system
 
 # A GeoTIFF's folder is not listed or searched for sidecar files, which takes longer than the read.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
 from pipeline.errors import InputError
-from pipeline.rasters.drivers.radar import Composite, require_corners
+from pipeline.rasters.drivers.radar_composite import Composite, require_corners
 from pipeline.regrid.placement import degrees_of
 
 NUMBER = r"[-+]?\s*\d+(?:\.\d*)?(?:e[-+]?\d+)?"

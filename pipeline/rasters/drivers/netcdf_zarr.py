@@ -34,9 +34,9 @@ from pipeline.rasters.coordinates import (
 from pipeline.rasters.drivers.cf_packing import FILLS, as_unsigned, outside_valid_range, packing
 from pipeline.rasters.drivers.classic_netcdf import require_whole
 from pipeline.rasters.drivers.radar import as_dataset
+from pipeline.rasters.drivers.signatures import conversion_of
 from pipeline.rasters.files import ONLY, Place
 from pipeline.rasters.pixels import Layout, decode
-from pipeline.rasters.signatures import conversion_of
 from pipeline.rasters.times import bounds_of, labels_of
 from pipeline.regrid.coordinates import Roles
 from pipeline.regrid.separable import column_parts

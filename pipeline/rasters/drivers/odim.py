@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
 from pipeline.errors import InputError
-from pipeline.rasters.drivers.radar import Composite, require_corners
+from pipeline.rasters.drivers.radar_composite import Composite, require_corners
 from pipeline.regrid.placement import degrees_of
 
 UNITS = {"RATE": "mm h-1", "ACRR": "mm", "DBZH": "dBZ", "DBZV": "dBZ", "TH": "dBZ", "TV": "dBZ"}

@@ -6,11 +6,8 @@ are what these files say in their own words.
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,36 +16,14 @@ import netCDF4
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from pyproj import CRS
 
 from pipeline.errors import InputError
+from pipeline.rasters.drivers import knmi, odim, radolan
+from pipeline.rasters.drivers.radar_composite import Composite, head_of
 from pipeline.storage import Location
 
-OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open}  # by the first bytes
 RADOLAN = re.compile(rb"[A-Z][A-Z0-9]\d{6}\d{5}\d{4}BY")  # product, time, place, date, size
 EXPECTED = "ODIM HDF5, KNMI HDF5 or RADOLAN"
-
-
-@dataclass(frozen=True)
-class Composite:
-    """What a file says of its rasters, rows from the north.
-
-    Attributes:
-        values: float32 (rows, columns) by name, NaN where missing.
-        attributes: of each of them, after CF.
-        crs: of the plane.
-        x, y: middles of columns and rows, in metres, or degrees if the CRS is geographic.
-        label: UTC, to which the composite belongs.
-        interval: start and end of what the values are sums over; None for instants.
-    """
-
-    values: Mapping[str, NDArray[np.float32]]
-    attributes: Mapping[str, Mapping[str, str]]
-    crs: CRS
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    label: datetime
-    interval: tuple[datetime, datetime] | None
 
 
 def kind_of(path: Path) -> str | None:
@@ -70,30 +45,6 @@ def kind_of(path: Path) -> str | None:
     return "RADOLAN" if RADOLAN.match(head_of(path)) else None
 
 
-def head_of(path: Path, size: int = 512) -> bytes:
-    """First bytes of a file, unpacked if it is packed with gzip or bzip2; as it is if damaged."""
-    with path.open("rb") as file:
-        start = file.read(size)
-    for signature, open_packed in OPENERS.items():
-        if start.startswith(signature):
-            try:
-                with open_packed(path, "rb") as packed:
-                    return bytes(packed.read(size))
-            except (OSError, EOFError):
-                return start
-    return start
-
-
-def unpacked(path: Path) -> bytes:
-    """Content of a file, unpacked if it is packed with gzip or bzip2."""
-    content = path.read_bytes()
-    for signature, open_packed in OPENERS.items():
-        if content.startswith(signature):
-            with open_packed(path, "rb") as packed:
-                return bytes(packed.read())
-    return content
-
-
 def as_dataset(path: Location) -> xr.Dataset:
     """Read a radar composite as a dataset after CF, with one time.
 
@@ -101,8 +52,6 @@ def as_dataset(path: Location) -> xr.Dataset:
         InputError: the file is at a URL, follows none of the conventions, or contradicts itself.
         OSError, KeyError, ValueError: it is damaged.
     """
-    from pipeline.rasters.drivers import knmi, odim, radolan
-
     if not isinstance(path, Path):
         raise InputError(f"{path}: driver radar reads no URLs: expected a path")
     readers = {"ODIM HDF5": odim.read, "KNMI HDF5": knmi.read, "RADOLAN": radolan.read}
@@ -142,28 +91,3 @@ SINCE = "seconds since 1970-01-01"
 
 def _seconds(times: Sequence[datetime]) -> NDArray[np.float64]:
     return np.array([(time - datetime(1970, 1, 1)).total_seconds() for time in times])
-
-
-def require_corners(
-    path: Path,
-    stated: Mapping[str, tuple[float, float]],
-    found: Mapping[str, tuple[float, float]],
-    pixel: float,
-) -> None:
-    """Raise if corners of a raster lie more than half a pixel from where the file puts them.
-
-    Args:
-        path: of the file.
-        stated, found: x and y of the corners by name.
-        pixel: width in the same unit.
-
-    Raises:
-        InputError: one does.
-    """
-    for name, place in stated.items():
-        apart = np.hypot(place[0] - found[name][0], place[1] - found[name][1])
-        if not apart <= pixel / 2:
-            raise InputError(
-                f"{path}: its {name} corner is {apart / pixel:.1f} pixels from where its pixel "
-                "size and projection put it: expected one place"
-            )

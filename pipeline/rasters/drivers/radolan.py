@@ -15,7 +15,7 @@ import xarray as xr
 from pyproj import CRS
 
 from pipeline.errors import InputError
-from pipeline.rasters.drivers.radar import Composite, head_of, unpacked
+from pipeline.rasters.drivers.radar_composite import Composite, head_of, unpacked
 
 INTERVAL = re.compile(rb"INT\s*(\d+)(?:U(\d))?")  # length, and its unit: minutes or days
 UNITS = {b"0": timedelta(minutes=1), b"1": timedelta(days=1)}

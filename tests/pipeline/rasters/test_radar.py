@@ -12,7 +12,7 @@ from pyproj import Transformer
 
 from pipeline.errors import InputError
 from pipeline.rasters.drivers.radar import as_dataset, kind_of
-from pipeline.rasters.signatures import conversion_of
+from pipeline.rasters.drivers.signatures import conversion_of
 
 PROJ = "+proj=laea +lat_0=55 +lon_0=10 +x_0=1950000 +y_0=-2100000 +ellps=WGS84"
 ROWS, COLUMNS, PIXEL, LEFT, BOTTOM = 3, 4, 2000.0, 1_900_000.0, -2_200_000.0

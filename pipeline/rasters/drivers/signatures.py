@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.rasters.drivers.radar import kind_of
+from pipeline.rasters.drivers.radar_composite import head_of
+
 NIMROD = b"\x00\x00\x02\x00"  # a Fortran record of 512 bytes
 PP = b"\x00\x00\x01\x00"  # one of 256 bytes
 TAR_AT = 257  # where a tar archive says what it is
@@ -25,8 +28,6 @@ def conversion_of(path: Path) -> str | None:
     Raises:
         OSError: it is not readable.
     """
-    from pipeline.rasters.drivers.radar import head_of, kind_of
-
     kind = kind_of(path)
     if kind is not None:
         return f"{kind}: expected driver: radar"
