@@ -425,7 +425,8 @@ CASES = (
         {},
         (9.0, 48.5, 11.0, 51.0),
         ("2022-10-17", "2022-10-19"),
-        refused=["RW_20221018-0050.asc", "expected"],
+        edits={"^    units: unknown.*$": "    units: mm\n    scale: 0.1"},
+        refused=["RW_20221018-0050.asc", "some of the region"],
         prepare=unpack_tar_with_prj,
     ),
     Case(

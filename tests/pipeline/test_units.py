@@ -24,6 +24,7 @@ from pipeline.units import (
     recognise_unit,
     require_unit,
     runoff_depth,
+    split_factor,
 )
 from tests.pipeline.handmade import World
 
@@ -202,3 +203,39 @@ def test_names_need_no_pint():
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
     assert pint.__name__ in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("text", "factor", "plain"),
+    [
+        ("0.1 mm", 0.1, "mm"),
+        ("[0.01 mm/h]", 0.01, "mm/h"),
+        ("10^-1 mm", 0.1, "mm"),
+        ("1e-1 mm", 0.1, "mm"),
+        ("1/10 mm", 0.1, "mm"),
+        ("mm/3h", 1 / 3, "mm/h"),
+        ("mm per 6 hours", 1 / 6, "mm/hours"),
+        ("mm", 1.0, "mm"),
+        ("mm d-1", 1.0, "mm d-1"),
+    ],
+)
+def test_factors_of_units(text: str, factor: float, plain: str) -> None:
+    found, rest = split_factor(text)
+    assert rest == plain
+    assert found == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("mm/step", "mm"),
+        ("mm timestep-1", "mm"),
+        ("kg m-2 per time step", "kg m-2"),
+        ("mm per hour", "mm/h"),
+        ("l/m2", "mm"),
+        ("step", None),
+        ("timestep-1", None),
+    ],
+)
+def test_amounts_per_step(text: str, name: str | None) -> None:
+    assert recognise_unit(text, FORCING_UNITS) == name

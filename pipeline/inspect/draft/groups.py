@@ -35,6 +35,7 @@ SITE_NUMBER = re.compile(
 )
 
 
+MOST_OPENED = 200  # files, to find their times
 LEAST_ALIKE = 3  # groups that differ in numbers alone are one series
 Grouped: TypeAlias = dict[str, list[tuple[Path, datetime | None]]]
 
@@ -108,7 +109,7 @@ def _labels(
         return "", times
     last = description if len(paths) == 1 else inspect_file(paths[-1])
     if len(labels) == 1 < len(paths) and len(set(times)) < len(times):
-        between = _spread(labels[0], inspect_file(paths[1]).labels, last.labels, len(paths))
+        between = _spread(labels[0], paths, last.labels)
         return f"{labels[0]} in {paths[0].name}, and names do not tell all of it", between
     if len(labels) == 1 and len(paths) == len(times) and last.labels:
         shift = labels[0] - times[0]
@@ -122,14 +123,14 @@ def _labels(
     return said, sorted({*labels, *last.labels})
 
 
-def _spread(
-    first: datetime, second: list[datetime], last: list[datetime], count: int
-) -> list[datetime]:
-    """Times of files with one time each, if they are evenly spaced; else those that are known."""
+def _spread(first: datetime, paths: list[Path], last: list[datetime]) -> list[datetime]:
+    """Times of files with one time each, without opening all if they are evenly spaced."""
+    second = inspect_file(paths[1]).labels
     step = second[0] - first if len(second) == len(last) == 1 else timedelta(0)
-    if step > timedelta(0) and first + (count - 1) * step == last[0]:
-        return [first + k * step for k in range(count)]
-    return sorted({first, *second, *last})
+    if step > timedelta(0) and first + (len(paths) - 1) * step == last[0]:
+        return [first + k * step for k in range(len(paths))]
+    opened = [label for path in paths[:MOST_OPENED] for label in inspect_file(path).labels]
+    return sorted({*opened, *last})
 
 
 def _site_template(path: Path) -> str:

@@ -25,15 +25,16 @@ PACKED = ((b"\x1f\x8b", "gzip", "gunzip FILE"), (b"BZh", "bzip2", "bunzip2 FILE"
 def conversion_of(path: Path) -> str | None:
     """What a file is and how to convert it, such as "NIMROD: expected NetCDF ..."; None if unknown.
 
-    Raises:
-        OSError: it is not readable.
+    A file that is gone, or not readable, is unknown too.
     """
-    kind = kind_of(path)
+    try:
+        kind, inside = kind_of(path), head_of(path, READ)
+        with path.open("rb") as file:
+            start = file.read(READ)
+    except OSError:
+        return None
     if kind is not None:
         return f"{kind}: expected driver: radar"
-    with path.open("rb") as file:
-        start = file.read(READ)
-    inside = head_of(path, READ)
     if inside[TAR_AT : TAR_AT + 5] == b"ustar":
         return "a tar archive: expected it unpacked (tar -xf FILE)"
     for signature, name, command in PACKED:

@@ -484,7 +484,7 @@ def test_an_unknown_unit_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureF
     ("source", "said"),
     [
         ({"driver": "netcdf"}, "needs a variable"),
-        ({"driver": "geotiff", "variable": "rain"}, "variable is a key of netcdf, zarr"),
+        ({"driver": "geotiff", "variable": "rain"}, "variable is a key of netcdf, radar, zarr"),
         ({"driver": "zarr", "variable": "rain", "band": 2}, "band is a key of gdal, geotiff"),
         ({"driver": "gdal", "files": "rain.tif"}, "needs a field such as {time:%Y%m%d}"),
         ({"step": "3h"}, "coarser than the period's"),
