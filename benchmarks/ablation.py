@@ -1,31 +1,37 @@
-"""Skill with and without the pixel-contribution block, the CNN and the flow distances.
+"""What each part of the model is worth: skill without it, down to a plain LSTM.
 
-    DOMST_DATA=... python -m benchmarks.ablation [--seeds N] [--folder DIR] [--json FILE]
+    DOMST_DATA=... python -m benchmarks.ablation [--world creek] [--seeds N] [--json FILE]
 
-Trains the 23 heads of the sample world with one seed, and Daddys Creek with several seeds for the
-test water years 2019, 2020 and 2021, each after its validation year: as they are; with changed flow
-distances (all cells at the outlet, all at the watershed's mean distance, shuffled among the cells)
-in a copy of the store; and without the block, the CNN or both. All of them use the same training.
-Finished runs in the folder are not trained again.
+Worlds: the 23 heads of the *sample*; *made-up* watersheds of `benchmarks.synthetic`, half of them
+with snow; and the *creek*, Daddys Creek, with the test water years 2019, 2020 and 2021, each after
+its validation year. `--store` adds stores of your own. Each world is trained as it is, without one
+part after the other (`docs/model.md`), with flow distances shuffled among the cells, and as a plain
+LSTM, with every seed. All of them use the same training. Finished runs in the folder are kept, so
+that an interrupted command goes on, and the table is printed after each seed.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
+from statistics import mean, median
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-import zarr
 from distributed import Client
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.change_store import Change, change_store
+from benchmarks.change_store import change_store
+from benchmarks.synthetic import make_head
+from benchmarks.synthetic_store import write_store
 from model.jobs.train import train
 from model.settings import Settings
 from pipeline.catalog.models import load_catalog
@@ -33,146 +39,207 @@ from pipeline.errors import exit_codes
 from pipeline.run.cluster import make_client
 from pipeline.run.execute import run as run_pipeline
 from pipeline.sample.make import make_sample
+from pipeline.store.root import open_root
+from pipeline.store.sites import read_sites
 
 CATALOG = Path(__file__).resolve().parents[1] / "catalogs/daddys_creek.yaml"
-TEST_YEARS = (2019, 2020, 2021)
-WHOLE, WITHOUT = "Dom-ST", "CNN without block"
-SWITCHES: dict[str, dict[str, Any]] = {
+CREEK_YEARS = (2019, 2020, 2021)
+MADE_UP = {"made-up": (701, False), "made-up, snow": (751, True)}  # first number, whether it snows
+MADE_UP_HEADS, MADE_UP_YEARS = 6, 6
+
+WHOLE, NO_BLOCK, NO_SNOW, SHUFFLED, PLAIN = (
+    "Dom-ST",
+    "without block",
+    "without snow",
+    "distances shuffled",
+    "plain LSTM",
+)
+ROWS: dict[str, dict[str, Any]] = {
     WHOLE: {},
-    "block without CNN": {"cnn": False},
-    WITHOUT: {"contribution": False},
-    "neither": {"cnn": False, "contribution": False},
+    PLAIN: {"variant": "lstm"},
+    "without soil": {"soil": False},
+    "without wetness": {"wetness": False},
+    "without soil, wetness": {"soil": False, "wetness": False},
+    NO_SNOW: {"snow": False},
+    "without CNN": {"cnn": False},
+    NO_BLOCK: {"contribution": False},
+    "without block, CNN": {"contribution": False, "cnn": False},
+    "without travel time": {"travel_time": False},
+    "mean distance": {"distance": False},
+    SHUFFLED: {},
+    "without store mixture": {"store_mixture": False},
+    "without cell states": {"cell_states": False},
+    "without gated readout": {"gated_readout": False},
 }
 
 
-def _distances(group: zarr.Group) -> tuple[zarr.Array, np.ndarray, np.ndarray]:
-    """Return a watershed's array of flow distances, its values, and a mask of its cells."""
-    array = group["flow_distance"]
-    assert isinstance(array, zarr.Array)
-    values = np.asarray(array[:])
-    return array, values, np.isfinite(values)
+class World(StrEnum):
+    """What the product's own table is made of."""
+
+    CREEK = "creek"
+    SAMPLE = "sample"
+    MADE_UP = "made-up"
 
 
-def move_to_outlet(group: zarr.Group) -> None:
-    """Put every cell at the outlet."""
-    array, values, inside = _distances(group)
-    values[inside] = 1.0
-    array[:] = values
+@dataclass(frozen=True)
+class Case:
+    """A store that is trained and scored on some years.
+
+    Attributes:
+        name: the column of the table.
+        store: its path.
+        split: settings of validation and test; the usual ones if empty.
+    """
+
+    name: str
+    store: Path
+    split: dict[str, Any] = field(default_factory=dict)
 
 
-def use_mean_distance(group: zarr.Group) -> None:
-    """Put every cell at the watershed's mean distance."""
-    array, values, inside = _distances(group)
-    coverage = group["coverage"]
-    assert isinstance(coverage, zarr.Array)
-    weight = np.asarray(coverage[:])[inside]
-    values[inside] = np.average(values[inside], weights=weight)
-    array[:] = values
+def shuffle_distances(store: Path, folder: Path) -> Path:
+    """Copy a store, the flow distances of each watershed shuffled among its cells."""
+    target = folder / "shuffled" / f"{store.parent.name}-{store.name}"
+    sites = read_sites(open_root(str(store)))
+    ends = np.cumsum(sites.numbers["cell_count"]).tolist()
+
+    def shuffle(distances: np.ndarray) -> None:
+        for site_no, first, last in zip(sites.site_no, [0, *ends[:-1]], ends, strict=True):
+            rng = np.random.default_rng(zlib.crc32(site_no.encode()))
+            distances[first:last] = rng.permutation(distances[first:last])
+
+    if target.exists():
+        return target
+    return change_store(store, target, "watersheds/flow_distance", shuffle)
 
 
-def shuffle_distances(group: zarr.Group) -> None:
-    """Shuffle the distances among the cells."""
-    array, values, inside = _distances(group)
-    rng = np.random.default_rng(zlib.crc32(group.name.encode()))
-    values[inside] = rng.permutation(values[inside])
-    array[:] = values
-
-
-CHANGES: dict[str, Change] = {
-    "no distance": move_to_outlet,
-    "lumped distance": use_mean_distance,
-    "shuffled distance": shuffle_distances,
-}
-
-
-def list_variants(store: Path, folder: Path) -> Iterator[tuple[str, Path, dict[str, Any]]]:
-    """Yield name, store and settings of each variant."""
-    for name, switches in SWITCHES.items():
-        yield name, store, switches
-    for name, change in CHANGES.items():
-        target = folder / f"{store.parent.name}-{store.stem}-{name.replace(' ', '-')}.zarr"
-        yield name, target if target.exists() else change_store(store, target, change), {}
-
-
-def train_or_read(
-    store: Path, folder: Path, client: Client, **settings: Any
-) -> list[dict[str, Any]]:
-    """The heads of metrics.json, trained unless they are there."""
-    run = train(store, folder, settings=Settings(**settings), client=client)
-    heads: list[dict[str, Any]] = run.metrics["heads"]
-    return heads
-
-
-def measure(sample: Path, folder: Path, seeds: int) -> dict[str, dict[str, Any]]:
-    """Return by variant the NSE of each head of the sample and each year and seed of the creek."""
-    world, creek = sample / "store.zarr", folder / "daddys_creek.zarr"
+def make_cases(
+    worlds: Sequence[World], stores: Sequence[Path], sample: Path, folder: Path
+) -> Iterator[Case]:
+    """Make the stores of the worlds where they are missing, and yield what is to be trained."""
     with make_client() as client:
-        run_pipeline(load_catalog(make_sample(sample)), world, client)
-        run_pipeline(load_catalog(CATALOG), creek, client)
-    report: dict[str, dict[str, Any]] = {}
-    with make_client(processes=True) as client:
-        for name, store, switches in list_variants(world, folder):
-            place = folder / "ablation" / name.replace(" ", "-")
-            heads = train_or_read(store, place / "sample", client, **switches)
-            report[name] = {"sample": {head["site_no"]: head["nse"] for head in heads}}
-            print(
-                f"{name}: sample {np.mean(list(report[name]['sample'].values())):.3f}", flush=True
-            )
-        for name, store, switches in list_variants(creek, folder):
-            place = folder / "ablation" / name.replace(" ", "-")
-            report[name]["creek"] = {
-                str(year): [
-                    train_or_read(
-                        store,
-                        place / f"creek-{year}-{seed}",
-                        client,
-                        seed=seed,
-                        validation=(str(year - 1),),
-                        test=(str(year),),
-                        **switches,
-                    )[0]["nse"]
-                    for seed in range(seeds)
+        if World.CREEK in worlds:
+            creek = folder / "daddys_creek.zarr"
+            run_pipeline(load_catalog(CATALOG), creek, client)
+            for year in CREEK_YEARS:
+                split = {"validation": (year - 1,), "test": (year,)}
+                yield Case(f"creek {year}", creek, split)
+        if World.SAMPLE in worlds:
+            run_pipeline(load_catalog(make_sample(sample)), sample / "store.zarr", client)
+            yield Case("sample", sample / "store.zarr")
+    if World.MADE_UP in worlds:
+        for name, (number, snowy) in MADE_UP.items():
+            store = folder / f"{name.replace(', ', '-')}.zarr"
+            if not store.exists():
+                heads = [
+                    make_head(number + i, 7 + i % 3, 8 + i % 5, MADE_UP_YEARS, snowy=snowy)
+                    for i in range(MADE_UP_HEADS)
                 ]
-                for year in TEST_YEARS
-            }
-            print(f"{name}: Daddys Creek {report[name]['creek']}", flush=True)
+                write_store(heads, store)
+            yield Case(name, store)
+    yield from (Case(store.stem, store) for store in stores)
+
+
+def score(case: Case, row: str, seed: int, folder: Path, client: Client) -> dict[str, float] | None:
+    """Test NSE by site, of a run that is trained unless it is there.
+
+    Returns None where the row would be the whole model: no snow to leave out, or no distances to
+    shuffle.
+    """
+    place = folder / "ablation" / case.name.replace(", ", "-").replace(" ", "-")
+    name = row.replace(", ", "-").replace(" ", "-")
+    store = case.store
+    if row == NO_SNOW:
+        whole = json.loads((place / f"Dom-ST-{seed}/metrics.json").read_text())
+        if not any(head["snow"] for head in whole["heads"]):
+            return None
+    if row == SHUFFLED:
+        store = shuffle_distances(store, folder)
+    settings = Settings(seed=seed, **case.split, **ROWS[row])
+    run = train(store, place / f"{name}-{seed}", settings=settings, client=client)
+    return {head["site_no"]: head["nse"] for head in run.metrics["heads"]}
+
+
+Report = dict[str, dict[str, list[dict[str, float]]]]  # by case and row: of each seed, NSE by site
+
+
+def measure(cases: Sequence[Case], seeds: int, folder: Path, workers: int | None) -> Report:
+    """Train every case without every part, seed after seed, and return the scores."""
+    report: Report = {case.name: {row: [] for row in ROWS} for case in cases}
+    with make_client(processes=True, workers=workers) as client:
+        for seed in range(seeds):
+            for row in ROWS:
+                for case in cases:
+                    found = score(case, row, seed, folder, client)
+                    if found is not None:
+                        report[case.name][row].append(found)
+                        middle = median(found.values())
+                        print(f"seed {seed}, {case.name}, {row}: {middle:.3f}", flush=True)
+            show(report)
     return report
 
 
-def show(report: dict[str, dict[str, Any]]) -> None:
-    """Print a row per variant, then the block's gain beside that of the deck."""
-    table = Table(title="sample; Daddys Creek", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("", "mean", "median", "worst", *map(str, TEST_YEARS), "mean"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, found in report.items():
-        scores = list(found["sample"].values())
-        creek = [float(np.median(found["creek"][str(year)])) for year in TEST_YEARS]
-        row = [np.mean(scores), np.median(scores), min(scores), *creek, np.mean(creek)]
-        table.add_row(name, *(f"{value:.3f}" for value in row))
-    Console().print(table)
-    print("NSE of the test year; Daddys Creek: median of the seeds, and the mean of the years")
-    whole, without = report[WHOLE]["sample"], report[WITHOUT]["sample"]
-    gains = {site: whole[site] / without[site] - 1 for site in whole if without[site] > 0}
-    best = max(gains, key=lambda site: gains[site])
-    mean = np.mean(list(whole.values())) / np.mean(list(without.values())) - 1
-    lost = [site for site in whole if whole[site] < without[site]]
-    print(f"the block's gain in mean NSE over the sample: {mean:+.1%} (the deck: +16 %)")
-    print(f"of the watershed that gains most, {best}: {gains[best]:+.1%} (the deck: +93 %)")
-    print(f"watersheds that lose by it: {', '.join(lost) or 'none'}")
+def summarise(seeds: list[dict[str, float]]) -> tuple[float, float]:
+    """Median and worst head, each the median over the seeds; NaN without any."""
+    if not seeds:
+        return math.nan, math.nan
+    return (
+        median(median(heads.values()) for heads in seeds),
+        median(min(heads.values()) for heads in seeds),
+    )
+
+
+def show(report: Report) -> None:
+    """Print a row per part and columns per case, then what domain awareness and block are worth."""
+    table = Table(title="test NSE", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("", *report):
+        table.add_column(heading, justify="right")
+    for row in ROWS:
+        cells = []
+        for rows in report.values():
+            middle, worst = summarise(rows[row])
+            several = rows[row] and len(rows[row][0]) > 1
+            text = f"{middle:.3f} ({worst:.3f})" if several else f"{middle:.3f}"
+            cells.append(text if rows[row] else "as Dom-ST" if row == NO_SNOW else "")
+        table.add_row(row, *cells)
+    Console(width=40 + 18 * len(report)).print(table)
+    seeds = {len(rows[WHOLE]) for rows in report.values()}
+    print(f"medians over {'/'.join(map(str, sorted(seeds)))} seeds; of several heads their median,")
+    print("and the worst in parentheses")
+    for name, rows in report.items():
+        spread = [median(heads.values()) for heads in rows[WHOLE]]
+        print(f"{name}: Dom-ST's seeds {min(spread):.3f} to {max(spread):.3f}", end="")
+        for row, words in ((PLAIN, "over a plain LSTM"), (NO_BLOCK, "by the block")):
+            if rows[row]:
+                whole, without = (_mean(rows[one]) for one in (WHOLE, row))
+                print(f"; {whole / without - 1:+.1%} {words}", end="")
+        print()
+
+
+def _mean(seeds: list[dict[str, float]]) -> float:
+    """Mean over heads of the median over seeds, for gains as the deck states them."""
+    return mean(median(heads[site] for heads in seeds) for site in seeds[0])
 
 
 def main(
+    world: Annotated[
+        list[World] | None, typer.Option(help="repeatable; all if neither this nor --store")
+    ] = None,
+    store: Annotated[
+        list[Path] | None, typer.Option(help="a store of your own; repeatable")
+    ] = None,
     sample: Annotated[Path, typer.Option(help="where the sample is, or will be")] = Path(
         "build/sample"
     ),
     folder: Annotated[Path, typer.Option(help="for stores and runs")] = Path("build/bench"),
-    seeds: Annotated[int, typer.Option(min=1, help="of Daddys Creek: 0, 1, 2 ...")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="0, 1, 2 ...")] = 5,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
 ) -> None:
     """Train with and without parts of the model and compare."""
     with exit_codes():
-        report = measure(sample, folder, seeds)
-        show(report)
+        worlds = world or ([] if store else list(World))
+        cases = list(make_cases(worlds, store or [], sample, folder))
+        report = measure(cases, seeds, folder, workers)
         if json_file:
             json_file.write_text(json.dumps(report, indent=2) + "\n")
 

@@ -18,7 +18,6 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import typer
-import zarr
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -44,13 +43,10 @@ def shorten_record(store: Path, target: Path, years: int) -> Path:
     a_year = pd.Timedelta(days=365.25) / (survey.times[1] - survey.times[0])
     first = train_end - round(years * a_year)
 
-    def remove_discharge(group: zarr.Group) -> None:
-        for name in ("discharge", "runoff"):
-            array = group[name]
-            assert isinstance(array, zarr.Array)
-            array[:first] = np.nan
+    def remove_first(discharge: np.ndarray) -> None:
+        discharge[:, :first] = np.nan
 
-    return change_store(store, target, remove_discharge)
+    return change_store(store, target, "gauges/discharge", remove_first)
 
 
 def measure(sample: Path, folder: Path) -> dict[str, Any]:

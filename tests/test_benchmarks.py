@@ -13,14 +13,20 @@ import pandas as pd
 import pytest
 import shapely
 import torch
+import xarray as xr
 
-from benchmarks import encoder
+from benchmarks import ablation, encoder
+from benchmarks.ablation import shuffle_distances
 from benchmarks.counted_s3 import counted_s3
 from benchmarks.head_access import SOME, WAYS
 from benchmarks.made_up_watersheds import make_rings
 from benchmarks.pipeline_speed import measure, show
 from benchmarks.synthetic import make_head, melt_snow, route, simulate_soil
+from benchmarks.trunk import shorten_record
+from model.inputs.watershed import survey_store
+from model.settings import SWITCHES
 from model.training.trainer import Trainer
+from pipeline import open_watershed
 from pipeline.sample.world import full_world
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -238,3 +244,43 @@ def test_requests_to_s3_are_counted_as_they_are_billed() -> None:
             "POST": 1,
         }
         client.close()
+
+
+def test_shuffled_distances_are_each_watersheds_own(tmp_path: Path, tiny_store: Path) -> None:
+    """A copy of the store has them in another order, and everything else as it was."""
+    shuffled = shuffle_distances(tiny_store, tmp_path)
+    for site in survey_store(str(tiny_store)).pixels:
+        before, after = (open_watershed(store, site).load() for store in (tiny_store, shuffled))
+        xr.testing.assert_identical(
+            before.drop_vars("flow_distance"), after.drop_vars("flow_distance")
+        )
+        old, new = (np.ravel(one["flow_distance"]) for one in (before, after))
+        assert not np.array_equal(old, new, equal_nan=True)
+        np.testing.assert_array_equal(np.sort(old), np.sort(new))
+
+
+def test_a_shortened_record_begins_late(tmp_path: Path, tiny_store: Path) -> None:
+    """With the validation year, where no training year is asked for; rain is as it was."""
+    short = shorten_record(tiny_store, tmp_path / "short.zarr", 0)
+    for site in survey_store(str(tiny_store)).pixels:
+        before, after = (open_watershed(store, site).load() for store in (tiny_store, short))
+        held = before["discharge"].notnull() & (before["time"] >= np.datetime64("2013-10-01"))
+        assert before["discharge"].notnull()[:100].any()
+        np.testing.assert_array_equal(after["discharge"].notnull(), held)
+        xr.testing.assert_identical(before["precipitation"], after["precipitation"])
+
+
+def test_the_table_of_parts_is_that_of_its_scores(capsys: pytest.CaptureFixture[str]) -> None:
+    scores = {row: [{"01": 0.8, "02": 0.6}, {"01": 0.9, "02": 0.5}] for row in ablation.ROWS}
+    scores[ablation.PLAIN] = [{"01": 0.4, "02": 0.6}]
+    scores[ablation.NO_SNOW] = []
+    ablation.show({"basin": scores})
+    shown = capsys.readouterr().out
+    assert "0.700 (0.550)" in shown  # medians 0.7 and 0.7, worst 0.6 and 0.5
+    assert "as Dom-ST" in shown
+    assert "+40.0% over a plain LSTM; +0.0% by the block" in shown  # (0.85 + 0.55) / (0.4 + 0.6)
+
+
+def test_every_part_of_the_model_has_a_row() -> None:
+    left_out = {name for row in ablation.ROWS.values() for name, on in row.items() if on is False}
+    assert left_out == set(SWITCHES)
