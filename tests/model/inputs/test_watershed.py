@@ -119,3 +119,15 @@ def test_without_weather_what_does_not_run_off_evaporates() -> None:
     evaporated = 1 - np.nanmean(head.runoff[train]) / rain
     assert 0.1 < evaporated < 0.95
     assert 1 / np.sqrt(1 + (rain / demand) ** 2) == pytest.approx(evaporated, rel=1e-5)
+
+
+def test_without_snow_precipitation_is_rain() -> None:
+    """Where its discharge says that there is snow."""
+    watershed = make_watershed("2012-10-01", ("temperature",))
+    with_snow, without = (load(watershed, Settings(snow=snow)) for snow in (True, False))
+    assert with_snow.snow is not None
+    assert without.snow is None
+    store = watershed["precipitation"].values.reshape(len(without.times), -1)
+    known = np.isfinite(store)
+    np.testing.assert_array_equal(without.forcing[:, 0][known], store[known])
+    assert not np.allclose(with_snow.rain, without.rain, atol=1)

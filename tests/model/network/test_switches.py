@@ -168,3 +168,22 @@ def test_titles_say_what_is_left_out() -> None:
     )
     resolved = Settings(variant="singlehead").resolved(np.timedelta64(1, "D").item())
     assert resolved.title == "singlehead"
+
+
+@pytest.mark.parametrize("name", [*SWITCHES, "all"])
+def test_what_is_left_starts_at_the_runoff_of_its_watershed(make_head: Make, name: str) -> None:
+    """With the gate where fast runoff starts as large as all runoff is."""
+    head = make_head("01")
+    switches = PLAIN_LSTM if name == "all" else {name: False}
+    settings = Settings(**SMALL, **switches)
+    pack = make_pack([head], settings, CPU)
+    network = new_network([head], pack.watersheds, settings)
+    with torch.no_grad():
+        runoff = network(*pack.inputs())
+        _, routed = network.encode(*pack.forcings())
+    assert 0.5 < runoff.mean() / head.runoff_mean < 2.5
+    if settings.gated:
+        fast = 2 * torch.sigmoid(network.gate) * routed
+        water = float(pack.watersheds.rain_mean) * (0.5 if settings.mixes else 1.0)
+        expected = min(head.runoff_mean, water) * float(routed.mean()) / water
+        assert float(fast.mean()) == pytest.approx(expected, rel=1e-4)
