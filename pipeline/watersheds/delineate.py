@@ -30,6 +30,7 @@ SNAP = 1000.0  # default distance [m] within which a gauge's river is looked for
 TOLERANCE = 0.2  # default relative difference of the delineated from the known area
 EDGE_TOLERANCE = 0.1  # likewise, if the watershed reaches the edge of the terrain
 DISTANCE_COST = 0.1  # misfit of the area that counts as much as a way of `snap`
+SAME_AREA = 0.01  # relative difference of the areas in two windows that agree
 AMBIGUOUS = 0.8  # share of the chosen area that is drained already within half of `snap`
 FIRST_AREA = 400 * M2_PER_KM2  # of a watershed whose area is not known, for the first window
 FIRST_REACH = 2.0  # how far the first window reaches from a gauge, in square roots of its area
@@ -121,7 +122,9 @@ def find_basin(
     distance from the gauge, and A the known area or, if that is not known, the largest U. With a
     known area, only pixels within `tolerance` of it are taken.
 
-    The window is widened to each side from which more water may come.
+    The window is widened to each side from which more water may come. Directions that are derived
+    from elevations in a window may change with it: without a known area that confirms the
+    watershed, two windows have to agree.
 
     Raises:
         OutletError: as `delineate`.
@@ -134,8 +137,11 @@ def find_basin(
         west, south, east, north = terrain.span
         raise OutletError(
             f"at {gauge.lon:.4f} {gauge.lat:.4f}: expected a place in {terrain.path}, which spans "
-            f"{west:.4f}..{east:.4f}, {south:.4f}..{north:.4f}"
+            f"{west:.4f}..{east:.4f}, {south:.4f}..{north:.4f} (watersheds.crs, or x and y "
+            "swapped?)"
         )
+    confirmed = terrain.has_directions or gauge.area is not None
+    last = np.nan  # area in the window before [m2]
     while True:
         try:
             field = terrain.flow_field(window)
@@ -152,7 +158,10 @@ def find_basin(
             inside = field.drains_to(pixels[[best]])
         sides = _sides_reached(inside, field.cut, margin)
         if not any(sides):
-            break
+            area = field.upstream_area.flat[pixels[best]]
+            if confirmed or not any(field.cut) or abs(area / last - 1) < SAME_AREA:
+                break
+            sides, last = field.cut, area
         window = _widened(window, sides, terrain.shape)
         del field, inside  # before a larger one is read
     basin = Basin(field, int(pixels[best]), float(moved[best]), inside)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,30 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from pyproj import Geod, Transformer
+from pyproj import Transformer
 from rasterio.crs import CRS
 from scipy.ndimage import gaussian_filter
 
 from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.errors import InputError
-from pipeline.watersheds import delineate
+from pipeline.watersheds import delineate, flow_directions
 from pipeline.watersheds.coverage import coverage, watershed_grid
 from pipeline.watersheds.flow_directions import TerrainRaster
 from pipeline.watersheds.flow_distance import flow_paths
 from pipeline.watersheds.outlet_points import GaugePoint
 from pipeline.watersheds.pixel_outline import pixel_outline
 from pipeline.watersheds.polygons import polygon_area, read_watersheds
-from tests.pipeline.watersheds.test_flow_distance import NE, NW, E, N, S, W, north_up
+from tests.pipeline.watersheds.test_flow_distance import (
+    GEOD,
+    NE,
+    NW,
+    E,
+    N,
+    S,
+    W,
+    north_up,
+    write_dem,
+)
 
 SIZE = 0.01  # degrees
 WEST, NORTH = 4.0, 45.0
@@ -131,7 +142,8 @@ def plane(transform: Affine, positions: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def test_nested_watersheds_are_those_drawn_by_hand(tmp_path: Path) -> None:
     write_d8(tmp_path / "d8.tif", DRAWN)
-    outlets = [point("A", at(2, 6), name="Lower"), point("B", at(3, 5), TRIBUTARY)]
+    corner = at(2.45, 6.45)  # of the pixel, whose centre is not within `snap`
+    outlets = [point("A", corner, name="Lower"), point("B", at(3, 5), TRIBUTARY)]
     river, tributary = read_watersheds(catalog_of(tmp_path, outlets, snap="100m"))
     assert river.polygon.symmetric_difference(squares(RIVER)).area < 1e-12
     assert tributary.polygon.symmetric_difference(squares(TRIBUTARY)).area < 1e-12
@@ -141,7 +153,7 @@ def test_nested_watersheds_are_those_drawn_by_hand(tmp_path: Path) -> None:
     assert tributary.reported_area == pytest.approx(tributary.area)
     assert river.outlet is not None
     assert river.outlet.pixel == pytest.approx(at(2, 6))
-    assert river.outlet.moved == pytest.approx(0, abs=1e-3)
+    assert river.outlet.moved == pytest.approx(GEOD.inv(*corner, *at(2, 6))[2], rel=1e-4)
 
 
 def test_a_known_area_decides_between_rivers(
@@ -154,14 +166,23 @@ def test_a_known_area_decides_between_rivers(
     assert one.polygon.symmetric_difference(squares(TRIBUTARY)).area < 1e-12
     assert one.outlet is not None
     assert one.outlet.gauge == pytest.approx(gauge)
-    assert one.outlet.moved == pytest.approx(
-        Geod(ellps="WGS84").inv(*gauge, *at(3, 5))[2], rel=1e-4
-    )
+    assert one.outlet.moved == pytest.approx(GEOD.inv(*gauge, *at(3, 5))[2], rel=1e-4)
     assert not caplog.records
     (largest,) = read_watersheds(catalog_of(tmp_path, [point("A", gauge)], snap="2km"))
     assert largest.polygon.symmetric_difference(squares(RIVER)).area < 1e-12
     assert "A: moved" in caplog.text
     assert "a known area would decide" in caplog.text
+
+
+def test_the_tolerance_of_areas(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_d8(tmp_path / "d8.tif", DRAWN)
+    outlet = point("A", at(2, 6), RIVER)
+    outlet["area"] *= 0.6
+    with pytest.raises(InputError, match=r"drains [\d.]+ km2 \(\+67%\): expected within 60%"):
+        read_watersheds(catalog_of(tmp_path, [outlet], snap="10m", area_tolerance=0.6))
+    (one,) = read_watersheds(catalog_of(tmp_path, [outlet], snap="10m", area_tolerance=0.7))
+    assert one.polygon.symmetric_difference(squares(RIVER)).area < 1e-12
+    assert "+66.7% off the reported" in caplog.text
 
 
 def test_of_pixels_that_fit_alike_the_nearest_is_the_outlet(tmp_path: Path) -> None:
@@ -178,7 +199,10 @@ def test_of_pixels_that_fit_alike_the_nearest_is_the_outlet(tmp_path: Path) -> N
     ("outlets", "keys", "fragments"),
     [
         ([point("A", (9.0, 45.0))], {}, ["A: at 9.0000 45.0000", "d8.tif, which spans 4.00"]),
-        ([point("A", at(6, 4))], {}, ["A: its watershed", "reaches the edge", "may be cut off"]),
+        *[
+            ([point("A", at(*pixel))], {"snap": "100m"}, ["A: its watershed", "may be cut off"])
+            for pixel in ((0, 4), (2, 8), (6, 4), (3, 0))
+        ],
         ([point("A", at(2, 6), TRIBUTARY)], {"snap": "100m"}, ["no river of it", "(+1", "20%"]),
         (
             [point("A", at(2, 6)), point("B", at(2.1, 6.1))],
@@ -247,7 +271,6 @@ def test_windows_give_what_a_walk_over_the_whole_map_gives(
     write_d8(path, hills, "EPSG:2154", transform)
     terrain = TerrainRaster.open(path, "esri")
     to_lonlat = Transformer.from_crs(2154, 4326, always_xy=True)
-    geod = Geod(ellps="WGS84")
     sizes: list[int] = []
     rng = np.random.default_rng(5)
     while len(sizes) < 6:
@@ -266,12 +289,38 @@ def test_windows_give_what_a_walk_over_the_whole_map_gives(
         corners = np.add(walked[:, None], [(0, 0), (1, 0), (1, 1), (0, 1)])
         lon, lat = to_lonlat.transform(*plane(transform, corners))
         geodesic = sum(
-            abs(geod.polygon_area_perimeter(*one)[0]) for one in zip(lon, lat, strict=True)
+            abs(GEOD.polygon_area_perimeter(*one)[0]) for one in zip(lon, lat, strict=True)
         )
         assert polygon_area(polygon) == pytest.approx(geodesic, rel=1e-6)
         assert basin.area == pytest.approx(polygon_area(polygon), rel=1e-7)
+        known = replace(gauge, area=basin.area)  # the place and the area of the same pixel
+        found = delineate.find_basin(terrain, known, snap=3000.0)
+        assert found.area == pytest.approx(basin.area, rel=1e-9)
+        assert found.moved < 1
         sizes.append(len(walked))
     assert max(sizes) > 400
+
+
+def test_windows_of_a_dem_are_wide_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(3).normal(size=(400, 400))
+    elevation = 300 * gaussian_filter(noise, 12) + 30 * gaussian_filter(noise[::-1], 3)
+    write_dem(tmp_path / "dem.tif", elevation, "EPSG:4326", north_up(WEST, NORTH, 1 / 240))
+    terrain = TerrainRaster.open(tmp_path / "dem.tif")
+    whole = terrain.flow_field()
+    middle = np.zeros_like(whole.valid)
+    middle[150:250, 150:250] = True
+    large = np.flatnonzero(middle & (whole.upstream_area > 2e8) & (whole.upstream_area < 2e9))
+    gauges = [
+        GaugePoint("A", "A", float(whole.lon.flat[k]), float(whole.lat.flat[k]), None)
+        for k in np.random.default_rng(1).choice(large, 5, replace=False)
+    ]
+    exact = [delineate.find_basin(terrain, gauge, 1500.0).area for gauge in gauges]
+    monkeypatch.setattr(flow_directions, "WHOLE_PIXELS", 0)
+    monkeypatch.setattr(delineate, "DEM_MARGIN", 40)
+    monkeypatch.setattr(delineate, "FIRST_REACH", 0.5)
+    windows = [delineate.find_basin(terrain, gauge, 1500.0) for gauge in gauges]
+    assert [one.area for one in windows] == pytest.approx(exact, rel=0.01)
+    assert any(one.field.valid.size < whole.valid.size for one in windows)
 
 
 @given(arrays(bool, (6, 7)).filter(np.any), st.booleans())
@@ -349,7 +398,7 @@ def test_the_rhine_on_real_directions(
     )
     (rhine,) = read_watersheds(catalog)
     assert rhine.area / 1e6 == pytest.approx(195_451, rel=4e-3), "published for a sphere"
-    geodesic = Geod(ellps="WGS84").geometry_area_perimeter(shapely.orient_polygons(rhine.polygon))
+    geodesic = GEOD.geometry_area_perimeter(shapely.orient_polygons(rhine.polygon))
     assert rhine.area == pytest.approx(geodesic[0], rel=1e-6)
     assert rhine.outlet is not None
     assert rhine.outlet.pixel == pytest.approx((4.046, 51.829), abs=1e-3)
