@@ -157,12 +157,13 @@ def find_basin(
             best = _best(field, pixels, moved, gauge, snap, tolerance)
             inside = field.drains_to(pixels[[best]])
         sides = _sides_reached(inside, field.cut, margin)
+        more = 1 + max(field.valid.shape) // 2  # pixels
         if not any(sides):
             area = field.upstream_area.flat[pixels[best]]
             if confirmed or not any(field.cut) or abs(area / last - 1) < SAME_AREA:
                 break
-            sides, last = field.cut, area
-        window = _widened(window, sides, terrain.shape)
+            sides, last, more = field.cut, area, 2 * margin
+        window = _widened(window, sides, more, terrain.shape)
         del field, inside  # before a larger one is read
     basin = Basin(field, int(pixels[best]), float(moved[best]), inside)
     _require_whole(basin, gauge)
@@ -247,10 +248,9 @@ def _sides_reached(inside: np.ndarray, cut: Sides, margin: int) -> Sides:
     )
 
 
-def _widened(window: Window, sides: Sides, shape: tuple[int, int]) -> Window:
-    """The window, longer at some sides by half of its longer one."""
+def _widened(window: Window, sides: Sides, more: int, shape: tuple[int, int]) -> Window:
+    """The window with `more` pixels at some sides."""
     rows, columns = window
-    more = 1 + max(rows.stop - rows.start, columns.stop - columns.start) // 2
     return (
         slice(
             max(rows.start - more * sides.north, 0), min(rows.stop + more * sides.south, shape[0])
