@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -293,9 +292,7 @@ def _require_whole(basin: Basin, gauge: GaugePoint) -> None:
     LOG.warning("%s: %s; its known area agrees", gauge.site_no, message)
 
 
-def _warn_if_ambiguous(
-    basin: Basin, gauge: GaugePoint, nearer: Sequence[int] | np.ndarray, snap: float
-) -> None:
+def _warn_if_ambiguous(basin: Basin, gauge: GaugePoint, nearer: np.ndarray, snap: float) -> None:
     """Warn of an outlet without a known area that would be another one with half of `snap`."""
     upstream = basin.field.upstream_area.flat[nearer]
     largest = upstream.max(initial=0.0)
