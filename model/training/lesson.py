@@ -41,16 +41,14 @@ class Lesson:
     def draw(self, number: int, generator: torch.Generator) -> Tensor:
         """Draw the first steps of some stretches, (B,), counted in the record.
 
-        The middle of a stretch is drawn evenly from the learnable steps, and from half a stretch
-        before the first and after the last; then the stretch is moved into the middle's period, so
-        that steps at its ends are drawn as often as others. If the period is shorter than a
-        stretch, both end together.
+        The middle of a stretch is drawn evenly from the learnable steps; then the stretch is moved
+        into the middle's period, so that steps at its ends are drawn as often as others. If the
+        period is shorter than a stretch, both end together.
         """
-        half, last = self.length // 2, len(self.steps) - 1
-        low, high = -half, last + 1 - self.length + half
-        middle = half + torch.randint(low, high + 1, (number,), generator=generator)
-        middle.clamp_(max=last)
-        start = torch.maximum(self.steps[middle] - half, self.first[middle])
+        steps = len(self.steps)
+        middles = steps + 1 - self.length % 2  # of an even stretch between steps, and at both ends
+        middle = torch.randint(middles, (number,), generator=generator).clamp(max=steps - 1)
+        start = torch.maximum(self.steps[middle] - self.length // 2, self.first[middle])
         return torch.minimum(start, self.stop[middle] - self.length).clamp(min=0)
 
 
