@@ -40,7 +40,8 @@ class Split:
 
     Attributes:
         train, validation, test: (T,) bool.
-        parts: their periods, as written.
+        parts: their periods as written, but with dates for the record's start and end: the record
+            may grow.
         first_month: of a water year.
     """
 
@@ -74,7 +75,8 @@ class Split:
                     f"{name} {', '.join(parts[name])}: {mask.sum()} steps: expected at least "
                     f"{MIN_STEPS}; {_span(dates)}"
                 )
-        return cls(**masks, parts=parts, first_month=month)
+        closed = {name: _close(found, dates) for name, found in periods.items()}
+        return cls(**masks, parts=closed, first_month=month)
 
     @property
     def known(self) -> Mask:
@@ -227,6 +229,15 @@ def _complete_years(dates: pd.DatetimeIndex, month: int) -> list[int]:
 def _select(periods: Sequence[Period], dates: pd.DatetimeIndex) -> Mask:
     """Whether each date lies in one of the periods, (T,)."""
     return np.asarray(np.any([period.select(dates) for period in periods], axis=0))
+
+
+def _close(periods: Sequence[Period], dates: pd.DatetimeIndex) -> tuple[str, ...]:
+    """Write periods as they were written, but with dates where they are open."""
+    texts: list[str] = []
+    for period in periods:
+        is_open = period.start is None or period.end is None
+        texts += spell_steps(dates, period.select(dates)) if is_open else (period.text,)
+    return tuple(texts)
 
 
 def _parse(parts: Parts, dates: pd.DatetimeIndex, month: int) -> dict[str, list[Period]]:

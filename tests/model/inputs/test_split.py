@@ -151,6 +151,8 @@ def test_events_of_a_short_record() -> None:
     np.testing.assert_array_equal(found.train, train)
     np.testing.assert_array_equal(found.validation, by_pandas(dates, ("2014-11-10", "2014-11-19")))
     np.testing.assert_array_equal(found.test, test)
+    assert found.parts["train"] == ("2014-11-20/2015-01-14", "2014-09-15/2014-09-30")
+    assert found.parts["test"] == ("2014-10-05/2014-10-20", "2014-11-01/2014-11-09")
     assert found.describe(dates) == (
         "train 2014-09-15 to 2014-09-30 and 2014-11-20 to 2015-01-14, validation 2014-11-10 to "
         "2014-11-19, test 2014-10-05 to 2014-10-20 and 2014-11-01 to 2014-11-09, spin-up 122 days"
