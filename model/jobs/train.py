@@ -155,6 +155,8 @@ def run_training(
             rows = {site: row for row, site in enumerate(costs)}
             heads = Heads(costs, survey, record, settings)
             scores, failures = jobs.train_heads(heads, rows, trunk)
+            if unscored := [score["site_no"] for score in scores if not score["n_test"]]:
+                log.warning("no discharge in the test part of %s: no scores", ", ".join(unscored))
     finally:
         progress.end()
     metrics = summarise(survey, settings, scores, gpus, workers, time.monotonic() - began)
