@@ -6,9 +6,9 @@
 of the highest flood stand beside those of the ridge regression, which sees the same rain, and of
 persistence, which sees the discharge of the hour before and is a floor of forecasts.
 
-With `--store`, the hourly rise of the discharge's logarithm is regressed on the rain of the hours
-before, of the same hour and after it. Discharge cannot answer rain that has not fallen yet: if it
-rises with the rain of the same label, the label is the end of the rain's hour, not its start.
+With `--store`, the hourly rise of the logarithm of discharge, read at full hours, is regressed on
+the rain of the hours before, of the same label and after. Discharge cannot answer rain that has not
+fallen yet: if it rises with the rain of the same label, that label is the end of the rain's hour.
 """
 
 from __future__ import annotations
@@ -17,15 +17,20 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import pandas as pd
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from model.output.run_directory import Run
+from pipeline.catalog.models import load_catalog
 from pipeline.errors import exit_codes
 from pipeline.export.basin_means import basin_means
+from pipeline.gauges.read import read_gauges
 
+CATALOG = Path(__file__).resolve().parents[1] / "catalogs/cance.yaml"
+HOUR = pd.Timedelta(hours=1)
 LAGS = range(-3, 9)  # hours from rain to rise that are fitted
 SHOWN = range(-2, 4)
 FORECASTS = {"": "Dom-ST", "ridge_": "ridge", "persistence_": "persistence"}
@@ -74,19 +79,22 @@ def answer_to_rain(rain: np.ndarray, discharge: np.ndarray) -> tuple[np.ndarray,
 
 
 def show_answers(store: Path) -> Table:
-    """A row per head: the discharge's answer to the rain before, in and after its step."""
+    """A row per head: the answer of the discharge at the end of a step to rain around it."""
     table = Table(title="rise of ln(discharge) per 100 mm of rain (t value)", box=SIMPLE_HEAD)
     table.add_column("site")
     for lag in SHOWN:
-        heading = "same hour" if lag == 0 else f"{abs(lag)} h {'before' if lag > 0 else 'after'}"
+        heading = "same label" if lag == 0 else f"{abs(lag)} h {'before' if lag > 0 else 'after'}"
         table.add_column(heading, justify="right")
     means = basin_means(store)
+    ends = means.time.to_index() + HOUR
+    records = read_gauges(load_catalog(CATALOG), means.site_no.values.tolist())
     for one in (means.isel(site=k) for k in range(means.sizes["site"])):
-        rise, t_value = answer_to_rain(one.precipitation.values, one.discharge.values)
+        record = records[str(one.site_no.item())]
+        discharge = pd.Series(record.discharge, record.start).reindex(ends).to_numpy()
+        rise, t_value = answer_to_rain(one.precipitation.values, discharge)
         at = [LAGS.index(lag) for lag in SHOWN]
-        table.add_row(
-            str(one.site_no.item()), *(f"{100 * rise[k]:+.1f} ({t_value[k]:+.0f})" for k in at)
-        )
+        cells = (f"{100 * rise[k]:+.1f} ({t_value[k]:+.0f})" for k in at)
+        table.add_row(record.site_no, *cells)
     return table
 
 
