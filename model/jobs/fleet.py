@@ -38,12 +38,12 @@ class Fleet:
         self.client = client
         self.gpus: dict[str, Budget] = {}
         self.threads = self.workers = 0
-        self._asked: dict[str, Future] = {}
+        self._asked: dict[str, Future | None] = {}  # None has answered
 
     @property
     def waits(self) -> bool:
         """Whether a worker has not yet said whether it can use its GPU."""
-        return any(future.status == "pending" for future in self._asked.values())
+        return any(future is not None for future in self._asked.values())
 
     @property
     def budget(self) -> Budget:
@@ -54,17 +54,18 @@ class Fleet:
     def refresh(self) -> None:
         """Look which workers there are, and ask new ones for their GPU."""
         known = self.client.scheduler_info(n_workers=-1)["workers"]
-        for name, future in self._asked.items():
-            if name in known and name not in self.gpus and future.status != "pending":
-                self._take(name, future, known[name]["memory_limit"])
         offers = {name for name, one in known.items() if one["resources"].get(GPU)}
-        for name in self._asked.keys() - offers:
+        for name in self._asked.keys() - known.keys():
             del self._asked[name]
-            self.gpus.pop(name, None)
         for name in offers - self._asked.keys():
             self._asked[name] = self.client.submit(
                 offer_gpu, workers=[name], resources={GPU: 1}, pure=False
             )
+        for name, future in self._asked.items():
+            if future is not None and future.status != "pending":
+                self._take(name, future, known[name]["memory_limit"])
+                self._asked[name] = None  # it is not asked again
+        self.gpus = {name: one for name, one in self.gpus.items() if name in offers}
         self.workers = len(known)
         self.threads = sum(one["nthreads"] for name, one in known.items() if name not in offers)
 

@@ -54,3 +54,12 @@ def test_empty_cells_hold_nothing(make_head: Make) -> None:
     for head, none in enumerate(empty):
         assert (pack.water[head, ..., none] == 0).all()
         assert (pack.state[head, :, :, none] == 0).all()
+
+
+def test_a_device_gets_the_heads_one_by_one(make_head: Make) -> None:
+    """PyTorch's device without values stands for a GPU: same shapes, no tensor left on the host."""
+    heads, settings = [make_head("01"), make_head("02", 2, 2)], Settings(warmup=60)
+    there, here = (make_pack(heads, settings, torch.device(name)) for name in ("meta", "cpu"))
+    for name in ("water", "state", "basin", "runoff"):
+        assert getattr(there, name).device.type == "meta"
+        assert getattr(there, name).shape == getattr(here, name).shape
