@@ -46,8 +46,8 @@ class Product:
 
 
 # Days end at 12:00 UTC of their date (PRISM_datasets.pdf). Names and formats: prism.oregonstate.edu
-# /formats and ftp.prism.oregonstate.edu/readme.txt: until 2025 PRISM_ppt_stable_4kmD2_20170101_bil
-# .zip with a BIL, then prism_ppt_us_25m_20250312.zip with a GeoTIFF. Neither states units.
+# /formats and ftp.prism.oregonstate.edu/readme.txt: until 2025 PRISM_ppt_provisional_4kmD2_20250101
+# _bil.zip with a BIL, then prism_ppt_us_25m_20250312.zip with a GeoTIFF. Neither states units.
 PRISM = Product(
     keys={"band": 1, "step": "1d", "time": {"label": "end", "offset": "12h"}},
     forcings={
@@ -109,14 +109,14 @@ MRMS = Product(
 )
 
 # data.eol.ucar.edu/dataset/21.093: amounts of the hours before the time in the name, days from
-# 12:00 to 12:00 UTC; GRIB 1 (ST4.2005010100.01h) until 20 July 2020, then GRIB 2
+# 12:00 to 12:00 UTC; GRIB 1 (ST4.2002010100.01h) until 20 July 2020, then GRIB 2
 # (st4_conus.2020072000.01h.grb2). GDAL tells the length of an amount in edition 1 by its seconds,
 # in edition 2 by its name.
 STAGE4 = Product(
     keys={"driver": "grib", "units": "kg m-2", "time": {"label": "end"}},
     forcings={"precipitation": ("APCP", {})},
     files="st4_conus.{time:%Y%m%d%H}.01h.grb2",
-    known_by=r"^(?:ST4|st4_conus|stage4)[._]",
+    known_by=r"^(?:ST4|st4_conus)\.",
     versions={
         pattern: {"step": step, "select": select}
         for hours, step in ((1, "1h"), (6, "6h"), (24, "1d"))
@@ -132,8 +132,9 @@ STAGE4 = Product(
     day_begins=timedelta(hours=12),
 )
 
-# daymet.ornl.gov/datasupport.html: 31 December of leap years is discarded. User guide of version 4:
-# a file per variable and year, times at noon with bounds from 00:00 to 24:00.
+# daymet.ornl.gov/datasupport.html: 31 December of leap years is discarded. A file per variable and
+# year, times at noon; days are those of local clocks, which the files' bounds put at 00:00 UTC.
+# Other times, as in what some services cut, do not fit into days from 00:00 UTC and are refused.
 DAYMET = Product(
     keys={
         "driver": "netcdf",
@@ -170,7 +171,7 @@ GRIDMET = Product(
         ),
     },
     files="{code}_{time:%Y}.nc",
-    known_by=r"^(?:gridmet_)?(?:pr|tmmn|tmmx|pet)_\d{4}",
+    known_by=r"^(?:pr|tmmn|tmmx|pet)_\d{4}\.nc$",
     day_begins=timedelta(hours=7),
 )
 

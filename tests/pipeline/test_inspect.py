@@ -382,7 +382,7 @@ def test_a_drafted_catalog_runs_to_the_same_store(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "product", "start", "end"),
+    ("real", "product", "start", "end"),
     [
         ("PRISM_ppt_stable_4kmD2_20170101_bil.zip", "prism", "2016-12-31T12", "2017-01-01T12"),
         ("stage4_2005010100.01h.grb", "stage4", "2004-12-31T23", "2005-01-01T00"),
@@ -396,11 +396,13 @@ def test_a_drafted_catalog_runs_to_the_same_store(world: World) -> None:
     ],
 )
 def test_drafts_know_products_and_their_days(
-    domst_data: Path, tmp_path: Path, name: str, product: str, start: str, end: str
+    domst_data: Path, tmp_path: Path, real: str, product: str, start: str, end: str
 ) -> None:
     folder = tmp_path / "raw"
     folder.mkdir()
-    (folder / name).symlink_to(domst_data / "precipitation" / name)
+    published = {"stage4": "ST4.2005010100.01h", "gridmet": "pr_2000.nc"}
+    name = published.get(product, real)  # the others have their publisher's names
+    (folder / name).symlink_to(domst_data / "precipitation" / real)
     catalog = drafted(folder, tmp_path / "draft.yaml")
     source = catalog.forcings["precipitation"]
     assert (source.product, source.files != "") == (product, True)

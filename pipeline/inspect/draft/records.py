@@ -45,8 +45,7 @@ def gauge_lines(records: Sequence[Group]) -> Iterator[Line]:
 def _units(group: Group) -> tuple[str, str]:
     """The unit of the discharge, and how it is known."""
     keys, path = group.description.keys, group.paths[0]
-    stated = "states" in dict(group.description.facts)["units"]
-    if keys.get("format") != "csv" or stated:
+    if keys.get("format") != "csv" or "states" in dict(group.description.facts)["units"]:
         return keys.get("units", "m3/s"), "stated"
     if USGS_DAILY in (Manifest(path.parent).source(path) or ""):
         return "ft3/s", f"fetched from the USGS, as {MANIFEST} says"
