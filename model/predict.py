@@ -31,28 +31,34 @@ def main(
     workers: Workers = None,
     scheduler: Scheduler = None,
     scheduler_file: SchedulerFile = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take --out from a prediction that has died.")
+    ] = False,
 ) -> None:
     """Simulate discharge with trained heads, on a longer record or other periods."""
     console = Console()
     with exit_codes():
-        from model.jobs.predict import prepare, run_prediction
+        from model.jobs.predict import AGAIN, prepare, run_prediction
         from model.jobs.train import local_client
         from model.output.progress import skill_table
         from model.output.run_directory import Run
 
         folder = out or run / "predicted"
         prediction = prepare(Run(run.resolve()), store, test or ())
-        with local_client(
-            len(prediction.heads),
-            prediction.settings,
-            scheduler=scheduler,
-            scheduler_file=scheduler_file,
-            cluster="cpu",
-            workers=workers,
-        ) as client:
-            metrics = run_prediction(prediction, folder, client)
+        try:
+            with local_client(
+                len(prediction.heads),
+                prediction.settings,
+                scheduler=scheduler,
+                scheduler_file=scheduler_file,
+                cluster="cpu",
+                workers=workers,
+            ) as client:
+                metrics = run_prediction(prediction, folder, client, take_over=take_over)
+        except KeyboardInterrupt as interrupt:
+            raise type(interrupt)(AGAIN) from None
         console.print(skill_table(metrics))
-        console.print(f"predictions: {folder / 'predictions.zarr'}", soft_wrap=True)
+        console.print(f"predictions: {folder / 'predictions.zarr'}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -13,11 +15,14 @@ from model.options import Scheduler, SchedulerFile, Workers
 from model.settings import DAY, TRUNKS, Settings, Trunk, Variant
 from pipeline.errors import InputError, exit_codes
 
+if TYPE_CHECKING:
+    from model.output.run_directory import Run
+
 SAMPLE = Path("build/sample")
 RUNS = Path("build/runs")
 UPDATES = {trunk: Settings(trunk=trunk).resolved(DAY).updates for trunk in TRUNKS}
 # Options that may accompany --resume; the run's run.yaml says everything else.
-WITH_RESUME = {"resume", "run", "cluster", "workers", "scheduler", "scheduler_file"}
+WITH_RESUME = {"resume", "run", "cluster", "workers", "scheduler", "scheduler_file", "take_over"}
 
 
 def main(
@@ -109,6 +114,9 @@ def main(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --run as its run.yaml says.")
     ] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take --run from a training that has died.")
+    ] = False,
 ) -> None:
     """Train one Dom-ST head per watershed of a store, in parallel on Dask workers."""
     console = Console()
@@ -152,18 +160,33 @@ def main(
         training = prepare(where, folder, sites=sites, settings=settings)
         metrics = training.run.finished()
         if metrics is None:
-            with local_client(
-                len(training.sites),
-                training.settings,
-                scheduler=scheduler,
-                scheduler_file=scheduler_file,
-                cluster=cluster,
-                workers=workers,
-            ) as client:
+            with (
+                interrupts_name_resume(training.run),
+                local_client(
+                    len(training.sites),
+                    training.settings,
+                    scheduler=scheduler,
+                    scheduler_file=scheduler_file,
+                    cluster=cluster,
+                    workers=workers,
+                ) as client,
+            ):
                 console.print(f"dashboard: {dashboard_address(client)}", soft_wrap=True)
-                metrics = run_training(training, client, ConsoleProgress(console))
+                shown = ConsoleProgress(console)
+                metrics = run_training(training, client, shown, take_over=take_over)
         console.print(skill_table(metrics))
-        console.print(f"run: {folder}", soft_wrap=True)
+        console.print(f"run: {folder}", soft_wrap=True, markup=False)
+
+
+@contextmanager
+def interrupts_name_resume(run: Run) -> Iterator[None]:
+    """Have an interrupt name the command that resumes the run, once the run has begun."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if not run.begun:
+            raise
+        raise type(interrupt)(run.resume_hint) from None
 
 
 def require_resumable(context: typer.Context) -> Path:

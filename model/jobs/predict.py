@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,12 @@ from model.output.report import write_report
 from model.output.run_directory import Run
 from model.settings import Settings
 from model.training import checkpoint
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RunError
+from pipeline.run.cluster import LOST
+from pipeline.store.fence import require_lease
+from pipeline.store.lease import hold_lease
+
+AGAIN = "nothing has changed, and the same command predicts again"
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ def predict(
     out: str | os.PathLike[str] | None = None,
     test: Sequence[int | str] = (),
     client: Client | None = None,
+    take_over: bool = False,
 ) -> Run:
     """Simulate discharge with the heads of a finished run and write the result as a run directory.
 
@@ -65,6 +71,7 @@ def predict(
         test: water years or dates to score, as `Settings.test`; all that no head has learned
             from if left out.
         client: as of `model.train`.
+        take_over: take `out` from another prediction that seems to be alive.
 
     Returns:
         The prediction: its metrics, scores and discharge.
@@ -83,7 +90,7 @@ def predict(
     folder = trained.folder / "predicted" if out is None else Path(out)
     own = local_client(len(prediction.heads), prediction.settings, cluster="cpu")
     with nullcontext(client) if client is not None else own as workers:
-        run_prediction(prediction, folder, workers)
+        run_prediction(prediction, folder, workers, take_over=take_over)
     return Run(folder)
 
 
@@ -111,7 +118,9 @@ def prepare(
     return Prediction(trained, heads, where, survey, split, settings)
 
 
-def run_prediction(prediction: Prediction, folder: Path, client: Client) -> dict[str, Any]:
+def run_prediction(
+    prediction: Prediction, folder: Path, client: Client, *, take_over: bool = False
+) -> dict[str, Any]:
     """Simulate on the client's workers, and write `folder` whole or not at all.
 
     Returns:
@@ -120,35 +129,75 @@ def run_prediction(prediction: Prediction, folder: Path, client: Client) -> dict
     Raises:
         InputError: a head that was trained on another record; `folder` holds something else than
             an older prediction, which is replaced.
+        RunError: workers are gone, or another prediction of `folder` is under way.
     """
     if folder.exists() and not Run(folder).predicts:
         raise InputError(f"{folder}: not a prediction: expected one to replace, or another --out")
+    with replacing(folder, take_over) as new:
+        return _predict(prediction, Run(new), client)
+
+
+def _predict(prediction: Prediction, run: Run, client: Client) -> dict[str, Any]:
+    """Predict as `run_prediction`, into a new folder."""
     began, survey, settings = time.monotonic(), prediction.survey, prediction.settings
-    run = Run(folder.with_name(f".{folder.name}.{os.getpid()}"))
     sites = list(prediction.heads)
+    run.begin(settings, prediction.store, survey.digest, sites, heads=prediction.trained.folder)
+    run.prepare_predictions(sites, survey.times, survey.title)
+    futures = [
+        client.submit(
+            predict_head, prediction.store, site, row, settings, run, str(path), pure=False
+        )
+        for row, (site, path) in enumerate(prediction.heads.items())
+    ]
+    scores = []
     try:
-        run.begin(settings, prediction.store, survey.digest, sites, heads=prediction.trained.folder)
-        run.prepare_predictions(sites, survey.times, survey.title)
-        place = str(run.folder.resolve())
-        futures = [
-            client.submit(
-                predict_head, prediction.store, site, row, settings, place, str(path), pure=False
-            )
-            for row, (site, path) in enumerate(prediction.heads.items())
-        ]
-        scores = []
         for found in client.gather(futures):
             if isinstance(found, str):
                 raise InputError(found)
             scores.append(found)
-        workers = len(client.scheduler_info(n_workers=-1)["workers"])
-        metrics = summarise(survey, settings, scores, 0, workers, time.monotonic() - began)
-        metrics["split"] = prediction.split.describe(survey.dates)
-        write_report(run, metrics)
-        run.finish(metrics)
-        if folder.exists():
-            shutil.rmtree(folder)
-        run.folder.rename(folder)
-    finally:
-        shutil.rmtree(run.folder, ignore_errors=True)
+    except LOST as error:
+        reason = f"{prediction.trained.folder}: lost the scheduler or its workers ({error})"
+        raise RunError(f"{reason}: {AGAIN}") from error
+    workers = len(client.scheduler_info(n_workers=-1)["workers"])
+    metrics = summarise(survey, settings, scores, 0, workers, time.monotonic() - began)
+    metrics["split"] = prediction.split.describe(survey.dates)
+    write_report(run, metrics)
+    run.finish(metrics)
     return metrics
+
+
+@contextmanager
+def replacing(folder: Path, take_over: bool = False) -> Iterator[Path]:
+    """Replace a folder by one that is made meanwhile; if that fails, the folder stays as it was.
+
+    Both lie in the folder `.<name>.new` beside it until the one has taken the place of the other. A
+    lease keeps other predictions out of it; one that was killed is cleared away by the next.
+
+    Yields:
+        A path that does not exist, where the new folder is to be made.
+    """
+    folder = folder.resolve()
+    beside = folder.with_name(f".{folder.name}.new")
+    old = beside / "old"
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+        with hold_lease(beside, take_over) as lease:
+            if old.exists() and not folder.exists():  # killed between the two renames
+                old.rename(folder)
+            for left_behind in beside.iterdir():
+                shutil.rmtree(left_behind, ignore_errors=True)  # but the lease, which is a file
+            new = beside / lease.run
+            try:
+                yield new
+                require_lease(beside, lease.run)
+                if folder.exists():
+                    folder.rename(old)
+                new.rename(folder)
+            finally:
+                if old.exists() and not folder.exists():
+                    old.rename(folder)
+                shutil.rmtree(new, ignore_errors=True)
+                shutil.rmtree(old, ignore_errors=True)
+    finally:
+        with suppress(OSError):  # held by another prediction
+            beside.rmdir()

@@ -6,9 +6,10 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from distributed import Client, Future, KilledWorker
+from distributed import Client, Future
 
 from model.jobs.dispatch import Dispatcher, Heads
 from model.jobs.fleet import Fleet
@@ -18,6 +19,7 @@ from model.output.progress import Progress
 from model.output.run_directory import Run
 from model.settings import Settings
 from pipeline.errors import RunError
+from pipeline.run.cluster import LOST
 from pipeline.run.cuda import DEVICE, GPU
 
 log = logging.getLogger(__name__)
@@ -80,7 +82,7 @@ class Jobs:
             self.progress.trunk(line["update"], self.settings.trunk_updates)
             log.info("trunk, update %(update)d: mean validation NSE %(validation_nse).3f", line)
 
-        folder = self.run.checkpoints.resolve()
+        folder = self.run.checkpoints
         try:
             path = fit_trunk(
                 self.client,
@@ -91,8 +93,8 @@ class Jobs:
                 on_validation,
                 {GPU: 1} if on_gpu else None,
             )
-        except KilledWorker as error:
-            raise RunError(f"trunk: {error}") from error
+        except LOST as error:
+            raise lost_workers(self.run, error) from error
         return str(path)
 
     def train_heads(
@@ -115,13 +117,13 @@ class Jobs:
             RunError: the scheduler has gone.
         """
         topic = f"dom-st-{self.run_id}"
-        folder = str(self.run.folder.resolve())
         scores: list[dict[str, Any]] = []
         failures: list[str] = []
 
         def on_event(event: tuple[float, dict[str, Any]]) -> None:
             line = event[1]
-            self.run.append(line)
+            with suppress(OSError):  # the line stands in the head's file; workers say what is wrong
+                self.run.append(line)
             self.progress.update(line["site_no"], line["update"])
 
         def submit_pack(pack: list[str], on_gpu: bool) -> Future:
@@ -130,7 +132,7 @@ class Jobs:
                 self.store,
                 {site: rows[site] for site in pack},
                 self.settings,
-                folder,
+                self.run,
                 topic,
                 DEVICE if on_gpu else "cpu",
                 trunk,
@@ -143,11 +145,10 @@ class Jobs:
             log.error("%s", line)
 
         self.client.subscribe_topic(topic, on_event)
+        dispatcher = Dispatcher(self.fleet, heads, submit_pack)
         try:
-            dispatcher = Dispatcher(self.fleet, heads, submit_pack)
             for pack, future in dispatcher.run():
-                if future.cancelled():
-                    raise RunError("the scheduler has gone: what is trained stays")
+                self.run.require_held()
                 if future.status == "error":
                     fail(f"{names(pack)}: {future.exception()}")
                     continue
@@ -161,9 +162,22 @@ class Jobs:
                 if too_large:
                     log.warning("%s: too large for the GPU's memory: smaller packs", names(pack))
                     dispatcher.halve(too_large)
+        except LOST as error:
+            raise lost_workers(self.run, error) from error
         finally:
-            self.client.unsubscribe_topic(topic)
+            if self.client.status == "running":
+                self.client.unsubscribe_topic(topic)
+                self.client.cancel(list(dispatcher.training))
         return sorted(scores, key=lambda score: score["site_no"]), failures
+
+
+def lost_workers(run: Run, error: Exception) -> RunError:
+    """The error of a run whose scheduler or workers are gone."""
+    reason = getattr(error, "reason", None) or error
+    return RunError(
+        f"{run.folder}: lost the scheduler or its workers ({reason}): expected them to stay; "
+        f"{run.resume_hint}"
+    )
 
 
 def names(pack: Sequence[str]) -> str:

@@ -6,7 +6,6 @@ all that returns.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -23,10 +22,10 @@ from model.inputs.watershed import HeadData, load_head
 from model.jobs.threads import on_device, one_thread
 from model.network.domst import DomST
 from model.output.figures import hydrograph, label
-from model.output.run_directory import Run, write_text
+from model.output.run_directory import Run
 from model.settings import Settings
 from model.training import checkpoint
-from model.training.loop import Diverged, Fitted, OnProgress, fit_pack
+from model.training.loop import Diverged, Fitted, fit_pack
 from model.training.trunk import load_trunk
 from pipeline.errors import InputError
 from pipeline.units import discharge_of
@@ -53,7 +52,7 @@ def train_pack(
     store: str,
     rows: dict[str, int],
     settings: Settings,
-    folder: str,
+    run: Run,
     topic: str,
     device: str,
     trunk: str | None = None,
@@ -66,21 +65,26 @@ def train_pack(
         store: path or URL of the store.
         rows: site numbers of the pack, each with its row in predictions.zarr.
         settings: of the run.
-        folder: the run directory.
+        run: the run directory, held by the client.
         topic: of the Dask events that report each validation.
         device: "cpu" or "cuda:0".
         trunk: path of the shared trunk that heads start from, if there is one.
     """
-    run = Run(Path(folder))
     worker = get_worker()
     target, cpu = torch.device(device), torch.device("cpu")
+
+    def on_validation(line: dict[str, Any]) -> None:
+        run.append_to_head(line)
+        worker.log_event(topic, line)
+
     with on_device(target):
-        done = [
-            json.loads(run.score_path(site).read_text()) | {"busy": 0.0, "worker": worker.address}
-            for site in rows
-            if run.score_path(site).exists()
-        ]
-        left = [site for site in rows if not run.score_path(site).exists()]
+        done, left = [], []
+        for site in rows:
+            score = run.score(site)
+            if score and checkpoint.find_head(run.checkpoints, site, settings):
+                done.append(score | {"busy": 0.0, "worker": worker.address})
+            else:
+                left.append(site)
         by_update: dict[int, list[str]] = {}
         for site in left:
             by_update.setdefault(checkpoint.updates_done(run.checkpoints, site), []).append(site)
@@ -94,7 +98,6 @@ def train_pack(
                     heads[site] = load_head(store, site, settings)
             if not heads:
                 continue
-            on_validation: OnProgress = lambda line: worker.log_event(topic, line)  # noqa: E731
             start = load_trunk(Path(trunk)) if trunk else None
             scores, unfinished = [], set(heads)
             results = fit_pack(
@@ -133,7 +136,7 @@ def failing_alone(site: str, failures: list[str]) -> Iterator[None]:
 
 
 def predict_head(
-    store: str, site_no: str, row: int, settings: Settings, folder: str, trained: str
+    store: str, site_no: str, row: int, settings: Settings, run: Run, trained: str
 ) -> dict[str, Any] | str:
     """Simulate, score and draw with a head of another run; arguments as of `train_pack`.
 
@@ -149,7 +152,7 @@ def predict_head(
         with one_thread():
             head, cpu = load_head(store, site_no, settings), torch.device("cpu")
             fitted = Fitted.read(Path(trained), 0.0)
-            scores = finish_head(Run(Path(folder)), head, fitted, row, cpu, settings.history)
+            scores = finish_head(run, head, fitted, row, cpu, settings.history)
         return scores | {"busy": time.monotonic() - began, "worker": get_worker().address}
     except InputError as error:  # Dask would print its traceback
         return str(error)
@@ -172,7 +175,12 @@ def learned_physics(network: DomST) -> dict[str, float]:
 def finish_head(
     run: Run, head: HeadData, fitted: Fitted, row: int, device: torch.device, history: bool
 ) -> dict[str, Any]:
-    """Simulate a trained head's record, and write its prediction, scores and hydrograph."""
+    """Simulate a trained head's record, and write its prediction, scores and hydrograph.
+
+    Raises:
+        RunError: another run holds the directory.
+    """
+    run.require_held()
     network, pack = checkpoint.load_head(fitted.checkpoint, head, device)
     with torch.no_grad():
         runoff = network(*pack.inputs())[0, pack.spinup :].cpu().numpy()
@@ -212,5 +220,5 @@ def finish_head(
         baselines={name: scores[f"{name}_nse"] for name in ("persistence", "climatology", "ridge")},
         note="synthetic sample world" if head.synthetic else None,
     )
-    write_text(run.score_path(head.site_no), json.dumps(scores))
+    run.save_score(scores)
     return scores

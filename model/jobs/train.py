@@ -65,6 +65,7 @@ def train(
     settings: Settings | None = None,
     client: Client | None = None,
     progress: Progress | None = None,
+    take_over: bool = False,
 ) -> Run:
     """Train one head per watershed of a store, in parallel, and write a run directory.
 
@@ -80,13 +81,15 @@ def train(
             for the call: one per GPU, or processes on its cores. A script then needs
             `if __name__ == "__main__":` around the call, as all that start processes do.
         progress: is told about each validation and each finished head.
+        take_over: take the run directory from another training that seems to be alive.
 
     Returns:
         The run: its metrics, scores and predictions.
 
     Raises:
         InputError: the store, a site, the split or what is in the run directory does not fit.
-        RunError: some heads failed; the others are finished and stay.
+        RunError: some heads failed, and the others are finished and stay; the workers are gone; or
+            another training holds the run directory.
 
     >>> from model import Settings, train
     >>> quick = Settings(updates=5, evaluate_every=5)
@@ -99,7 +102,7 @@ def train(
     training = prepare(store, run, sites=sites, settings=settings)
     if training.run.finished() is None:
         with workers_for(training, client) as workers:
-            run_training(training, workers, progress)
+            run_training(training, workers, progress, take_over=take_over)
     return training.run
 
 
@@ -125,19 +128,28 @@ def prepare(
 
 
 def run_training(
-    training: Training, client: Client, progress: Progress | None = None
+    training: Training,
+    client: Client,
+    progress: Progress | None = None,
+    *,
+    take_over: bool = False,
 ) -> dict[str, Any]:
-    """Train on the client's workers and write the run directory.
+    """Train on the client's workers and write the run directory, which is held meanwhile.
 
     Returns:
         The content of metrics.json.
 
     Raises:
-        RunError: some heads failed; the others are finished and stay.
+        RunError: as `train`.
     """
+    with training.run.held(take_over) as run:
+        return _train(training, run, client, progress or Progress())
+
+
+def _train(training: Training, run: Run, client: Client, progress: Progress) -> dict[str, Any]:
+    """Train as `run_training`, in a run directory that is held."""
     began = time.monotonic()
-    progress = progress or Progress()
-    run, survey, settings = training.run, training.survey, training.settings
+    survey, settings = training.survey, training.settings
     run.begin(settings, training.store, survey.digest, training.sites)
     run.prepare_predictions(training.sites, survey.times, survey.title)
     split = training.split
@@ -161,6 +173,7 @@ def run_training(
         progress.end()
     metrics = summarise(survey, settings, scores, gpus, workers, time.monotonic() - began)
     metrics["split"] = training.split.describe(survey.dates)
+    run.collect_lines()
     if failures:
         raise RunError(f"{len(scores)} of {len(costs)} heads are done; {'; '.join(failures)}")
     write_report(run, metrics)

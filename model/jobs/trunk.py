@@ -72,8 +72,7 @@ def fit_trunk(
     path = trunk_path(folder)
     about: dict[str, Any] = {"settings": settings.model_dump(mode="json")}
     about["sites"] = [list(sites) for sites in groups]
-    if path.exists():
-        _read_same(path, about)
+    if _read_same(path, about):
         return path
 
     def on_branches(task: Callable[..., Any], *arguments: Any) -> list[Any]:
@@ -90,8 +89,8 @@ def fit_trunk(
     progress = path.with_suffix(".progress.safetensors")
     state: State = {}
     update = 0
-    if progress.exists():
-        tensors, found = _read_same(progress, about)
+    if resumed := _read_same(progress, about):
+        tensors, found = resumed
         state = {name: value.numpy() for name, value in tensors.items()}
         update = found["update"]
     else:
@@ -109,11 +108,12 @@ def fit_trunk(
             scores = np.concatenate(on_branches(validate, update))
             line = {"site_no": "trunk", "update": update, "loss": float(np.mean(losses))}
             on_progress({**line, "validation_nse": float(np.mean(scores))})
-            checkpoint.write(progress, as_tensors(state), {**about, "update": update})
+            described = {**about, "update": update}
+            checkpoint.write(progress, as_tensors(state), described, keep_previous=True)
     parts = {tuple(name.split("/")): value for name, value in state.items()}
     averages = {f"{of}/{name}": v for (of, kind, name), v in parts.items() if kind == "average"}
     checkpoint.write(path, as_tensors(averages), about)
-    progress.unlink(missing_ok=True)
+    checkpoint.remove(progress)
     return path
 
 
@@ -176,9 +176,15 @@ def as_tensors(state: State) -> dict[str, Tensor]:
     return {name: torch.from_numpy(value) for name, value in state.items()}
 
 
-def _read_same(path: Path, about: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a file whose description agrees with `about`; raises InputError if it does not."""
-    tensors, found = checkpoint.read(path)
-    if any(found[key] != value for key, value in about.items()):
+def _read_same(
+    path: Path, about: dict[str, Any]
+) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Read a file, if there is one, whose description agrees with `about`.
+
+    Raises:
+        InputError: it does not agree.
+    """
+    found = checkpoint.read_good(path)
+    if found and any(found[1][key] != value for key, value in about.items()):
         raise InputError(f"{path}: made with other settings: expected those of this run")
-    return tensors, found
+    return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
+
+from model.output.journal import write_bytes
 
 Array = npt.NDArray[np.float64]
 Times = npt.NDArray[np.datetime64]
@@ -94,12 +97,9 @@ def hydrograph(
         baselines=baselines,
         note=note,
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    write_bytes(path, content.getvalue())
     return path
 
 
@@ -189,7 +189,9 @@ def _head(
         label = figure.text(RIGHT - 0.005, 0.945, note, fontsize=10, fontweight="bold", bbox=ground)
         label.set(ha="right", va="center")
         room -= _width(figure, label) + 0.02
-    heading = figure.text(LEFT, 0.945, title, fontsize=12, fontweight="bold", va="center")
+    heading = figure.text(
+        LEFT, 0.945, title, fontsize=12, fontweight="bold", va="center", parse_math=False
+    )
     heading.set_fontsize(12 * min(1.0, room / _width(figure, heading)))
 
     printed = [

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
 from model.evaluation.metrics import median_known
 
@@ -98,6 +99,7 @@ class ConsoleProgress(Progress):
                 f"head {score['site_no']} done ({self.finished} of {self.heads}): "
                 f"test NSE {score['nse']:.3f} in {score['seconds']:.0f} s",
                 highlight=False,
+                markup=False,
             )
 
     def end(self) -> None:
@@ -114,7 +116,9 @@ def skill_table(metrics: dict[str, Any]) -> Table:
     heads: Sequence[dict[str, Any]] = metrics["heads"]
     data = "synthetic, " if metrics["synthetic"] else ""
     title = f"{metrics['title']} ({data}{metrics['variant']}; {metrics['split']})"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     if lacks_interval(heads):
         table.caption, table.caption_justify = NO_INTERVAL, "left"
     table.add_column("site", no_wrap=True)
@@ -129,7 +133,7 @@ def skill_table(metrics: dict[str, Any]) -> Table:
         low, high = head["nse_low"], head["nse_high"]
         within = "" if math.isnan(low) else f"{low:.2f}-{high:.2f}"
         style = "yellow" if loses(head) else None
-        table.add_row(head["site_no"], nse, within, *others, style=style)
+        table.add_row(Text(head["site_no"]), nse, within, *others, style=style)
     nse, *others = [
         number(f"{{:.{n}f}}", median_known([head[key] for head in heads]))
         for key, n in zip(keys, digits, strict=True)

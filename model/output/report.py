@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from matplotlib.figure import Figure
 
 from model.evaluation.metrics import median_known
 from model.output.figures import label
+from model.output.journal import write_bytes, write_text
 from model.output.progress import FLOORS, NO_INTERVAL, lacks_interval, loses, number
-from model.output.run_directory import Run, write_text
+from model.output.run_directory import Run
 
 FLOOR_COLOURS = {"persistence": "#999999", "climatology": "#56b4e9", "ridge": "#009e73"}
 HEAD_COLOUR = "#d55e00"
@@ -84,7 +86,8 @@ def draw_skill(run: Run, heads: Sequence[dict[str, Any]]) -> None:
         c=HEAD_COLOUR,
         label="Dom-ST",
     )
-    axes.set_yticks(rows, [label(head["name"], head["site_no"]) for head in order], fontsize=8)
+    names = [label(head["name"], head["site_no"]) for head in order]
+    axes.set_yticks(rows, names, fontsize=8, parse_math=False)
     axes.set_xlim(LOWEST_NSE - 0.02, 1)
     axes.set_xlabel(
         f"NSE on the test part (1: perfect, 0: as the mean; left edge: {LOWEST_NSE} or less)"
@@ -95,9 +98,9 @@ def draw_skill(run: Run, heads: Sequence[dict[str, Any]]) -> None:
     axes.tick_params(axis="y", length=0)
     figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
     FigureCanvasAgg(figure)
-    temporary = run.folder / ".skill.png"
-    figure.savefig(temporary, format="png")
-    temporary.replace(run.folder / "skill.png")
+    content = BytesIO()
+    figure.savefig(content, format="png")
+    write_bytes(run.folder / "skill.png", content.getvalue())
 
 
 def page(metrics: dict[str, Any]) -> str:

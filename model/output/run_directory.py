@@ -3,11 +3,12 @@
 run.yaml            resolved settings, watersheds, versions, git revision, the store's provenance
 metrics.jsonl       one line per head and validation
 metrics.json        the final scores; null where a score is undefined
-checkpoints/        <site_no>.safetensors
+checkpoints/        <site_no>.safetensors, .json (its scores) and .jsonl (its validations)
 predictions.zarr    observed and simulated discharge of every head
 hydrographs/        <site_no>.png
 report.html         scores and hydrographs on one page
 log.txt
+lease.json          who writes the directory, while somebody does
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import importlib.metadata
 import json
 import logging
 import math
-import os
+import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,9 +33,15 @@ import yaml
 import zarr
 from pydantic import ValidationError
 
+from model.output.journal import append_line, as_json, put_together, write_text
 from model.settings import Settings
 from pipeline.errors import InputError, RunError
+from pipeline.store.fence import remove_partial_files, require_lease
+from pipeline.store.lease import hold_lease
 
+METRICS = ("title", "synthetic", "variant", "split")  # of metrics.json, beside its heads
+SCORES = ("site_no", "nse", "nse_low", "nse_high", "kge", "pbias", "fhv", "peak_lag")  # of a head
+EXPECTED_YAML = "expected the run.yaml of a training"
 VERSIONED = ("dom-st", "torch", "dask", "distributed", "numpy", "xarray", "zarr")
 
 
@@ -51,16 +59,29 @@ class Run:
 
     Args:
         folder: made by `begin`; it may hold an unfinished or a finished run.
+        lease: id of the lease that this run holds on the folder; with it, what is written of heads
+            is written only while the lease is held.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, lease: str | None = None) -> None:
+        self.folder, self.lease = folder, lease
         self.checkpoints = folder / "checkpoints"
         self.hydrographs = folder / "hydrographs"
         self.predictions = folder / "predictions.zarr"
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
+
+    @property
+    def begun(self) -> bool:
+        """Whether `--resume` finds something to go on with."""
+        return (self.folder / "run.yaml").exists()
+
+    @property
+    def resume_hint(self) -> str:
+        """What becomes of an unfinished training, and the command that goes on with it."""
+        command = f"domst train --resume --run {shlex.quote(str(self.folder))}"
+        return f"finished work is kept, and `{command}` continues from there"
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -95,9 +116,11 @@ class Run:
             InputError: the directory holds a run with other settings, watersheds or another store.
         """
         path = self.folder / "run.yaml"
-        if not path.exists():
+        before = self._about()
+        if before is None:
             return
-        before = yaml.safe_load(path.read_text())
+        if "heads" in before:
+            raise InputError(f"{path}: predictions of {before['heads']}: expected a training")
         found_in = {**before["settings"], **{k: before.get(k) for k in ("provenance", "sites")}}
         chosen = {
             **settings.model_dump(mode="json"),
@@ -119,9 +142,9 @@ class Run:
             InputError: there is none, it is of another version, or of a prediction.
         """
         path = self.folder / "run.yaml"
-        if not path.exists():
+        about = self._about()
+        if about is None:
             raise InputError(f"{path}: not found: expected the run.yaml of a training")
-        about = yaml.safe_load(path.read_text())
         if "heads" in about:
             raise InputError(f"{path}: predictions of {about['heads']}: expected a training")
         try:
@@ -134,8 +157,61 @@ class Run:
     @property
     def predicts(self) -> bool:
         """Whether this is a prediction, made with the heads of another run."""
+        return "heads" in (self._about() or ())
+
+    def _about(self) -> dict[str, Any] | None:
+        """Return the content of run.yaml; None if there is none.
+
+        Raises:
+            InputError: it is torn, or something else.
+        """
         path = self.folder / "run.yaml"
-        return path.exists() and "heads" in yaml.safe_load(path.read_text())
+        try:
+            about = yaml.safe_load(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise InputError(f"{path}: not readable ({error}): {EXPECTED_YAML}") from error
+        if not isinstance(about, dict) or not isinstance(about.get("settings"), dict):
+            raise InputError(f"{path}: holds no settings: {EXPECTED_YAML}")
+        return about
+
+    @contextmanager
+    def held(self, take_over: bool = False) -> Iterator[Run]:
+        """Hold the directory while a training writes it; made if missing.
+
+        Args:
+            take_over: whether to take it from a run that seems to be alive.
+
+        Yields:
+            This run with its lease.
+
+        Raises:
+            RunError: another run holds the directory, or it cannot be written.
+        """
+        self._make_folders()
+        with hold_lease(self.folder, take_over) as lease:
+            remove_partial_files(self.folder, lease.run)
+            yield Run(self.folder.resolve(), lease.run)
+
+    def require_held(self) -> None:
+        """Require that the lease of this run, if it has one, is still held.
+
+        Raises:
+            RunError: it is not.
+        """
+        if self.lease is not None:
+            require_lease(self.folder, self.lease)
+
+    def _make_folders(self) -> None:
+        try:
+            for folder in (self.folder, self.checkpoints, self.hydrographs):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"{self.folder}: not written ({error.strerror or error}): expected a folder, or a "
+                "place for one, that can be written"
+            ) from error
 
     def begin(
         self,
@@ -169,16 +245,10 @@ class Run:
             "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
             "revision": git_revision(),
         }
-        try:
-            for folder in (self.folder, self.checkpoints, self.hydrographs):
-                folder.mkdir(parents=True, exist_ok=True)
-            if not (self.folder / "run.yaml").exists():
-                write_text(self.folder / "run.yaml", yaml.safe_dump(about, sort_keys=False))
-        except OSError as error:
-            raise RunError(
-                f"{self.folder}: not written ({error.strerror or error}): expected a folder, or a "
-                "place for one, that can be written"
-            ) from error
+        self._make_folders()
+        if not (self.folder / "run.yaml").exists():
+            write_text(self.folder / "run.yaml", yaml.safe_dump(about, sort_keys=False))
+        self.collect_lines()
 
     def prepare_predictions(
         self, sites: Sequence[str], times: pd.DatetimeIndex, title: str
@@ -198,9 +268,11 @@ class Run:
             {"title": title},
         )
         encoding = {name: {"chunks": (1, len(times))} for name in dataset.data_vars}
-        temporary = self.predictions.with_name(f".{self.predictions.name}.{os.getpid()}")
+        for left_behind in self.folder.glob(f".{self.predictions.name}.*"):
+            shutil.rmtree(left_behind, ignore_errors=True)
+        temporary = self.predictions.with_name(f".{self.predictions.name}.{self.lease}")
         dataset.to_zarr(temporary, encoding=encoding, consolidated=False, zarr_format=3)
-        os.replace(temporary, self.predictions)
+        temporary.replace(self.predictions)
 
     def write_prediction(self, row: int, simulated: np.ndarray, observed: np.ndarray) -> None:
         """Write one head's discharge [m3 s-1] on the first T steps of the store, (T,) each."""
@@ -227,47 +299,69 @@ class Run:
             handler.close()
 
     def append(self, line: dict[str, Any]) -> None:
-        """Append one line to metrics.jsonl."""
-        with (self.folder / "metrics.jsonl").open("a") as file:
-            file.write(as_json(line) + "\n")
+        """Append one line to metrics.jsonl, on the client."""
+        append_line(self.folder / "metrics.jsonl", line)
 
-    def score_path(self, site_no: str) -> Path:
-        """Return the path of a finished head's scores, by which a resumed run skips the head."""
+    def append_to_head(self, line: dict[str, Any]) -> None:
+        """Append one line to the validations of its head, on the worker that trains the head.
+
+        Raises:
+            RunError: the lease is lost.
+        """
+        self.require_held()
+        append_line(self.checkpoints / f"{line['site_no']}.jsonl", line)
+
+    def collect_lines(self) -> None:
+        """Put metrics.jsonl together from the validations of all heads."""
+        put_together(self.folder / "metrics.jsonl", self.checkpoints.glob("*.jsonl"))
+
+    def save_score(self, score: dict[str, Any]) -> None:
+        """Save the scores of a finished head, by which a resumed run skips the head.
+
+        Raises:
+            RunError: the lease is lost.
+        """
+        self.require_held()
+        write_text(self._score_path(score["site_no"]), json.dumps(score))
+
+    def score(self, site_no: str) -> dict[str, Any] | None:
+        """Return the scores of a finished head; None if it is not finished, or they are torn."""
+        try:
+            score = json.loads(self._score_path(site_no).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        return score if isinstance(score, dict) and score.get("site_no") == site_no else None
+
+    def _score_path(self, site_no: str) -> Path:
         return self.checkpoints / f"{site_no}.json"
 
     def finished(self) -> dict[str, Any] | None:
-        """Return the content of metrics.json, NaN for null; None while the run is not finished."""
+        """Return the content of metrics.json, NaN for null; None while the run is not finished.
+
+        Raises:
+            InputError: it is torn, or something else.
+        """
         path = self.folder / "metrics.json"
-        if not path.exists():
+        try:
+            metrics = json.loads(path.read_bytes())
+            for head in metrics["heads"]:
+                head |= {name: math.nan for name, value in head.items() if value is None}
+                _ = [head[name] for name in SCORES]
+            _ = [metrics[name] for name in METRICS]
+        except FileNotFoundError:
             return None
-        metrics: dict[str, Any] = json.loads(path.read_text())
-        for head in metrics["heads"]:
-            head |= {name: math.nan for name, value in head.items() if value is None}
-        return metrics
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{path}: not readable ({error!r}): expected the scores of a run of this version; "
+                "without the file, `domst train --resume` writes it again"
+            ) from error
+        found: dict[str, Any] = metrics
+        return found
 
     def finish(self, metrics: dict[str, Any]) -> None:
-        """Write metrics.json."""
+        """Write metrics.json; raises RunError if the lease is lost."""
+        self.require_held()
         write_text(self.folder / "metrics.json", as_json(metrics, indent=2) + "\n")
-
-
-def as_json(value: Any, indent: int | None = None) -> str:
-    """Return a value as JSON, with null for NaN and infinity."""
-
-    def known(one: Any) -> Any:
-        if isinstance(one, dict):
-            return {name: known(part) for name, part in one.items()}
-        if isinstance(one, list):
-            return [known(part) for part in one]
-        return None if isinstance(one, float) and not math.isfinite(one) else one
-
-    return json.dumps(known(value), indent=indent, allow_nan=False)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def git_revision() -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.catalog.models import PRECIPITATION
@@ -58,12 +59,12 @@ def print_checks(path: Location, checks: list[Check], console: Console | None = 
     """Print the checks as a table."""
     colour = {"PASS": "green", "WARN": "yellow", "FAIL": "bold red"}
     synthetic = " (synthetic data)" if attributes_of(open_root(path)).get("synthetic") else ""
-    table = Table(title=f"{path}{synthetic}", title_justify="left")
+    table = Table(title=escape(f"{path}{synthetic}"), title_justify="left")
     for heading in ("check", "", "numbers"):
         table.add_column(heading, overflow="fold")
     for check in checks:
         status = f"[{colour[check.status]}]{check.status}[/]"
-        table.add_row(check.name, status, check.detail)
+        table.add_row(escape(check.name), status, escape(check.detail))
     (console or Console()).print(table)
 
 

@@ -8,20 +8,25 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import socket
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Literal
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Nanny, SpecCluster
+from distributed.client import FutureCancelledError
 from distributed.comm.addressing import parse_address
+from distributed.comm.core import CommClosedError
 from distributed.comm.registry import get_backend
 from distributed.deploy.cluster import Cluster
+from distributed.scheduler import KilledWorker
 
 from pipeline.errors import InputError, RunError
 from pipeline.run.cuda import count_gpus, start_cuda_cluster, unusable_gpu
@@ -37,6 +42,8 @@ KEEP_FREED_MEMORY = {
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**30,
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
 }
+# How a task's result says that its workers or the scheduler are gone.
+LOST = (KilledWorker, FutureCancelledError, CommClosedError)
 DASHBOARD_PORT = 8787  # Dask's own; another one if it is taken
 
 
@@ -147,7 +154,7 @@ def _connected(address: str, wait: float) -> Iterator[Client]:
         raise RunError(
             f"scheduler {address}: no answer in {TIMEOUT_SECONDS:g} s: expected a running one"
         ) from error
-    with client:
+    with _silent("distributed.client"), client:  # a lost scheduler reaches callers as an error
         try:
             client.wait_for_workers(1, timeout=wait)
         except TimeoutError as error:
@@ -159,13 +166,29 @@ def _connected(address: str, wait: float) -> Iterator[Client]:
 
 
 @contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """Have a logger of Dask say nothing for a while."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextmanager
 def _started(start: Callable[[], Cluster]) -> Iterator[Cluster]:
     """Yield a cluster of workers on this machine."""
     with warnings.catch_warnings():  # another process may take the dashboard's port meanwhile
         warnings.filterwarnings("ignore", r"Port \d+ is already in use", UserWarning)
-        own = start()
+        with _without_interrupts():
+            own = start()
     try:
         yield own
+    except BaseException:
+        _kill_workers(own)  # a task in flight would hold them up, and Dask would log it
+        raise
     finally:
         with suppress(TimeoutError):  # Dask kills a worker that is slow to end, and logs it
             own.close()
@@ -194,6 +217,36 @@ def _start(processes: bool, workers: int, threads_per_worker: int | None) -> Clu
         worker_dashboard_address=f"{LOOPBACK}:0",
         silence_logs=logging.CRITICAL,  # a failed task reaches the caller as an exception
     )
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C back, here for a while and for good in processes that are started meanwhile.
+
+    A terminal sends it to all processes, but ending workers is the client's work.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # not on Unix
+        yield
+        return
+    resource_tracker.ensure_running()  # which would let Ctrl-C through where it starts later
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _kill_workers(own: Cluster) -> None:
+    """Kill the worker processes of a cluster; files are renamed into place, so none is torn."""
+    workers = own.workers.values() if isinstance(own, SpecCluster) else ()
+    nannies = [one for one in workers if isinstance(one, Nanny)]
+    pids = [one.pid for one in nannies]
+    for one in nannies:
+        one.close_gracefully()  # and start no other worker
+    for pid in pids:
+        if pid:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def available_cores() -> int:

@@ -26,14 +26,11 @@ from uuid import uuid4
 import dask
 import pandas as pd
 from distributed import Client, Future, as_completed
-from distributed.client import FutureCancelledError
-from distributed.comm.core import CommClosedError
-from distributed.scheduler import KilledWorker
 
 from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.errors import InputError, RunError
 from pipeline.retry import retrying
-from pipeline.run.cluster import make_client, worker_memory
+from pipeline.run.cluster import LOST, make_client, worker_memory
 from pipeline.run.delineated import save_delineated
 from pipeline.run.memory import MemoryLimit
 from pipeline.run.plan import Plan, RasterBlock, make_plan
@@ -363,7 +360,7 @@ def _result(future: Future, store: Location) -> Any:
         result, messages = future.result()
     except (InputError, RunError):
         raise
-    except (KilledWorker, FutureCancelledError, CommClosedError) as error:
+    except LOST as error:
         raise RunError(
             f"{store}: {future.key}: lost its worker ({type(error).__name__}): expected workers "
             "that stay and have enough memory; finished work is kept, and the same command "

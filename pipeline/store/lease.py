@@ -1,4 +1,4 @@
-"""The lease of a store: one run at a time writes it.
+"""The lease of a store, or of the run directory of a training: one run at a time writes it.
 
 The file `lease.json` at the root of a store names the run that writes it, which renews its lease
 until it ends. The lease of a run that has died, because its process is gone or because it was not
@@ -125,13 +125,18 @@ def lease_lost(store: Location, holder: Holder | None) -> RunError:
     """The error of a run that holds a store no more, but `holder` or nobody does."""
     what = f"was taken over by {holder}" if holder else "has ended"
     return RunError(
-        f"{store}: the lease of this run {what}: expected to write the store alone; finished work "
+        f"{store}: the lease of this run {what}: expected to write alone; finished work "
         "is kept, and the same command continues from there"
     )
 
 
 def replace_file(
-    path: Path, content: Any, run: str, check: Callable[[], None] = lambda: None
+    path: Path,
+    content: Any,
+    run: str,
+    check: Callable[[], None] = lambda: None,
+    *,
+    sync: bool = False,
 ) -> None:
     """Write a file beside its place, under a name that holds the run's id, and rename it.
 
@@ -140,6 +145,8 @@ def replace_file(
         content: bytes, or another buffer.
         run: id of the run.
         check: called before the file is renamed or a folder is made; if it fails, nothing remains.
+        sync: wait until the disk has the content before the file is renamed, and the new name
+            before returning, so that a lost disk cache leaves the old file or the new one.
     """
     partial = path.with_name(f"{path.name}.{run}-{uuid4().hex[:8]}.partial")
     try:
@@ -151,11 +158,26 @@ def replace_file(
             file = partial.open("wb")
         with file:
             file.write(content)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         check()
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    if sync:
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names in a folder, where the system can do that."""
+    with suppress(OSError):  # not every system opens folders
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 class Lease:
