@@ -41,6 +41,7 @@ from pipeline.store.lease import hold_lease
 
 METRICS = ("title", "synthetic", "variant", "split")  # of metrics.json, beside its heads
 SCORES = ("site_no", "nse", "nse_low", "nse_high", "kge", "pbias", "fhv", "peak_lag")  # of a head
+RUN_YAML = ("settings", "provenance", "store", "sites", "versions", "revision")  # in this order
 EXPECTED_YAML = "expected the run.yaml of a training"
 VERSIONED = ("dom-st", "torch", "dask", "distributed", "numpy", "xarray", "zarr")
 
@@ -171,9 +172,11 @@ class Run:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise InputError(f"{path}: not readable ({error}): {EXPECTED_YAML}") from error
-        if not isinstance(about, dict) or not isinstance(about.get("settings"), dict):
-            raise InputError(f"{path}: holds no settings: {EXPECTED_YAML}")
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path}: not readable ({reason}): {EXPECTED_YAML}") from error
+        whole = isinstance(about, dict) and all(key in about for key in RUN_YAML)
+        if not whole or not isinstance(about["settings"], dict):
+            raise InputError(f"{path}: torn, or something else: {EXPECTED_YAML}")
         return about
 
     @contextmanager

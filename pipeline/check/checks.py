@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.catalog.models import PRECIPITATION
 from pipeline.check.climate import check_climate
@@ -59,12 +59,12 @@ def print_checks(path: Location, checks: list[Check], console: Console | None = 
     """Print the checks as a table."""
     colour = {"PASS": "green", "WARN": "yellow", "FAIL": "bold red"}
     synthetic = " (synthetic data)" if attributes_of(open_root(path)).get("synthetic") else ""
-    table = Table(title=escape(f"{path}{synthetic}"), title_justify="left")
+    table = Table(title=Text(f"{path}{synthetic}"), title_justify="left")
     for heading in ("check", "", "numbers"):
         table.add_column(heading, overflow="fold")
     for check in checks:
         status = f"[{colour[check.status]}]{check.status}[/]"
-        table.add_row(escape(check.name), status, escape(check.detail))
+        table.add_row(Text(check.name), status, Text(check.detail))
     (console or Console()).print(table)
 
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +15,7 @@ from model.evaluation.bootstrap import interval, nse_samples
 from model.evaluation.metrics import nse
 from model.settings import Settings
 from pipeline.store.read import list_sites, open_watershed
-from tests.end_to_end.training import CHECKOUT, QUICK, command, train, train_in_a_process
+from tests.end_to_end.training import QUICK, train, train_in_a_process
 
 
 def test_the_command_prints_the_dashboard_and_the_median(tiny_run: Path) -> None:
@@ -83,29 +79,6 @@ def test_running_again_trains_nothing(tiny_run: Path, tiny_store: Path, tmp_path
     for head in json.loads((run / "metrics.json").read_text())["heads"]:
         assert f"{head['nse']:.3f}  {head['nse_low']:.2f}-{head['nse_high']:.2f}" in again.stdout
     assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in files] == before
-
-
-def test_a_killed_run_resumes_to_the_same_weights_on_fewer_workers(
-    tiny_run: Path, tiny_store: Path, tmp_path: Path
-) -> None:
-    run = tmp_path / "killed"
-    with subprocess.Popen(
-        command(tiny_store, "--run", run, *QUICK),
-        cwd=CHECKOUT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as child:
-        deadline = time.monotonic() + 120
-        while not list((run / "checkpoints").glob("*progress*")):
-            assert time.monotonic() < deadline, "no progress was written"
-            time.sleep(0.02)
-        os.killpg(child.pid, signal.SIGKILL)
-    assert not (run / "metrics.json").exists()
-    resumed = train("--resume", "--run", run, "--cluster", "cpu", "--workers", 1)
-    assert resumed.exit_code == 0, resumed.stderr
-    for path in sorted((tiny_run / "checkpoints").glob("*.safetensors")):
-        assert (run / "checkpoints" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 @pytest.mark.parametrize(

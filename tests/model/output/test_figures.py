@@ -69,7 +69,7 @@ def test_a_figure_before_stays_when_drawing_fails(head, tmp_path, monkeypatch):
     path.write_bytes(b"before")
 
     def full_disk(self, target, **options):
-        target.write_bytes(b"half a")
+        target.write(b"half a")
         raise OSError("no space left on device")
 
     monkeypatch.setattr(Figure, "savefig", full_disk)
@@ -77,6 +77,10 @@ def test_a_figure_before_stays_when_drawing_fails(head, tmp_path, monkeypatch):
         hydrograph(path, **head)
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_dollars_in_a_name_are_no_formula(head, tmp_path):
+    hydrograph(tmp_path / "head.png", **head | {"title": r"Creek $\old$ and $_$"})
 
 
 def test_title_scores_floors_and_note_are_on_it(head):

@@ -56,9 +56,11 @@ class Programs:
 
     Attributes:
         folder: where the scheduler's file and the gates are.
+        scheduler, workers: the programs.
     """
 
     folder: Path
+    scheduler: subprocess.Popen[bytes] = field(init=False)
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -115,7 +117,7 @@ def programs(folder: Path, workers: int) -> Iterator[Programs]:
     folder.mkdir()
     made = Programs(folder)
     (folder / "gates.py").write_text(GATES.format(folder=str(folder)))
-    scheduler = made.start(
+    made.scheduler = made.start(
         "scheduler", "--host", "127.0.0.1", "--port", 0, "--no-dashboard",
         "--scheduler-file", made.file,
     )  # fmt: skip
@@ -125,6 +127,6 @@ def programs(folder: Path, workers: int) -> Iterator[Programs]:
             made.add_worker()
         yield made
     finally:
-        for program in (*made.workers, scheduler):
+        for program in (*made.workers, made.scheduler):
             program.kill()
             program.wait()
