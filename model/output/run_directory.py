@@ -40,7 +40,16 @@ from pipeline.store.fence import remove_partial_files, require_lease
 from pipeline.store.lease import hold_lease
 
 METRICS = ("title", "synthetic", "variant", "split")  # of metrics.json, beside its heads
-SCORES = ("site_no", "nse", "nse_low", "nse_high", "kge", "pbias", "fhv", "peak_lag")  # of a head
+SCORES = (
+    "site_no",
+    "nse",
+    "nse_low",
+    "nse_high",
+    "kge",
+    "pbias",
+    "peak_error",
+    "peak_lag",
+)  # of a head
 RUN_YAML = ("settings", "provenance", "store", "sites", "versions", "revision")  # in this order
 EXPECTED_YAML = "expected the run.yaml of a training"
 VERSIONED = ("dom-st", "torch", "dask", "distributed", "numpy", "xarray", "zarr")

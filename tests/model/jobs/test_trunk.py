@@ -129,6 +129,8 @@ def test_an_interrupted_trunk_resumes_bit_by_bit(grow: Grow, tmp_path: Path) -> 
     assert [line["update"] for line in lines] == [20], "from update 10 on"
     assert cut.read_bytes() == whole.read_bytes()
     assert [path.name for path in (tmp_path / "cut").iterdir()] == [cut.name]
+    cut.write_bytes(whole.read_bytes()[:-1])
+    assert grow(tmp_path / "cut").read_bytes() == whole.read_bytes(), "trained again"
     with pytest.raises(InputError, match="other settings"):
         grow(tmp_path / "cut", silent, QUICK.model_copy(update={"trunk_rate": 0.1}))
 

@@ -14,7 +14,9 @@ NAMES = ["Basin [/old]", "[bold]Creek[/bold]", "a \\[b", "[link=x]", "[/]"]
 
 
 def head(name: str) -> dict[str, Any]:
-    scores = dict.fromkeys(("nse", "nse_low", "nse_high", "kge", "pbias", "fhv", "peak_lag"), 0.5)
+    scores = dict.fromkeys(
+        ("nse", "nse_low", "nse_high", "kge", "pbias", "peak_error", "peak_lag"), 0.5
+    )
     floors = {f"{floor}_nse": 0.1 for floor in ("persistence", "climatology", "ridge")}
     return {"site_no": name, "name": name, "seconds": 1.0, **scores, **floors}
 

@@ -17,7 +17,7 @@ from pipeline.store.lease import LEASE
 
 HEAD = {
     "site_no": "01", "name": "Creek", "nse": 0.5, "nse_low": None, "nse_high": None, "kge": 0.5,
-    "pbias": 1.0, "fhv": 1.0, "peak_lag": 0.0,
+    "pbias": 1.0, "peak_error": 1.0, "peak_lag": 0.0,
 }  # fmt: skip
 METRICS = {"title": "t", "synthetic": True, "variant": "v", "split": "s", "heads": [HEAD]}
 

@@ -59,10 +59,11 @@ def test_training_learns_a_linear_reservoir(make_head: Make, tmp_path: Path) -> 
     )
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 4])
+@pytest.mark.parametrize(("stop_after", "torn"), [(1, False), (2, True), (4, False)])
 def test_a_resumed_training_is_the_uninterrupted_one(
-    make_head: Make, tmp_path: Path, stop_after: int
+    make_head: Make, tmp_path: Path, stop_after: int, torn: bool
 ) -> None:
+    """From the progress before the last one where the last one is torn."""
     settings = QUICK.model_copy(update={"refit": True, "refit_updates": 20})
 
     class Killed(Exception):
@@ -75,10 +76,14 @@ def test_a_resumed_training_is_the_uninterrupted_one(
     (whole,) = train([make_head("01")], settings, tmp_path / "whole")
     with pytest.raises(Killed):
         train([make_head("01")], settings, tmp_path / "cut", die)
-    assert checkpoint.updates_done(tmp_path / "cut", "01") == 10 * stop_after
+    progress = checkpoint.progress_path(tmp_path / "cut", "01")
+    if torn:
+        progress.write_bytes(progress.read_bytes()[:10_000])
+    assert checkpoint.updates_done(tmp_path / "cut", "01") == 10 * (stop_after - torn)
     (resumed,) = train([make_head("01")], settings, tmp_path / "cut")
     assert resumed.checkpoint.read_bytes() == whole.checkpoint.read_bytes()
-    assert sorted(p.name for p in (tmp_path / "cut").iterdir()) == ["01.safetensors"]
+    left = {path.name for path in (tmp_path / "cut").iterdir()}
+    assert left == {"01.safetensors"} | ({f"{progress.name}.damaged"} if torn else set())
 
 
 def test_a_refit_learns_from_validation_years_and_not_from_test_years(
