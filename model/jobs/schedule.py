@@ -162,8 +162,10 @@ class Jobs:
                 if too_large:
                     log.warning("%s: too large for the GPU's memory: smaller packs", names(pack))
                     dispatcher.halve(too_large)
-        except LOST as error:
-            raise lost_workers(self.run, error) from error
+        except (*LOST, OSError) as error:
+            if isinstance(error, LOST) or self.client.status != "running":
+                raise lost_workers(self.run, error) from error
+            raise
         finally:
             if self.client.status == "running":
                 self.client.unsubscribe_topic(topic)

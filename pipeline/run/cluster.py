@@ -21,7 +21,7 @@ from typing import Literal
 
 import dask
 from distributed import Client, LocalCluster, Nanny, SpecCluster
-from distributed.client import FutureCancelledError
+from distributed.client import ClosedClientError, FutureCancelledError
 from distributed.comm.addressing import parse_address
 from distributed.comm.core import CommClosedError
 from distributed.comm.registry import get_backend
@@ -43,7 +43,7 @@ KEEP_FREED_MEMORY = {
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
 }
 # How a task's result says that its workers or the scheduler are gone.
-LOST = (KilledWorker, FutureCancelledError, CommClosedError)
+LOST = (KilledWorker, FutureCancelledError, CommClosedError, ClosedClientError)
 DASHBOARD_PORT = 8787  # Dask's own; another one if it is taken
 
 

@@ -42,7 +42,7 @@ def train(
 
     def pack() -> PackResult:
         rows = {site: row for row, site in enumerate(sites)}
-        return train_pack(str(store), rows, QUICK, str(run.folder), "topic", "cpu")
+        return train_pack(str(store), rows, QUICK, run, "topic", "cpu")
 
     return pack, store, sites
 
