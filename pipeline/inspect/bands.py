@@ -24,6 +24,7 @@ from pipeline.inspect.description import (
     add_suspects,
     describe_times,
     describe_values,
+    doubt_units,
     draw_map,
 )
 from pipeline.inspect.directions import add_directions
@@ -161,8 +162,7 @@ def _add_values(description: Description, file: DatasetReader, band: int) -> NDA
     values = values * packing[0] + packing[1]
     label = "values" if window.width * window.height == file.width * file.height else "middle"
     description.add(label, describe_values(values) + (f" (band {band})" if file.count > 1 else ""))
-    known = values[np.isfinite(values)]
-    description.keys["whole"] = bool(known.size and (known == np.rint(known)).all() and known.any())
+    doubt_units(description, values)
     suspects = add_suspects(description, values, "missing")
     if suspects and packing == (1.0, 0.0):
         description.propose("missing", suspects, f"{OPEN}: see what looks missing")

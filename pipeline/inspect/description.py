@@ -18,6 +18,7 @@ from pipeline.rasters.files import format_duration
 Kind = Literal["raster", "directions", "record", "polygons", "unknown"]
 USUAL_CODES = {-float("9" * n) for n in range(1, 9)} | {-1.0, -32768.0, -9999000.0, -8888000.0}
 OPEN = "OPEN"  # begins a reason for what no file tells
+LEAST_MM = 1.0  # which some rain exceeds, in mm and a step
 HUGE = 1e15  # beyond any measurement
 ALONE = 10.0  # times by which a code exceeds the greatest measurement
 TINY = 1e-6  # share of the greatest number that is rounding
@@ -132,6 +133,16 @@ def add_suspects(description: Description, values: NDArray[Any], key: str) -> li
         share = f"{count} times, {count / values.size:.1%}"
         description.add("looks missing", f"{value:g} occurs {share}: {key}: [{value:g}], if so")
     return [value for value, _ in found]
+
+
+def doubt_units(description: Description, values: NDArray[Any]) -> None:
+    """Note what speaks against mm as the unit of numbers of which none is stated."""
+    known = values[np.isfinite(values) & (np.abs(values) < HUGE)]
+    greatest = float(known.max(initial=0.0))
+    if greatest > 0 and (known == np.rint(known)).all():
+        description.keys["doubt"] = "whole numbers: mm, or tenths (units: mm, scale: 0.1)?"
+    elif 0 < greatest < LEAST_MM:
+        description.keys["doubt"] = f"none above {greatest:.3g}: m, inch, kg m-2 s-1?"
 
 
 def draw_picture(description: Description, path: Path) -> None:

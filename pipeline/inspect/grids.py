@@ -22,6 +22,7 @@ from pipeline.inspect.description import (
     add_suspects,
     describe_times,
     describe_values,
+    doubt_units,
     draw_map,
 )
 from pipeline.inspect.directions import add_directions
@@ -267,6 +268,7 @@ def _add_values(
     said = ", ".join(f"{key} {value}" for key, value in stated.items()) or "no fill value stated"
     description.add("packing", f"{variable.dtype}, scale {scale:g}, offset {offset:g}, {said}")
     description.add("values", describe_values(values))
+    doubt_units(description, values)
     suspects = add_suspects(description, values, "missing")
     if suspects and (scale, offset) == (1.0, 0.0):
         description.propose("missing", suspects, f"{OPEN}: see what looks missing")

@@ -95,8 +95,8 @@ def _source_lines(
     units, plain = keys.get("units"), "mm" if name == "precipitation" else "degC"
     others = "inch, kg m-2, mm/h; scale: 0.1 for tenths" if plain == "mm" else "K, degF"
     guessed = f"{OPEN}: guessed by the values, or {others}"
-    if keys.get("whole") and plain == "mm":  # which has to be decided
-        plain, guessed = "unknown", f"{OPEN}: whole numbers: mm, or tenths (units: mm, scale: 0.1)?"
+    if plain == "mm" and "doubt" in keys:  # it has to be decided
+        plain, guessed = "unknown", f"{OPEN}: {keys['doubt']}"
     yield Line((*at, "units"), units or plain, reasons["units"] if units else guessed)
     for key in ("scale", "missing", "totals"):
         if key in keys:

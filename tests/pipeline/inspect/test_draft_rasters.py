@@ -158,9 +158,13 @@ def test_bands_that_look_alike_have_to_be_decided(tmp_path: Path) -> None:
     assert "OPEN: one of 1, 2, 3" in draft_catalog(tmp_path, tmp_path / "catalog.yaml")
 
 
-def test_whole_numbers_without_a_unit_have_to_be_decided(tmp_path: Path) -> None:
+@pytest.mark.parametrize("numbers", [np.rint(10 * rain(1)), rain(1) / 1000])
+def test_doubtful_numbers_without_a_unit_have_to_be_decided(
+    tmp_path: Path, numbers: np.ndarray
+) -> None:
+    """Tenths of mm, or metres?"""
     for day in (1, 2):
-        write_tif(tmp_path / f"rain_2020010{day}.tif", np.rint(10 * rain(1)))
+        write_tif(tmp_path / f"rain_2020010{day}.tif", numbers)
     assert drafted(tmp_path)["forcings"]["precipitation"]["units"] == "unknown"
 
 
