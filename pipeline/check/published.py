@@ -1,8 +1,8 @@
 """Read a whole raster as its file publishes it, without the code of `pipeline.rasters.drivers`.
 
 NetCDF is read by netCDF4 and Zarr by zarr, both packed and unpacked here after CF; everything else
-by rasterio, which masks and scales. Only NetCDF at URLs, which netCDF4 does not open, is left to
-the driver.
+by rasterio, which masks and scales. Only NetCDF at URLs, which netCDF4 does not open, and radar
+composites are left to the driver.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def read_published(series: RasterSeries, name: str, interval: int) -> np.ndarray
     """
     source = series.sources[series.names.index(name)]
     path, position = series.files.place(interval)
-    if source.driver == "netcdf" and not isinstance(path, Path):
+    if source.driver == "radar" or (source.driver == "netcdf" and not isinstance(path, Path)):
         rows, columns = series.layout.shape
         whole = slice(0, rows), slice(0, columns)
         return series.read(interval, interval + 1, whole)[name][0].astype(np.float64)
@@ -167,11 +167,25 @@ def _read_packed(
     along = [_axis_of(name, variables, source, series) for name in variable.dimensions]
     y, x = _rows_and_columns(variable, along, series.layout.shape)
     index: list[Any] = [
-        position if name == series.layout.time else 0 for name in variable.dimensions
+        position if name == series.layout.time else _selected(name, variables, source)
+        for name in variable.dimensions
     ]
     index[y] = index[x] = slice(None)
     raw = np.asarray(variable.values[tuple(index)])
     return _unpack(raw if y < x else raw.T, variable, source)
+
+
+def _selected(name: str, variables: dict[str, Variable], source: RasterSource) -> int:
+    """Position along a further dimension: that of the selected value, or the position itself."""
+    value = source.select.get(name, 0)
+    if name not in source.select or name not in variables:
+        return int(value)
+    known = np.ma.getdata(variables[name].values[:])
+    if known.dtype.kind == "S":
+        return [text.decode() for text in known].index(str(value))
+    if known.dtype.kind in "fiu":
+        return int(np.abs(known.astype(float) - float(value)).argmin())
+    return list(map(str, known)).index(str(value))
 
 
 def _axis_of(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 RAIN = re.compile(
-    r"(?:^|[\W_])(?:pr|tp|prc?p|prec|ppt|rr|apcp|acrr|pre|rain\w*|rate)(?:[\W_]|$)"
-    r"|precip|rainf|^rain",
+    r"(?:^|[\W_])(?:pr|tp|prc?p|ppt|rr|apcp|acrr|rain\w*)(?:[\W_]|$)|precip|rainf|^rain"
+    r"|^(?:pre|prec|rate)$",
     re.IGNORECASE,
 )
 OTHER = re.compile(

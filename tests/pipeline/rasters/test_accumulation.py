@@ -81,14 +81,17 @@ def rain_of(world: World, client: Client, name: str) -> tuple[np.ndarray, np.nda
     return region.precipitation.values, region.valid_fraction.values
 
 
-@pytest.mark.parametrize("stretch", [DAY, SIX], ids=["1d", "6h"])
-def test_the_store_is_that_of_the_amounts(world: World, client: Client, stretch: timedelta):
+@pytest.mark.parametrize("totals", ["24h", "6h", "never"])
+def test_the_store_is_that_of_the_amounts(world: World, client: Client, totals: str):
     rain = amounts()
     describe(world, rain)
     expected, valid = rain_of(world, client, "plain.zarr")
-    describe(world, added_up(rain, stretch), totals=f"{stretch // timedelta(hours=1)}h")
+    running = rain.cumsum(axis=0)
+    if totals != "never":
+        running = added_up(rain, timedelta(hours=int(totals.removesuffix("h"))))
+    describe(world, running, totals=totals)
     found, share = rain_of(world, client, "totals.zarr")
-    known = 1 if stretch == DAY else 0  # of the first hour the total before is not known
+    known = 0 if totals == "6h" else 1  # of the first hour the total before is not known
     assert np.isnan(found[:known]).all()
     np.testing.assert_allclose(found[known:], expected[known:], rtol=0, atol=2e-5)
     np.testing.assert_array_equal(share[known:], valid[known:])

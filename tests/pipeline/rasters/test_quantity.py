@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 
 from pipeline.catalog.models import Catalog
+from pipeline.check.published import read_published
 from pipeline.errors import InputError
 from pipeline.rasters.quantity import names_rain, other_quantity, part_of_rain
 from pipeline.rasters.series import RasterSeries, open_series
@@ -64,6 +65,8 @@ def test_a_member_is_selected_by_its_coordinate(tmp_path: Path) -> None:
     write(path)
     found = opened(path).read(0, DAYS, WHOLE)["precipitation"]
     np.testing.assert_array_equal(found, RAIN[1])
+    read_again = read_published(opened(path), "precipitation", 2)  # by `check`
+    np.testing.assert_array_equal(read_again, RAIN[1, 2])
 
 
 def test_without_a_coordinate_by_its_position(tmp_path: Path) -> None:
@@ -145,6 +148,8 @@ def test_a_calendar_without_leap_days_is_read(tmp_path: Path) -> None:
         (("tas", "2 metre temperature"), False, True, False),
         (("prsn", "snowfall flux"), False, False, True),
         (("data", ""), False, False, False),
+        (("RATE", "rain rate"), True, False, False),
+        (("evaporation_rate", "rate of evaporation"), False, True, False),
     ],
 )
 def test_names_of_rain(texts: tuple[str, ...], rain: bool, other: bool, part: bool) -> None:
