@@ -15,7 +15,7 @@ from pipeline.regrid.grid import CELLS_PER_DEGREE, Grid, zone_area
 from pipeline.watersheds.polygons import Watershed
 from pipeline.watersheds.vector_files import rounded
 
-MAX_SEGMENT = 0.005  # degrees, of the boundary: much less than a cell
+MAX_SEGMENT = 0.05  # degrees, of the boundary: less than a cell
 ROUNDING = 1e-12  # shares of a cell nearer than this to 0 or 1 are rounding errors
 
 
@@ -73,9 +73,11 @@ def coverage(polygon: Polygon | MultiPolygon, grid: Grid) -> np.ndarray:
     """Share of each cell's area inside the polygon, float64 (y, x), 0..1, exact.
 
     Green's theorem, cell by cell: with the boundary cut at the cells' edges, the area inside a
-    cell is the sum over the pieces in its row of height times the width that lies east of the
-    piece, pieces going down counted positive and pieces going up negative. The
-    direction of the rings takes care of holes and parts.
+    cell is the sum over the pieces in its row of the integral, along the piece, of the width that
+    lies east of it over the height, pieces going down counted positive and pieces going up
+    negative. The direction of the rings takes care of holes and parts. The width is linear in
+    latitude; the height as a share of the row's area is not, and Simpson's rule with the piece's
+    middle is exact to rounding for pieces this short.
     """
     rings = shapely.get_rings(
         shapely.get_parts(shapely.orient_polygons(shapely.segmentize(polygon, MAX_SEGMENT)))
@@ -91,12 +93,14 @@ def coverage(polygon: Polygon | MultiPolygon, grid: Grid) -> np.ndarray:
     column = np.minimum(middle_u.astype(int), grid.nx - 1)
     row = np.minimum(middle_v.astype(int), grid.ny - 1)
     # heights as shares of the row's area: the sphere's zones are equal in area, not in latitude
-    zone = zone_area((grid.north - v) / CELLS_PER_DEGREE)
+    zone = zone_area((grid.north - np.array([v[0], middle_v, v[1]])) / CELLS_PER_DEGREE)
     edges = zone_area(grid.y_edges)
-    height = (zone[0] - zone[1]) / (edges[row] - edges[row + 1])
-    east = column + 1 - middle_u  # mean width of the cell east of the piece
+    middle_height, height = (zone[0] - zone[1:]) / (edges[row] - edges[row + 1])
+    # integral of width over height, by parts: at the end, minus height over the change of width
+    narrower = u[1] - u[0]
+    east = (column + 1 - u[1]) * height + narrower * (4 * middle_height + height) / 6
     cell, size = row * grid.nx + column, grid.nx * grid.ny
-    partial = np.bincount(cell, height * east, size).reshape(grid.shape)
+    partial = np.bincount(cell, east, size).reshape(grid.shape)
     whole = np.bincount(cell, height, size).reshape(grid.shape)  # of the cells farther east
     share = partial + np.cumsum(whole, axis=1) - whole
     assert -1e-9 < share.min() <= share.max() < 1 + 1e-9, (share.min(), share.max())

@@ -25,7 +25,7 @@ BASIN = box(-90.3, 41.2, -90.0, 41.5)
 
 def equal_area(polygon: shapely.Geometry) -> shapely.Geometry:
     """The polygon, its edges straight in degrees, in PROJ's cylindrical equal-area plane [m]."""
-    dense = shapely.segmentize(polygon, 1e-3)
+    dense = shapely.segmentize(polygon, 2e-4)
     return shapely.transform(dense, EQUAL_AREA.transform, interleaved=False)
 
 
@@ -145,11 +145,11 @@ def polygons(draw: st.DrawFn) -> Polygon:
 def test_any_polygon_against_shapely(polygon: Polygon) -> None:
     grid = watershed_grid(polygon)
     share = coverage(polygon, grid)
-    np.testing.assert_allclose(share, shares(polygon, grid), atol=2e-6)
+    np.testing.assert_allclose(share, shares(polygon, grid), atol=2e-8)
     assert ((share >= 0) & (share <= 1)).all()
-    # geodesics this short bend by less than 1e-7 of even a thin triangle
-    area = abs(GEOD.geometry_area_perimeter(shapely.segmentize(polygon, 1e-3))[0])
-    assert (share * grid.cell_area).sum() == pytest.approx(area, rel=2e-6)
+    # geodesics this short bend by less than 1e-8 of even a thin triangle
+    area = abs(GEOD.geometry_area_perimeter(shapely.segmentize(polygon, 2e-4))[0])
+    assert (share * grid.cell_area).sum() == pytest.approx(area, rel=1e-7)
 
 
 @settings(max_examples=20)
@@ -187,7 +187,7 @@ def test_nested_watersheds_never_exceed_their_parent() -> None:
 @pytest.mark.parametrize("sides", [4, 40])
 def test_area_against_geodesics(sides: int) -> None:
     polygon = Point(-90, 40).buffer(0.2, quad_segs=sides)
-    dense = shapely.segmentize(polygon, 1e-3)
+    dense = shapely.segmentize(polygon, 2e-4)
     expected = abs(GEOD.polygon_area_perimeter(*dense.exterior.xy)[0])
     assert polygon_area(polygon) == pytest.approx(expected, rel=1e-7)
     holed = Polygon(polygon.exterior, [Point(-90, 40).buffer(0.1).exterior])
