@@ -33,6 +33,7 @@ class Layout:
         lengths: of the rasters' intervals as the file states them, each once; empty if it does not.
         begins: starts (naive UTC) of the rasters' intervals as the file states them, by position;
             empty if it does not.
+        label: time (naive UTC) of the file's only raster as the file states it; None without.
         time: name of the time dimension; None without one.
     """
 
@@ -45,6 +46,7 @@ class Layout:
     about: tuple[tuple[str, ...], ...] = field(default=(), kw_only=True)
     lengths: tuple[timedelta, ...] = field(default=(), kw_only=True)
     begins: tuple[datetime, ...] = field(default=(), kw_only=True)
+    label: datetime | None = field(default=None, kw_only=True)
     time: str | None = field(default=None, kw_only=True)
 
     def weights(self, grid: Grid) -> Weights:

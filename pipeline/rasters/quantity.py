@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+
+from pipeline.errors import InputError
+from pipeline.storage import Location
 
 RAIN = re.compile(
     r"(?:^|[\W_])(?:pr|tp|prc?p|ppt|rr|apcp|acrr|rain\w*)(?:[\W_]|$)|precip|rainf|^rain"
@@ -50,3 +54,26 @@ def is_usual_name(name: str) -> bool:
 def part_of_rain(*texts: str) -> str | None:
     """The name or description that speaks of a part of the rain, such as the convective one."""
     return next((text for text in texts if PART.search(text) and not BOTH.search(text)), None)
+
+
+def require_rain(path: Location, about: Sequence[str], key: str) -> None:
+    """Raise if names and descriptions speak of another quantity, or of a part of the rain.
+
+    Args:
+        path: of the file.
+        about: name and descriptions.
+        key: what reads it as precipitation, for messages.
+
+    Raises:
+        InputError: they do.
+    """
+    if other := other_quantity(*about):
+        raise InputError(
+            f"{path}: {about[0]} says {other!r}: expected precipitation, as {key} says (or "
+            "attributes: ignore)"
+        )
+    if part := part_of_rain(*about):
+        raise InputError(
+            f"{path}: {about[0]} says {part!r}, which is a part of the rain: expected all of it in "
+            f"{key} (or attributes: ignore)"
+        )

@@ -24,15 +24,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.catalog.models import Catalog
+from pipeline.catalog.models import PRECIPITATION, Catalog
 from pipeline.catalog.products import PRODUCTS
 from pipeline.catalog.raster_source import TIME_FIELD, RasterSource
 from pipeline.catalog.time import STEP, Period
 from pipeline.errors import InputError
 from pipeline.rasters.accumulation import begins
-from pipeline.rasters.files import Files, Intervals, Named, Template, format_duration
+from pipeline.rasters.files import ONLY, Files, Intervals, Named, Template, format_duration
 from pipeline.rasters.pixels import Layout
-from pipeline.rasters.quantity import other_quantity, part_of_rain
+from pipeline.rasters.quantity import require_rain
 from pipeline.regrid.placement import Axes
 from pipeline.storage import Location, join
 from pipeline.units import FORCING_UNITS, recognise_unit, split_factor
@@ -191,6 +191,7 @@ def open_series(catalog: Catalog, names: Sequence[str]) -> RasterSeries:
     _require_pixels(catalog, series)
     _require_lengths(catalog, series)
     _require_begin(catalog, series)
+    _require_label(catalog, series)
     _require_whole_stretches(catalog, series)
     for name, units in zip(names, series.layout.units, strict=True):
         _require_units(catalog, series, name, units)
@@ -294,19 +295,8 @@ def _require_units(catalog: Catalog, series: RasterSeries, name: str, units: str
 def _require_rain(catalog: Catalog, series: RasterSeries) -> None:
     """Raise if what the catalog reads as precipitation says in the file to be something else."""
     for name, source, about in zip(series.names, series.sources, series.layout.about, strict=False):
-        if name != "precipitation" or source.attributes == "ignore":
-            continue
-        if other := other_quantity(*about):
-            raise InputError(
-                f"{series.layout.path}: {about[0]} says {other!r}: expected precipitation, as "
-                f"{catalog.path} says (or attributes: ignore)"
-            )
-        if part := part_of_rain(*about):
-            raise InputError(
-                f"{series.layout.path}: {about[0]} says {part!r}, which is a part of the rain: "
-                f"expected all of it in forcings.precipitation of {catalog.path} (or attributes: "
-                "ignore)"
-            )
+        if name == PRECIPITATION and source.attributes != "ignore":
+            require_rain(series.layout.path, about, f"forcings.{name} of {catalog.path}")
 
 
 def _require_pixels(catalog: Catalog, series: RasterSeries) -> None:
@@ -353,6 +343,25 @@ def _require_begin(catalog: Catalog, series: RasterSeries) -> None:
         raise InputError(
             f"{series.layout.path}: a raster begins at {said} by its own bounds: expected "
             f"{expected}, as forcings.{series.names[0]}.time of {catalog.path} says (or bounds: "
+            "ignore)"
+        )
+
+
+def _require_label(catalog: Catalog, series: RasterSeries) -> None:
+    """Raise if the first file is of another time than the interval that its name tells.
+
+    The time of a file may be the start, the middle or the end of its interval.
+    """
+    first, said = int(series.present.argmax()), series.layout.label
+    source, position = series.sources[0], series.files.place(first)[1]
+    if position != ONLY or said is None or source.bounds == "ignore" or series.layout.begins:
+        return
+    start = series.intervals.times[first]
+    if not start <= said <= start + series.intervals.step:
+        raise InputError(
+            f"{series.layout.path}: its raster is of {said} by the file itself: expected a time "
+            f"from {start} to {start + series.intervals.step}, as its name and "
+            f"forcings.{series.names[0]}.time of {catalog.path} say (or times: file, or bounds: "
             "ignore)"
         )
 

@@ -142,7 +142,10 @@ def read_layout(path: Location, sources: Sequence[RasterSource]) -> GdalLayout:
         whole = tuple(begins) if len(begins) == len(labels) else ()
         layout = layout_of(path, file, sources[0], units, tuple(sorted(lengths)), whole)
         about = ("GRIB_ELEMENT", "GRIB_COMMENT")
-        return replace(layout, about=tuple(tuple(one.get(k, "") for k in about) for one in tags))
+        only = labels[0] if len(labels) == 1 else None
+        return replace(
+            layout, label=only, about=tuple(tuple(one.get(k, "") for k in about) for one in tags)
+        )
 
 
 def read_times(path: Location, sources: Sequence[RasterSource]) -> list[datetime]:

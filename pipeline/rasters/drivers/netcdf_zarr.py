@@ -190,6 +190,7 @@ def _layout(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSource]
         about=tuple(describe(dataset[source.variable]) for source in sources),
         lengths=lengths,
         begins=begins,
+        label=_only_label(path, dataset, roles, sources[0]),
         time=roles.time,
         corners=corners,
         pixel={
@@ -198,6 +199,18 @@ def _layout(path: Location, dataset: xr.Dataset, sources: Sequence[RasterSource]
             for name, values in corners.items()
         },
     )
+
+
+def _only_label(
+    path: Location, dataset: xr.Dataset, roles: Roles, source: RasterSource
+) -> datetime | None:
+    """The time of the only raster; None if there are several, or none after CF."""
+    if roles.time is None or dataset.sizes[roles.time] != 1:
+        return None
+    try:
+        return labels_of(path, dataset, roles, source)[0]
+    except InputError:
+        return None
 
 
 def _require_same(

@@ -13,13 +13,17 @@ TAR_AT = 257  # where a tar archive says what it is
 READ = 600  # bytes
 IRIS = 'expected NetCDF, such as by iris.save(iris.load(FILE), "out.nc")'
 HINTS = (  # first bytes, and what to do about such a file
+    (b"PK\x03\x04", "a zip file: expected driver: gdal and inside, or it unpacked (unzip FILE)"),
     (b"BUFR", "BUFR: expected GRIB or NetCDF, such as by ecCodes"),
     (b"\x0e\x03\x13\x01", "HDF4: expected NetCDF or HDF5, such as by h4toh5"),
     (b"7z\xbc\xaf", "a 7z archive: expected it unpacked (7z x FILE)"),
     (b"\xfd7zXZ", "packed with xz: expected it unpacked (unxz FILE)"),
     (b"(\xb5/\xfd", "packed with zstd: expected it unpacked (unzstd FILE)"),
 )
-PACKED = ((b"\x1f\x8b", "gzip", "gunzip FILE"), (b"BZh", "bzip2", "bunzip2 FILE"))
+PACKED = (
+    (b"\x1f\x8b", "gzip", "gunzip FILE"),
+    (b"BZh", "bzip2", "bunzip2 FILE"),
+)
 
 
 def conversion_of(path: Path) -> str | None:

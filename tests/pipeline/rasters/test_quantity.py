@@ -156,3 +156,24 @@ def test_names_of_rain(texts: tuple[str, ...], rain: bool, other: bool, part: bo
     assert names_rain(*texts) == rain
     assert (other_quantity(*texts) is not None) == other
     assert (part_of_rain(*texts) is not None) == part
+
+
+def test_a_name_that_contradicts_the_time_in_the_file_is_refused(tmp_path: Path) -> None:
+    """As names of local times do, or of the start of a forecast; both ends of a day are its own."""
+    for hour, said in ((-6, None), (0, 0), (24, 0), (30, None)):
+        folder = tmp_path / f"{hour}"
+        folder.mkdir()
+        for day in pd.date_range("2020-01-01", periods=DAYS):
+            path = folder / f"rain_{day:%Y%m%d}.nc"
+            write(path)
+            with xr.open_dataset(path) as data:
+                one = data.isel(time=[0]).load()
+            one["time"] = [day + pd.Timedelta(f"{hour}h")]
+            one.to_netcdf(path)
+        where = folder / "rain_{time:%Y%m%d}.nc"
+        if said is None:
+            with pytest.raises(InputError, match="by the file itself"):
+                opened(where)
+            opened(where, bounds="ignore")
+        else:
+            opened(where)
