@@ -26,7 +26,7 @@ from pipeline.catalog.checks import Checks
 from pipeline.catalog.fetch import Fetch
 from pipeline.catalog.gauge_source import SITE, USGS_FORMATS, Columns, Gauges
 from pipeline.catalog.presets import preset_keys, require_days
-from pipeline.catalog.problems import describe_problem
+from pipeline.catalog.problems import describe_problem, open_keys
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.catalog.strict_yaml import read_mapping
 from pipeline.catalog.time import NEVER, STEP, Period, Strict
@@ -321,6 +321,10 @@ def load_catalog(path: str | os.PathLike[str]) -> Catalog:
     '''
     path = Path(path)
     data, text = read_mapping(path, "a catalog")
+    if left := [*open_keys(data)]:
+        raise InputError(
+            f"{path}: {', '.join(left)}: OPEN: expected a value, which domst init did not find out"
+        )
     try:
         catalog = Catalog.model_validate(data)
     except ValidationError as error:

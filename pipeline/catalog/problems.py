@@ -32,6 +32,18 @@ def describe_problem(problem: Any, catalog: Model) -> str:
     return message if message.startswith(f"{key}.") else f"{key}:{value} {message}"
 
 
+def open_keys(value: Any, at: str = "") -> Iterator[str]:
+    """Keys whose value is still OPEN, as in a draft of `domst init`."""
+    if isinstance(value, dict):
+        for key, one in value.items():
+            yield from open_keys(one, f"{at}.{key}" if at else str(key))
+    elif isinstance(value, list):
+        for one in value:
+            yield from open_keys(one, at)
+    elif value == "OPEN":
+        yield at
+
+
 def _known_keys(catalog: Model, parents: Sequence[Any], name: str) -> str:
     """The keys that were expected in place of an unknown one, and the one that was meant."""
     keys = list(_model_at(catalog, parents).model_fields)

@@ -17,11 +17,11 @@ from pipeline.rasters.files import format_duration
 
 Kind = Literal["raster", "directions", "record", "polygons", "unknown"]
 USUAL_CODES = {-float("9" * n) for n in range(1, 9)} | {-1.0, -32768.0, -9999000.0, -8888000.0}
-OPEN = "OPEN"  # begins a reason for what no file tells
 LEAST_MM = 1.0  # which some rain exceeds, in mm and a step
 HUGE = 1e15  # beyond any measurement
 ALONE = 10.0  # times by which a code exceeds the greatest measurement
 TINY = 1e-6  # share of the greatest number that is rounding
+OPEN = "OPEN"  # marks what no file tells; as a value, which no catalog takes, it is to be filled in
 REPEATED = 3  # equal values that may be a code
 
 
@@ -37,6 +37,7 @@ class Description:
         keys: keys of a catalog that describe it, as far as they are known.
         labels: times of its rasters, as the file gives them.
         reasons: why some of the keys have their values.
+        sites: by column, field or other place, the site numbers that the file may hold.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Description:
     keys: dict[str, Any] = field(default_factory=dict)
     labels: list[datetime] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
+    sites: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, label: str, text: str) -> None:
         """Add a fact."""

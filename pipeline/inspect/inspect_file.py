@@ -11,7 +11,15 @@ from pipeline.rasters.drivers.signatures import conversion_of
 from pipeline.rasters.files import ZARR_ROOT_FILES
 
 GRID_STARTS = (b"CDF", b"\x89HDF")  # NetCDF classic; NetCDF 4 and HDF5
-TABLES = (".csv", ".txt", ".tsv", ".rdb", ".dat", ".day")  # texts that GDAL would take for vectors
+TABLES = (
+    ".csv",
+    ".txt",
+    ".tsv",
+    ".rdb",
+    ".dat",
+    ".day",
+    ".tss",
+)  # texts that GDAL would take for vectors
 
 
 def inspect_file(path: Path) -> Description:
@@ -38,8 +46,9 @@ def inspect_file(path: Path) -> Description:
         return describe_grid(path, "radar")
     if start.startswith(GRID_STARTS):
         from pipeline.inspect.grids import describe_grid
+        from pipeline.inspect.series import describe_series
 
-        return describe_grid(path)
+        return describe_series(path) or describe_grid(path)
     from pipeline.inspect.bands import describe_bands
     from pipeline.inspect.outlines import describe_outlines
     from pipeline.inspect.records import describe_record

@@ -15,7 +15,8 @@ import pyogrio.errors
 import shapely
 
 from pipeline.errors import InputError
-from pipeline.inspect.description import Description
+from pipeline.gauges.site_numbers import site_number
+from pipeline.inspect.description import OPEN, Description
 from pipeline.units import AREA_M2, M2_PER_KM2
 from pipeline.watersheds.polygons import POLYGONAL, polygon_areas
 from pipeline.watersheds.vector_files import PARQUET
@@ -25,42 +26,53 @@ NAME_NAME = re.compile(r"name", re.IGNORECASE)
 SAME_AREA = 0.15  # relative difference of a field of areas from the polygons' own, for most
 MOST = 0.8
 MAX_LISTED = 12  # fields
+MAX_OVERLAID = 500  # polygons that are joined to find overlaps
+OVERLAP = 0.01  # share of the sum of areas that is told
 UNREADABLE = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError, OSError)
 
 
 def describe_outlines(path: Path) -> Description | None:
     """Describe a file of polygons; None if it holds none."""
-    table, layers = _read(path)
-    if table is None or not np.isin(shapely.get_type_id(table.geometry), POLYGONAL).any():
+    table, layer, layers, polygonal = _read(path)
+    if table is None or not _holds_polygons(table):
         return None
     description = Description(path, "polygons")
     description.add("format", "GeoParquet" if path.suffix in PARQUET else "vector file of GDAL")
     if len(layers) > 1:
-        description.add("layers", f"{', '.join(layers)}; the first with polygons is described")
+        description.add("layers", f"{', '.join(layers)}; {layer} is described")
+        description.keys["layer"] = layer
+        choice = f"{OPEN}: of {', '.join(polygonal)}" if len(polygonal) > 1 else "of the polygons"
+        description.add("layer", choice)
     _describe(description, table)
     return description
 
 
-def _read(path: Path) -> tuple[gpd.GeoDataFrame | None, list[str]]:
-    """The first layer with polygons, and the names of all."""
+def _read(path: Path) -> tuple[gpd.GeoDataFrame | None, str, list[str], list[str]]:
+    """The first layer with polygons, its name, the names of all layers and of those of polygons."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             if path.suffix.lower() in PARQUET:
-                return gpd.read_parquet(path), []
+                return gpd.read_parquet(path), "", [], []
             layers = pyogrio.list_layers(path)
-            polygonal = [
-                name
+            found = {
+                str(name): table
                 for name, kind in layers
-                if kind is None or "Polygon" in kind or kind == "Unknown"
-            ]
-            for name in polygonal:
-                table = gpd.read_file(path, layer=name)
-                if isinstance(table, gpd.GeoDataFrame) and len(table):
-                    return table, [str(name) for name, _ in layers]
+                if kind in (None, "Unknown") or "Polygon" in kind
+                if _holds_polygons(table := gpd.read_file(path, layer=name))
+            }
         except UNREADABLE:
-            return None, []
-    return None, []
+            return None, "", [], []
+    if not found:
+        return None, "", [], []
+    name = next(iter(found))
+    return found[name], name, [str(name) for name, _ in layers], [*found]
+
+
+def _holds_polygons(table: object) -> bool:
+    if not isinstance(table, gpd.GeoDataFrame) or not len(table):
+        return False
+    return bool(np.isin(shapely.get_type_id(table.geometry), POLYGONAL).any())
 
 
 def _describe(description: Description, table: gpd.GeoDataFrame) -> None:
@@ -75,7 +87,9 @@ def _describe(description: Description, table: gpd.GeoDataFrame) -> None:
         like = "could be degrees (EPSG:4326)" if degrees else "are no degrees, but a projection's"
         description.add("CRS", "none stated")
         description.add("place", f"{span}: the numbers {like}")
-        description.refuse(InputError("has no CRS: expected polygons with one"))
+        description.add("crs", f"{OPEN}: none stated, {span}: the numbers {like}")
+        description.keys["crs"] = "EPSG:4326" if degrees else OPEN
+        description.refuse(InputError("has no CRS: expected polygons with one, or watersheds.crs"))
     else:
         code = table.crs.to_authority() or ("no code",)
         description.add("CRS", f"{table.crs.name} ({':'.join(code)})")
@@ -97,6 +111,10 @@ def _areas(description: Description, table: gpd.GeoDataFrame) -> Any:
     description.add(
         "areas", f"{areas.min():.6g} to {areas.max():.6g} km2, sum {areas.sum():.6g} km2"
     )
+    if len(table) <= MAX_OVERLAID:
+        union = polygon_areas(np.array([table.to_crs(4326).union_all()]))[0] / M2_PER_KM2
+        if union < (1 - OVERLAP) * areas.sum():
+            description.add("areas", f"some overlap: {union:.6g} km2 together (nested, or parts?)")
     return areas
 
 
@@ -115,6 +133,7 @@ def _describe_fields(description: Description, table: gpd.GeoDataFrame, areas: A
     if len(fields.columns) > MAX_LISTED:
         description.add("fields", f"and {len(fields.columns) - MAX_LISTED} more")
     sites.sort(key=lambda name: not SITE_NAME.search(name))
+    description.sites |= {name: [site_number(one, False) for one in fields[name]] for name in sites}
     if sites:
         others = f", or {', '.join(sites[1:4])}" if len(sites) > 1 else ""
         description.add("site_field", f"{sites[0]}{others}: different in each feature")

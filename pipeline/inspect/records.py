@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.gauges.flags import FLAGS
 from pipeline.gauges.formats.common import listed
+from pipeline.gauges.formats.hydat import TABLE, UNITS, stations_of
 from pipeline.gauges.read import read_rows
 from pipeline.gauges.record import GaugeRecord, RecordFile
 from pipeline.inspect.description import (
@@ -58,7 +59,30 @@ def _describe_database(description: Description) -> None:
             columns = [row[1] for row in base.execute(f"PRAGMA table_info('{table}')")]
             (rows,) = base.execute(f"SELECT count(*) FROM '{table}'").fetchone()
             description.add("tables", f"{table}: {rows} rows, {listed(columns)}")
-    description.add("refused", "databases are not read: expected its series as csv")
+        found = {name for (name,) in tables}
+    if TABLE in found:
+        _describe_hydat(description)
+    else:
+        description.add("refused", "no HYDAT: of databases, expected its series as csv")
+
+
+def _describe_hydat(description: Description) -> None:
+    """Add the stations of HYDAT, and the record of the first."""
+    description.kind = "record"
+    description.facts[0] = ("format", f"HYDAT, an SQLite database with the table {TABLE}")
+    description.add("units", f"states {UNITS}, by definition")
+    description.keys = {"format": "hydat", "units": UNITS}
+    catalog = record_catalog({**description.keys, "files": "none"})
+    try:
+        stations = stations_of(description.path)
+        description.sites[f"the table {TABLE}"] = stations
+        description.add("sites", f"{len(stations)}: {listed(stations)}")
+        rows = read_rows(catalog, description.path, stations[:1])
+        _add_record(
+            description, RecordFile(catalog, description.path, rows).record(stations[0]), "daily"
+        )
+    except InputError as error:
+        description.refuse(error)
 
 
 def _describe_bytes(description: Description, data: bytes) -> None:
@@ -103,6 +127,7 @@ def _agency_format(text: str) -> str | None:
 
 def _describe_agency(description: Description, agency: str) -> None:
     description.add("format", f"{agency} of the USGS, discharge in ft3/s")
+    description.add("units", "states ft3/s, by definition")
     reasons = []
     for values in ("daily", "instantaneous"):
         gauges = {"format": agency, "files": "none", "units": "ft3/s", "values": values}
@@ -112,6 +137,7 @@ def _describe_agency(description: Description, agency: str) -> None:
         except InputError as error:
             reasons.append(error)
             continue
+        description.sites["the file"] = [*file.sites]
         for site in list(file.sites)[:6]:
             try:
                 _add_record(description, file.record(site), values)

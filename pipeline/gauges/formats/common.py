@@ -20,19 +20,24 @@ DISTINCT = pa.dictionary(pa.int32(), TEXT)  # faster to make and smaller, if tex
 DISCHARGE = "00060"  # parameter: discharge, in ft3/s by definition
 # Statistic codes: 00003 is the mean; unit values have 00011, 00000 or none
 STATISTICS = {"daily": ("00003",), "instantaneous": ("00000", "00011", "")}
+
+
+def _unit(*texts: str) -> re.Pattern[str]:
+    """Spellings of a unit, which stand apart from other letters."""
+    return re.compile(rf"(?<![a-z])(?:{'|'.join(texts)})(?![a-z0-9])", re.IGNORECASE)
+
+
+_PER_SECOND = r"(?: per |/| |_|)s(?:ec(?:ond)?)?s?(?:\^|\*\*)?(?:-1)?"
 WORDS_OF_UNITS = {
-    "ft3/s": re.compile(
-        r"cubic f(?:ee|oo)t per sec|ft\^?3/s|(?<![a-z])cfs(?![a-z])|ft³/s", re.IGNORECASE
-    ),
-    "m3/s": re.compile(
-        r"cubic met(?:er|re)s? per sec|m\^?3/s|(?<![a-z])cms(?![a-z])|m³/s", re.IGNORECASE
-    ),
-    "l/s": re.compile(r"lit(?:er|re)s? per sec|(?<![a-z])l/s(?![a-z])", re.IGNORECASE),
-    "ML/day": re.compile(r"megalit(?:er|re)s?(?: per |/)d|(?<![a-z])ML/d", re.IGNORECASE),
-    "mm/day": re.compile(r"(?<![a-z])mm(?:/d| ?d-1| per d)", re.IGNORECASE),
+    "ft3/s": _unit("cfs", rf"(?:cubic f(?:ee|oo)t|ft(?:\^|\*\*)?[3³]){_PER_SECOND}"),
+    "m3/s": _unit("cms", "cumecs?", rf"(?:cubic met(?:er|re)s?|m(?:\^|\*\*)?[3³]){_PER_SECOND}"),
+    "l/s": _unit(r"l/s", r"lit(?:er|re)s? per sec(?:ond)?"),
+    "ML/day": _unit(r"(?:ML|megalit(?:er|re)s?)(?:/| per |_|)d(?:ay)?"),
+    "mm/day": _unit(r"mm(?:/| per |_|)d(?:ay)?", "mm d-1"),
 }
 OTHER_QUANTITY = re.compile(
-    r"precip|(?<![a-z])rain|snow|temperature|evap|radiation|humidity|pressure|gage.?height|water.?level",
+    r"precip|(?<![a-z])rain|snow|temperature|evap|radiation|humidity|pressure|ga[u]?ge.?height|"
+    r"water.?level",
     re.IGNORECASE,
 )
 DISCHARGE_WORD = re.compile(r"discharge|flow|runoff", re.IGNORECASE)

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
@@ -30,6 +31,28 @@ COLUMNS = ", ".join(
 QUALIFIERS = {"E": "e", "B": "e"}
 
 
+def stations_of(path: Path) -> list[str]:
+    """Numbers of the stations with daily flows, sorted.
+
+    Raises:
+        InputError: the file is no such database.
+    """
+    query = f"SELECT DISTINCT STATION_NUMBER FROM {TABLE} ORDER BY STATION_NUMBER"
+    return [station for (station,) in _select(path, query)]
+
+
+def _select(path: Path, query: str, *values: str) -> list[tuple[Any, ...]]:
+    if not path.is_file():
+        raise InputError(f"{path}: not readable (no such file): expected HYDAT")
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as base:
+            return base.execute(query, values).fetchall()
+    except sqlite3.Error as error:
+        raise InputError(
+            f"{path}: not readable ({error}): expected HYDAT, with its table {TABLE}"
+        ) from error
+
+
 def read_hydat(catalog: Catalog, path: Path, sites: Sequence[str] = ()) -> Rows:
     """Read the daily flows of some stations, without, of all.
 
@@ -43,29 +66,12 @@ def read_hydat(catalog: Catalog, path: Path, sites: Sequence[str] = ()) -> Rows:
             f"{path}: holds daily means in {UNITS}: expected no {gauges.values} values in "
             f"{gauges.units}, as gauges of {catalog.path} says"
         )
-    if not path.is_file():
-        raise InputError(f"{path}: not readable (no such file): expected HYDAT")
-    try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as base:
-            found = base.execute(f"SELECT DISTINCT STATION_NUMBER FROM {TABLE}")
-            stations = {one for (one,) in found}
-            wanted = {one for one in stations if unpadded(one) in set(map(unpadded, sites))}
-            if sites and not wanted:
-                raise InputError(
-                    f"{path}: holds {listed(stations)}: expected a record of {listed(sites)}"
-                )
-            months = [
-                month
-                for station in sorted(wanted or stations)
-                for month in base.execute(
-                    f"SELECT {COLUMNS} FROM {TABLE} WHERE STATION_NUMBER = ? ORDER BY YEAR, MONTH",
-                    (station,),
-                )
-            ]
-    except sqlite3.Error as error:
-        raise InputError(
-            f"{path}: not readable ({error}): expected HYDAT, with its table {TABLE}"
-        ) from error
+    stations = stations_of(path)
+    wanted = [one for one in stations if unpadded(one) in set(map(unpadded, sites))]
+    if sites and not wanted:
+        raise InputError(f"{path}: holds {listed(stations)}: expected a record of {listed(sites)}")
+    query = f"SELECT {COLUMNS} FROM {TABLE} WHERE STATION_NUMBER = ? ORDER BY YEAR, MONTH"
+    months = [month for one in wanted or stations for month in _select(path, query, one)]
 
     def days(catalog: Catalog, path: Path) -> Iterator[Row]:
         for station, year, month, *values in months:

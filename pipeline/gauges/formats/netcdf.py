@@ -68,7 +68,12 @@ def _rows(
     flags = None if columns.flag is None else _over_sites(path, data[columns.flag], along)
     names = [""]
     if columns.site is not None:
-        names = _texts(path, data[columns.site], discharge.shape[0])
+        names = texts_of(data[columns.site])
+        if len(names) != discharge.shape[0]:
+            raise InputError(
+                f"{path}: {columns.site} of {len(names)}: expected one for each of "
+                f"{discharge.shape[0]} sites"
+            )
     elif discharge.shape[0] != 1:
         raise InputError(
             f"{path}: {columns.discharge} of {discharge.shape[0]} sites: expected one, as "
@@ -154,13 +159,9 @@ def _over_sites(path: Path, variable: xr.DataArray, along: Any) -> NDArray[Any]:
     return np.asarray(ordered.values).reshape(-1, variable.sizes[along])
 
 
-def _texts(path: Path, variable: xr.DataArray, count: int) -> list[str]:
+def texts_of(variable: xr.DataArray) -> list[str]:
     """Numbers or names of the sites."""
-    values = np.atleast_1d(variable.values)
-    if values.shape != (count,):
-        raise InputError(
-            f"{path}: {variable.name} of {values.shape}: expected one for each of {count} sites"
-        )
+    values = np.ravel(variable.values)
     whole = values.dtype.kind == "f" and np.isfinite(values).all()
     if whole and (values == np.round(values)).all():
         values = values.astype(np.int64)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.inspect.description import OPEN, Description
-from pipeline.inspect.draft.groups import groups_of
+from pipeline.inspect.draft.groups import Group, groups_of
 from pipeline.inspect.draft.lines import Line, as_yaml
 from pipeline.inspect.draft.rasters import forcing_lines, period_lines
-from pipeline.inspect.draft.records import gauge_lines
+from pipeline.inspect.draft.records import gauge_lines, record_of
+from pipeline.inspect.draft.sites import match_sites
 from pipeline.inspect.draft.terrain import may_be_dem, terrain_lines
 from pipeline.inspect.draft.watersheds import watershed_lines
 
@@ -41,9 +42,14 @@ def draft_catalog(folder: Path, out: Path) -> str:
     root = os.path.relpath(folder.resolve(), out.resolve().parent)
     lines.append(Line(("root",), root))
     lines += [*period_lines(series), *forcing_lines(series)]
-    records = found["record"]
-    lines += gauge_lines(records)
-    lines += watershed_lines(found["polygons"], records)
+    records, polygons = found["record"], found["polygons"]
+    record = record_of(records)
+    matches = [(match_sites(record, one), one) for one in polygons]
+    matches.sort(key=lambda one: (-len(one[0].sites), *_rank(one[1])))
+    polygons = [one for _, one in matches]
+    match = matches[0][0] if matches else match_sites(record, None)
+    lines += gauge_lines(record, records, match)
+    lines += watershed_lines(polygons, record, match)
     lines += terrain_lines(found["directions"], still)
     head = [f"# Drafted by domst init. Check every line; what is {OPEN}, no file tells."]
     head += [
@@ -64,3 +70,8 @@ def _why(description: Description) -> str:
     """Why a file is not used, if that is known."""
     reason = dict(description.facts).get("refused")
     return f": {reason}" if reason else ""
+
+
+def _rank(polygons: Group) -> tuple[bool, int]:
+    """The likeliest polygons first: one file, with the most fields that are known."""
+    return len(polygons.paths) > 1, -len(polygons.description.keys)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from pipeline.errors import InputError
 from pipeline.inspect.description import OPEN, Description
 from pipeline.inspect.draft.groups import Group
 from pipeline.inspect.draft.lines import Line
 from pipeline.rasters.quantity import names_rain
+from pipeline.watersheds.flow_directions import TerrainRaster
 
+LOWEST, HIGHEST = -500.0, 9000.0  # elevations [m] of land
 ZERO = re.compile(r"([\d.]+)% zero")
 
 
@@ -42,17 +45,29 @@ def terrain_lines(directions: Sequence[Group], rasters: Sequence[Group]) -> Iter
         ):
             if key in keys:
                 yield Line(("terrain", key), keys[key], reason)
-        yield from crs_lines(group)
-    elif rasters:
+        yield from _crs_lines(group)
+    elif rasters := [one for one in rasters if _may_be_elevation(one)]:
         group = rasters[0]
         values = dict(group.description.facts).get("values", "")
-        yield Line(("terrain", "dem"), group.pattern, f"{OPEN}: elevations? No date, {values}")
-        yield from crs_lines(group)
+        yield Line(("terrain", "dem"), group.pattern, f"{OPEN}: is it elevation in m? {values}")
+        yield from _crs_lines(group)
 
 
-def crs_lines(group: Group) -> Iterator[Line]:
+def _crs_lines(group: Group) -> Iterator[Line]:
     """The CRS, if the file has none."""
-    facts = dict(group.description.facts)
-    if facts.get("CRS", "").startswith("none"):
-        why = f"{OPEN}: the file has none; {facts.get('grid', '')}"
-        yield Line(("terrain", "crs"), "EPSG:4326", why)
+    variable = group.description.keys.get("variable")
+    try:
+        TerrainRaster.open(group.paths[0], variable=variable)
+    except InputError as error:
+        degrees, reason = "EPSG:4326", f"{OPEN}: the file has none; the numbers could be degrees"
+        try:
+            TerrainRaster.open(group.paths[0], stated=degrees, variable=variable)
+        except InputError as other:
+            degrees, reason = OPEN, f"{other or error}".replace(f"{group.paths[0]}: ", "")
+        yield Line(("terrain", "crs"), degrees, reason)
+
+
+def _may_be_elevation(group: Group) -> bool:
+    """Whether a raster's values are within those of elevations [m]."""
+    found = re.match(r"(\S+) to ([^\s,]+)", dict(group.description.facts).get("values", ""))
+    return found is not None and float(found[1]) >= LOWEST and float(found[2]) <= HIGHEST

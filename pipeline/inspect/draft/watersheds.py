@@ -4,28 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pipeline.catalog.gauge_source import USGS_FORMATS
+from pipeline.gauges.site_numbers import site_number
 from pipeline.inspect.description import OPEN
 from pipeline.inspect.draft.groups import Group
 from pipeline.inspect.draft.lines import Line
-from pipeline.inspect.draft.records import sites_of
+from pipeline.inspect.draft.records import holds_sites
+from pipeline.inspect.draft.sites import Match
 
 
-def watershed_lines(polygons: Sequence[Group], records: Sequence[Group]) -> Iterator[Line]:
+def watershed_lines(polygons: Sequence[Group], group: Group | None, match: Match) -> Iterator[Line]:
     """The polygons, and the sites that have records."""
     if not polygons:
         yield Line(("watersheds", "file"), "basins.gpkg", f"{OPEN}: no polygons found")
         yield Line(("watersheds", "site_field"), "SITE_NO", OPEN)
         return
-    group = max(polygons, key=lambda one: (len(one.paths) == 1, len(one.description.keys)))
-    keys, facts = group.description.keys, dict(group.description.facts)
-    others = ", ".join(one.pattern for one in polygons if one is not group)
-    said = facts["features"] + (f", or {others}" if others else "")
-    yield Line(("watersheds", "file"), group.pattern, said)
-    yield Line(("watersheds", "site_field"), keys.get("site_field", "?"), facts["site_field"])
-    for key in ("name_field", "area_field", "area_units"):
+    first = polygons[0]
+    keys, facts = first.description.keys, dict(first.description.facts)
+    features = int(facts["features"].partition(":")[0])
+    others = f", or {', '.join(one.pattern for one in polygons[1:])}" if polygons[1:] else ""
+    yield Line(("watersheds", "file"), first.pattern, f"{facts['features']}{others}")
+    for key in ("layer", "crs"):
         if key in keys:
             yield Line(("watersheds", key), keys[key], facts.get(key, ""))
-    features = int(facts["features"].partition(":")[0])
-    sites = sites_of(records)
-    if sites and len(sites) < features:
+    if match.field is not None:
+        reason = f"agrees with {match.where} of the records: {len(match.sites)} of {features}"
+        yield Line(("watersheds", "site_field"), match.field, reason)
+    else:
+        none = "; none of its numbers is in the records" if group is not None else ""
+        found = keys.get("site_field", OPEN)
+        yield Line(("watersheds", "site_field"), found, f"{OPEN}: {facts['site_field']}{none}")
+    for key in ("name_field", "area_field", "area_units"):
+        if key in keys and keys[key] != match.field:
+            yield Line(("watersheds", key), keys[key], facts.get(key, ""))
+    yield from _sites(features, group, match)
+
+
+def _sites(features: int, group: Group | None, match: Match) -> Iterator[Line]:
+    """The sites, if some polygons have no record, or no file says whose the record is."""
+    if group is None:
+        return
+    keys = group.description.keys
+    usgs = keys.get("format") in USGS_FORMATS or keys.get("agency") == "usgs"
+    sites = [site_number(site, usgs) for site in match.sites]
+    alone = "{site}" not in match.files and not holds_sites(group)
+    if sites and (alone or len(sites) < features):
         yield Line(("watersheds", "sites"), sites, f"of {features}, those with a record")
+    elif alone:
+        yield Line(("watersheds", "sites"), [OPEN], f"of {features}, the one whose the record is")

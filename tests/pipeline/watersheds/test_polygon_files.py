@@ -144,17 +144,3 @@ def test_foreign_files(
     path = str(domst_data / "foreign" / "polygons" / name)
     with pytest.raises(InputError, match=message):
         read_watersheds(make_catalog(tmp_path, file=path, **keys))
-
-
-def test_foreign_polygons_have_their_verified_areas(domst_data: Path, tmp_path: Path) -> None:
-    folder = domst_data / "foreign" / "polygons"
-    for name, field, keys, area in (
-        ("agger_no_prj.shp", None, {"crs": "EPSG:31466"}, 817.6),
-        ("hydrofabric_01073000.gpkg", "divide_id", {}, 31.66),
-        ("salmon_river_bare_feature.geojson", None, {}, 4213),
-    ):
-        path = folder / name
-        site = field or str(gpd.read_file(path).columns[0])
-        catalog = make_catalog(tmp_path, file=str(path), site_field=site, **keys)
-        total = sum(one.area for one in read_watersheds(catalog)) / 1e6
-        assert total == pytest.approx(area, rel=1e-3)
