@@ -172,9 +172,11 @@ def find_roles(
         roles |= {"flag": codes[0]} if codes else {}
     if "site" not in roles:
         constant = [
-            k for k in likely["site"] if len(set(columns[k])) == 1 and len(columns[k][0]) > 4
+            k
+            for k in likely["site"]
+            if len(set(columns[k])) == 1 and len(columns[k][0]) > 4 and k not in roles.values()
         ]
-        constant = [k for k in constant if k not in roles.values()]
+        constant = [k for k in constant if SITE_TEXT.fullmatch(columns[k][0])]
         roles |= {"site": constant[0]} if constant else {}
     if "discharge" not in roles:
         values = [k for k in likely["discharge"] if k not in roles.values()]
