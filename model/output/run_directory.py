@@ -178,7 +178,7 @@ class Run:
         path = self.folder / "run.yaml"
         try:
             about = yaml.safe_load(path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
@@ -360,7 +360,7 @@ class Run:
                 head |= {name: math.nan for name, value in head.items() if value is None}
                 _ = [head[name] for name in SCORES]
             _ = [metrics[name] for name in METRICS]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
