@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.errors import RunError
 from pipeline.rasters.files import format_duration
 
-Kind = Literal["raster", "directions", "record", "polygons", "unknown"]
+Kind = Literal["raster", "directions", "record", "polygons", "outlets", "unknown"]
 USUAL_CODES = {-float("9" * n) for n in range(1, 9)} | {-1.0, -32768.0, -9999000.0, -8888000.0}
 LEAST_MM = 1.0  # which some rain exceeds, in mm and a step
 HUGE = 1e15  # beyond any measurement

@@ -19,7 +19,9 @@ from pipeline.inspect.description import (
     describe_times,
     describe_values,
 )
+from pipeline.inspect.outlets import describe_outlets
 from pipeline.inspect.tables import describe_table, draw_hydrograph, record_catalog
+from pipeline.inspect.values_only import describe_values_only
 
 GZIP = b"\x1f\x8b"
 MAX_TEXT = 200_000_000  # bytes
@@ -45,7 +47,7 @@ def describe_record(path: Path) -> Description:
         description.add("refused", "no reader knows it: expected a raster, record or polygons")
     elif agency := _agency_format(text):
         _describe_agency(description, agency)
-    else:
+    elif not (describe_values_only(description, text) or describe_outlets(description, text)):
         describe_table(description, text)
     return description
 

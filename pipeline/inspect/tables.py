@@ -276,7 +276,7 @@ def _add_units(description: Description, table: TextTable) -> None:
 
 def try_keys(description: Description) -> None:
     """Add why the reader refuses a record with its keys, if so; OPEN ones are assumed."""
-    assumed = {"units": "m3/s", "time_zone": "UTC", "start": "2000-01-01"}
+    assumed = {"units": "m3/s", "time_zone": "UTC", "start": "2000-01-01", "step": "1h"}
     keys = {"files": "{site}", **description.keys}
     keys |= {key: value for key, value in assumed.items() if keys.get(key) == OPEN}
     keys.pop("missing_flags", None)

@@ -68,7 +68,7 @@ def time_template(path: str) -> tuple[str, datetime] | None:
         found = [
             (match, time)
             for match in re.finditer(rf"(?<!\d){digits}(?!\d)", name)
-            if (time := _parse(match[0], form))
+            if (time := parse_time(match[0], form))
         ]
         if found:
             time = found[0][1]
@@ -84,14 +84,14 @@ def _of_whole_path(path: str) -> tuple[str, datetime] | None:
     """The template of a path whose folders and name make a time together, such as 2020/001.tif."""
     for form, digits in PATH_TIMES:
         found = re.search(rf"(?<![^/]){digits}(?!\d)", path)
-        if found and (time := _parse(found[0], form)):
+        if found and (time := parse_time(found[0], form)):
             fields = re.sub(r"[^/]+", lambda part: f"{{time:{part[0]}}}", form)
             return path[: found.start()] + fields + path[found.end() :], time
     return None
 
 
-def _parse(digits: str, form: str) -> datetime | None:
-    """The time that digits spell, if it is one of the recent centuries."""
+def parse_time(digits: str, form: str) -> datetime | None:
+    """The time that digits spell in a format; None if it is none of the recent centuries."""
     try:
         time = datetime.strptime(digits, form)
     except ValueError:

@@ -15,10 +15,10 @@ from pipeline.inspect.draft.lines import Line, as_yaml
 from pipeline.inspect.draft.rasters import forcing_lines, period_lines
 from pipeline.inspect.draft.records import gauge_lines, record_of
 from pipeline.inspect.draft.sites import match_sites
-from pipeline.inspect.draft.terrain import may_be_dem, terrain_lines
+from pipeline.inspect.draft.terrain import may_be_dem, terrain_crs, terrain_lines
 from pipeline.inspect.draft.watersheds import watershed_lines
 
-KINDS = ("raster", "directions", "record", "polygons", "unknown")
+KINDS = ("raster", "directions", "record", "polygons", "outlets", "unknown")
 
 
 def draft_catalog(folder: Path, out: Path) -> str:
@@ -42,14 +42,14 @@ def draft_catalog(folder: Path, out: Path) -> str:
     root = os.path.relpath(folder.resolve(), out.resolve().parent)
     lines.append(Line(("root",), root))
     lines += [*period_lines(series), *forcing_lines(series)]
-    records, polygons = found["record"], found["polygons"]
+    records, polygons = found["record"], found["polygons"] or found["outlets"]
     record = record_of(records)
     matches = [(match_sites(record, one), one) for one in polygons]
     matches.sort(key=lambda one: (-len(one[0].sites), *_rank(one[1])))
     polygons = [one for _, one in matches]
     match = matches[0][0] if matches else match_sites(record, None)
     lines += gauge_lines(record, records, match)
-    lines += watershed_lines(polygons, record, match)
+    lines += watershed_lines(polygons, record, match, terrain_crs(found["directions"] or still))
     lines += terrain_lines(found["directions"], still)
     head = [f"# Drafted by domst init. Check every line; what is {OPEN}, no file tells."]
     head += [

@@ -43,6 +43,7 @@ def gauge_lines(group: Group | None, records: Sequence[Group], match: Match) -> 
         "missing": _about_missing(facts),
         "missing_flags": f"values with these flags are no data, or none: {facts.get('flags', '')}",
         "start": facts.get("times", ""),
+        "step": "the time from one value to the next, such as 1h",
         "agency": "a column names the USGS",
         "whole": f"{OPEN}: the last line is {facts.get('last line', '')}",
     }

@@ -53,6 +53,13 @@ def terrain_lines(directions: Sequence[Group], rasters: Sequence[Group]) -> Iter
         yield from _crs_lines(group)
 
 
+def terrain_crs(rasters: Sequence[Group]) -> str | None:
+    """The EPSG code that the first raster states, None without one."""
+    facts = [dict(one.description.facts).get("CRS", "") for one in rasters[:1]]
+    code = re.search(r"EPSG:\d+", facts[0]) if facts else None
+    return code[0] if code else None
+
+
 def _crs_lines(group: Group) -> Iterator[Line]:
     """The CRS, if the file has none."""
     variable = group.description.keys.get("variable")

@@ -13,8 +13,17 @@ from pipeline.inspect.draft.records import holds_sites
 from pipeline.inspect.draft.sites import Match
 
 
-def watershed_lines(polygons: Sequence[Group], group: Group | None, match: Match) -> Iterator[Line]:
-    """The polygons, and the sites that have records."""
+def watershed_lines(
+    polygons: Sequence[Group], group: Group | None, match: Match, terrain_crs: str | None
+) -> Iterator[Line]:
+    """The polygons, or the outlets, and the sites that have records.
+
+    Args:
+        polygons: files of polygons or of outlets, the likeliest first.
+        group: the records.
+        match: sites of both.
+        terrain_crs: EPSG code of the terrain, which outlets may share.
+    """
     if not polygons:
         yield Line(("watersheds", "file"), "basins.gpkg", f"{OPEN}: no polygons found")
         yield Line(("watersheds", "site_field"), "SITE_NO", OPEN)
@@ -23,10 +32,15 @@ def watershed_lines(polygons: Sequence[Group], group: Group | None, match: Match
     keys, facts = first.description.keys, dict(first.description.facts)
     features = int(facts["features"].partition(":")[0])
     others = f", or {', '.join(one.pattern for one in polygons[1:])}" if polygons[1:] else ""
-    yield Line(("watersheds", "file"), first.pattern, f"{facts['features']}{others}")
-    for key in ("layer", "crs"):
-        if key in keys:
-            yield Line(("watersheds", key), keys[key], facts.get(key, ""))
+    file = "outlets" if first.description.kind == "outlets" else "file"
+    yield Line(("watersheds", file), first.pattern, f"{facts['features']}{others}")
+    if "layer" in keys:
+        yield Line(("watersheds", "layer"), keys["layer"], facts.get("layer", ""))
+    if keys.get("crs") == OPEN and terrain_crs:
+        reason = f"{OPEN}: that of the terrain; {facts['crs']}"
+        yield Line(("watersheds", "crs"), terrain_crs, reason)
+    elif "crs" in keys:
+        yield Line(("watersheds", "crs"), keys["crs"], facts.get("crs", ""))
     if match.field is not None:
         reason = f"agrees with {match.where} of the records: {len(match.sites)} of {features}"
         yield Line(("watersheds", "site_field"), match.field, reason)
