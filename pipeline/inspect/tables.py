@@ -45,6 +45,7 @@ STATED_MISSING = (  # in the lines above a table
 )
 SITE_TOKEN = re.compile(r"(?=\w*\d)[\w-]{3,20}")
 HEADER_LINES = 100
+MAX_VALUES = 200_000  # of a table with a column a site that are looked at
 MIN_SAME = 3  # rows of a flag with one value
 
 
@@ -152,6 +153,7 @@ def _describe_columns(description: Description, table: TextTable) -> None:
         description.add("columns", f"{len(sites)}, one a site: {listed(sites)}")
         description.sites["the names of columns"] = sites
         description.keys["columns"] = at | {"discharge": pattern}
+        _add_wide_values(description, columns, taken)
         return
     for k, (name, column) in enumerate(zip(names, columns, strict=True)):
         if k not in taken:
@@ -232,6 +234,22 @@ def _add_discharge(
         description.keys["missing"] = missing
     if times is not None and times.index.size == values.size:
         description.draw = draw_hydrograph(times.index, values)
+
+
+def _add_wide_values(
+    description: Description, columns: Sequence[list[str]], taken: set[int]
+) -> None:
+    """Add the values of a table with a column a site, of rows spread over it."""
+    free = [column for k, column in enumerate(columns) if k not in taken]
+    step = max(1, len(free) * len(free[0]) // MAX_VALUES)
+    texts = [text for column in free for text in column[::step]]
+    values = np.array([np.nan if (one := number(text)) is None else one for text in texts])
+    description.add("discharge", describe_values(values))
+    add_suspects(description, values, "gauges.missing")
+    if codes := suspected_codes(values):
+        description.keys["missing"] = [*codes]
+    if any("," in text for text in texts):
+        description.keys["decimal"] = ","
 
 
 def _about_flags(flags: list[str], texts: list[str]) -> tuple[str, list[str]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyflwdir
 import pytest
 import rasterio
@@ -447,3 +448,50 @@ def test_a_draft_replaces_nothing(tiny_sample: Path, tmp_path: Path) -> None:
         assert done.exit_code == 2
         assert "expected" in done.stderr
     assert (tiny_sample / "catalog.yaml").read_bytes() == before
+
+
+def test_a_table_with_a_column_a_site(tmp_path: Path) -> None:
+    """Whose letters belong to the sites, and whose codes are looked for in all columns."""
+    days = pd.date_range("2001-01-01", periods=40)
+    table = pd.DataFrame({"year": days.year, "month": days.month, "day": days.day})
+    table["Q_912101A"] = np.linspace(1, 9, 40).round(2)
+    table["Q_912105A"] = [*np.linspace(2, 8, 35).round(2), *[-99.99] * 5]
+    path = tmp_path / "flow.csv"
+    table.to_csv(path, index=False)
+    found = inspect_file(path)
+    assert found.sites == {"the names of columns": ["912101A", "912105A"]}
+    assert found.keys["columns"] == {
+        "site": None, "time": ["year", "month", "day"], "discharge": "Q_{site}",
+    }  # fmt: skip
+    assert (found.keys["missing"], found.keys["units"]) == ([-99.99], "OPEN")
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        (  # as of the UK's National River Flow Archive: lines of as many fields above
+            "file,timestamp,2019-01-01\nstation,id,39001\ndata,first,2001-01-01\n{rows}",
+            {"skip": 3, "columns": {"site": None, "time": 1, "discharge": 2}},
+        ),
+        (
+            "#Station Number,410730\n#Timestamp,Value\n{rows}",
+            {"comment": "#", "columns": {"site": None, "time": 1, "discharge": 2}},
+        ),
+        (
+            "Stationsnummer;2357\n\nDatum;Vattenföring (m³/s)\n{rows}",
+            {"skip": 2, "units": "m3/s", "delimiter": ";"},
+        ),
+    ],
+)
+def test_lines_above_a_table(tmp_path: Path, text: str, keys: dict[str, Any]) -> None:
+    days = pd.date_range("2001-01-01", periods=40)
+    mark = ";" if ";" in text else ","
+    rows = "".join(f"{day:%Y-%m-%d}{mark}{k + 0.5}\n" for k, day in enumerate(days))
+    if text.startswith("file"):
+        rows = rows.replace("\n", ",\n")
+    path = tmp_path / "flow.csv"
+    path.write_text(text.format(rows=rows))
+    found = inspect_file(path)
+    assert found.kind == "record"
+    assert {key: found.keys.get(key) for key in keys} == keys
+    assert "refused" not in dict(found.facts), found.text()
