@@ -98,6 +98,15 @@ def labels_at_noon(folder: Path) -> None:
     dataset(rain(9), times, units="mm").to_netcdf(folder / "noon.nc")
 
 
+def ends_of_hours(folder: Path) -> None:
+    """Labels are the ends of hours by their bounds."""
+    times = pd.date_range("2020-01-01 01:00", periods=24, freq="1h")
+    data = dataset(rain(24), times, units="mm")
+    data["bounds"] = (("time", "side"), np.stack([times - HOUR, times], axis=1))
+    data["time"].attrs["bounds"] = "bounds"
+    data.to_netcdf(folder / "ends.nc", encoding={"time": {"units": "hours since 2020-01-01"}})
+
+
 def one_day_missing(folder: Path) -> None:
     times = pd.date_range("2020-01-01", periods=9, freq="1D").delete(4)
     dataset(rain(8), times, units="mm").to_netcdf(folder / "gap.nc")
@@ -130,6 +139,7 @@ def one_day_missing(folder: Path) -> None:
             "2020-01-01",
             "2020-01-10",
         ),
+        (ends_of_hours, {"time": {"label": "end"}}, "hour", "2020-01-01", "2020-01-02"),
         (one_day_missing, {"max_missing_steps": 1}, "day", "2020-01-01", "2020-01-10"),
     ],
 )
@@ -187,13 +197,17 @@ def test_a_member_of_an_ensemble_is_open(tmp_path: Path) -> None:
     ("restart", "proposed"), [(24, "1d"), (6, "6h"), (1000, "never"), (1, None)]
 )
 def test_running_totals(restart: int, proposed: str | None) -> None:
-    """From amounts by their definition; with amounts themselves as totals of one step."""
+    """From amounts by their definition; with amounts themselves as totals of one step.
+
+    A restart that is at no multiple of its stretch from 00:00 UTC cannot be described.
+    """
     amounts = RNG.gamma(1, 1, (72, 3, 4)) * (RNG.random((72, 1, 1)) < 0.8)
     parts = [part.cumsum(axis=0) for part in np.split(amounts, range(restart, 72, restart))]
-    labels = pd.date_range("2020-01-01 01:00", periods=72, freq="1h").to_pydatetime().tolist()
-    description = Description(Path("totals.nc"), "raster")
-    propose_totals(description, np.concatenate(parts), labels)
-    assert description.keys.get("totals") == proposed
+    for begin, expected in ((1, proposed), (5, proposed if proposed == "never" else None)):
+        labels = pd.date_range(f"2020-01-01 0{begin}:00", periods=72, freq="1h").to_pydatetime()
+        description = Description(Path("totals.nc"), "raster")
+        propose_totals(description, np.concatenate(parts), labels.tolist())
+        assert description.keys.get("totals") == expected, begin
 
 
 @pytest.mark.parametrize(
