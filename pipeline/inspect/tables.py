@@ -44,6 +44,7 @@ STATED_MISSING = (  # in the lines above a table
     re.compile(rf"RINVAL{NUMBER}"),
 )
 SITE_TOKEN = re.compile(r"(?=\w*\d)[\w-]{3,20}")
+YEAR = re.compile(r"1[789]\d\d|20\d\d")
 HEADER_LINES = 100
 MAX_VALUES = 200_000  # of a table with a column a site that are looked at
 MIN_SAME = 3  # rows of a flag with one value
@@ -106,6 +107,7 @@ def describe_table(description: Description, text: str) -> None:
         return
     above = "\n".join(table.before[:HEADER_LINES])
     head = [*SITE_TOKEN.findall(above), *re.findall(r"\d{4,}", above)]
+    head = [token for token in head if not YEAR.fullmatch(token)]
     if head:
         description.sites["the lines above the table"] = [*dict.fromkeys(head)]
     if not text.endswith("\n"):

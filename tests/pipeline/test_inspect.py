@@ -20,9 +20,10 @@ from typer.testing import CliRunner, Result
 from pipeline.__main__ import app
 from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.gauges.flags import FLAGS
-from pipeline.inspect.description import suspected_codes
+from pipeline.inspect.description import Description, suspected_codes
 from pipeline.inspect.directions import fitting_tables
-from pipeline.inspect.draft.groups import SITE_NUMBER
+from pipeline.inspect.draft.groups import SITE_NUMBER, Group
+from pipeline.inspect.draft.sites import match_sites
 from pipeline.inspect.inspect_file import inspect_file
 from pipeline.inspect.time_template import time_template
 from pipeline.store.read import open_gauges, open_region
@@ -495,3 +496,29 @@ def test_lines_above_a_table(tmp_path: Path, text: str, keys: dict[str, Any]) ->
     assert found.kind == "record"
     assert {key: found.keys.get(key) for key in keys} == keys
     assert "refused" not in dict(found.facts), found.text()
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "fields", "expected"),
+    [
+        ("q_4711.csv", "", {"id": ["4711", "12"]}, ("q_{site}.csv", "id", ("4711",))),
+        ("q.csv", "Station: 4711, 1999\n", {"id": ["4711", "1999"]}, ("q.csv", "id", ("4711",))),
+        ("q.csv", "", {"id": ["4711"]}, ("q.csv", None, ())),
+        ("q_39.csv", "site 04711\n", {"a": ["39"], "b": ["4711"]}, ("q_39.csv", "b", ("4711",))),
+    ],
+)
+def test_sites_of_records_are_found_in_polygons(
+    tmp_path: Path,
+    name: str,
+    head: str,
+    fields: dict[str, list[str]],
+    expected: tuple[str, str | None, tuple[str, ...]],
+) -> None:
+    days = pd.date_range("2001-01-01", periods=30)
+    rows = "".join(f"{day:%Y-%m-%d},{k + 0.5}\n" for k, day in enumerate(days))
+    (tmp_path / name).write_text(f"{head}day,flow\n{rows}")
+    description = inspect_file(tmp_path / name)
+    polygons = Description(tmp_path / "basins.gpkg", "polygons", sites=fields)
+    record = Group(name, [tmp_path / name], [], description)
+    match = match_sites(record, Group("basins.gpkg", [polygons.path], [], polygons))
+    assert (match.files, match.field, match.sites) == expected

@@ -31,6 +31,11 @@ class Match:
     field: str | None = None
     sites: tuple[str, ...] = ()
 
+    @property
+    def by_chance(self) -> bool:
+        """Whether the numbers are so short that they may agree by chance, as those of rows."""
+        return all(len(site) < MIN_LENGTH for site in self.sites)
+
 
 def match_sites(group: Group | None, polygons: Group | None) -> Match:
     """The field of polygons, and the place in the records, with the most numbers in common."""
@@ -54,13 +59,19 @@ def _matches(group: Group, field: str, numbers: Sequence[str]) -> Iterator[Match
         named = [SITE_NUMBER.search(path.name) for path in group.paths]
         common = [whose[key] for one in named if one and (key := unpadded(one[0])) in whose]
         yield Match(group.pattern, "the names of the files", field, tuple(common))
+    above = [where for where in group.description.sites if where.startswith("the lines above")]
     for where, sites in group.description.sites.items():
-        common = [whose[key] for site in sites if (key := unpadded(site)) in whose]
-        above = where.startswith("the lines above")
-        if not (above and (several or len(common) > 1)):  # of one file only
+        if where not in above:
+            common = [whose[key] for site in sites if (key := unpadded(site)) in whose]
             yield Match(group.pattern, where, field, tuple(dict.fromkeys(common)))
-    if not several and len(group.paths) == 1:
-        yield from _in_name(group, field, numbers)
+    if several or len(group.paths) > 1:
+        return
+    yield from _in_name(group, field, numbers)
+    for where in above:
+        sites = group.description.sites[where]
+        found = dict.fromkeys(whose[key] for site in sites if (key := unpadded(site)) in whose)
+        if len(found) == 1:
+            yield Match(group.pattern, where, field, tuple(found))
 
 
 def _in_name(group: Group, field: str, numbers: Sequence[str]) -> Iterator[Match]:

@@ -43,7 +43,8 @@ def watershed_lines(
         yield Line(("watersheds", "crs"), keys["crs"], facts.get("crs", ""))
     if match.field is not None:
         reason = f"agrees with {match.where} of the records: {len(match.sites)} of {features}"
-        yield Line(("watersheds", "site_field"), match.field, reason)
+        chance = f"{OPEN}: short numbers, which may agree by chance; " if match.by_chance else ""
+        yield Line(("watersheds", "site_field"), match.field, f"{chance}{reason}")
     else:
         none = "; none of its numbers is in the records" if group is not None else ""
         found = keys.get("site_field", OPEN)
