@@ -16,7 +16,12 @@ import yaml
 from typer.core import TyperGroup
 
 from model.command_line import app
-from pipeline.catalog.models import load_catalog
+from pipeline.catalog.checks import Checks
+from pipeline.catalog.gauge_source import Gauges
+from pipeline.catalog.models import Catalog, Terrain, load_catalog
+from pipeline.catalog.raster_source import RasterSource
+from pipeline.catalog.time import Period
+from pipeline.catalog.watershed_source import Watersheds
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -116,3 +121,26 @@ def test_worked_example_of_time():
     with contextlib.redirect_stdout(printed):
         exec(code, {})
     assert printed.getvalue() == textwrap.dedent(shown)
+
+
+@pytest.mark.parametrize(
+    ("section", "model"),
+    [
+        ("Top level", Catalog),
+        ("`period`", Period),
+        ("`forcings.<name>`", RasterSource),
+        ("`gauges`", Gauges),
+        ("`watersheds`", Watersheds),
+        ("`terrain`", Terrain),
+        ("`checks`", Checks),
+    ],
+)
+def test_every_key_of_a_catalog_is_in_its_page(section, model):
+    text = (ROOT / "docs/catalog.md").read_text()
+    rows = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    keys = {
+        key
+        for row in re.findall(r"^\| (`.+?`) \|", rows, re.MULTILINE)
+        for key in re.findall(r"`(\w+)", row)
+    }
+    assert keys == set(model.model_fields)
