@@ -6,7 +6,7 @@ GeoTIFFs are opened with their own driver, which is several times faster than to
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,10 @@ def read_layout(path: Location, sources: Sequence[RasterSource]) -> GdalLayout:
                 )
         _require_sound(path, file, sources)
         units = tuple(file.units[source.band - 1] or "" for source in sources)
-        return layout_of(path, file, first, units)
+        about = tuple(
+            (f"band {source.band}", file.descriptions[source.band - 1] or "") for source in sources
+        )
+        return replace(layout_of(path, file, first, units), about=about)
 
 
 def _require_sound(path: Location, file: DatasetReader, sources: Sequence[RasterSource]) -> None:

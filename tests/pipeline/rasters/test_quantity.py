@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 import xarray as xr
+from rasterio.transform import from_origin
 
 from pipeline.catalog.models import Catalog
 from pipeline.check.published import read_published
@@ -177,3 +179,18 @@ def test_a_name_that_contradicts_the_time_in_the_file_is_refused(tmp_path: Path)
             opened(where, bounds="ignore")
         else:
             opened(where)
+
+
+def test_bands_are_what_their_descriptions_say(tmp_path: Path) -> None:
+    path = tmp_path / "rain_20200101.tif"
+    place = {"crs": "EPSG:4326", "transform": from_origin(7, 46, 0.5, 0.5)}
+    shape = {"height": 3, "width": 4, "count": 3, "dtype": "float32"}
+    with rasterio.open(path, "w", driver="GTiff", **shape, **place) as file:
+        file.write(np.broadcast_to(RAIN[0, 0], (3, 3, 4)))
+        for band, text in enumerate(("temperature_2m", "total_precipitation_sum"), start=1):
+            file.set_band_description(band, text)
+    source = {"driver": "geotiff", "files": str(tmp_path / "rain_{time:%Y%m%d}.tif")}
+    keys: dict[str, Any] = {**source, "variable": None, "select": {}, "max_missing_steps": 2}
+    refused(path, "'temperature_2m'", **keys, band=1)
+    opened(path, **keys, band=2)
+    opened(path, **keys, band=3)  # which says nothing
