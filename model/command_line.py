@@ -1,4 +1,4 @@
-"""The command `domst`: the pipeline's commands, `train` and `predict`."""
+"""The command `domst`: the pipeline's commands, `train`, `predict` and `report`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from model.predict import main as predict
+from model.report import main as report
 from model.train import main as train
 from pipeline.__main__ import app as pipeline_app
 from pipeline.__main__ import set_up
@@ -21,6 +22,7 @@ app = typer.Typer(
 app.registered_commands.extend(pipeline_app.registered_commands)
 app.command("train")(train)
 app.command("predict")(predict)
+app.command("report")(report)
 
 
 def print_version(asked: bool) -> None:

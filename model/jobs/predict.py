@@ -21,7 +21,7 @@ from model.inputs.split import Split, unlearned
 from model.inputs.watershed import Survey, survey_store
 from model.jobs.tasks import predict_head
 from model.jobs.train import absolute, local_client, split_record, summarise
-from model.output.report import write_report
+from model.output.report.write import write_report
 from model.output.run_directory import Run
 from model.settings import Settings
 from model.training import checkpoint

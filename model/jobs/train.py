@@ -22,7 +22,7 @@ from model.jobs.placement import CostModel
 from model.jobs.schedule import Jobs
 from model.jobs.trunk import trunk_branches
 from model.output.progress import Progress
-from model.output.report import write_report
+from model.output.report.write import write_report
 from model.output.run_directory import Run
 from model.settings import Settings
 from model.training.memory import Record

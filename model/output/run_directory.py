@@ -6,7 +6,7 @@ metrics.json        the final scores; null where a score is undefined
 checkpoints/        <site_no>.safetensors, .json (its scores) and .jsonl (its validations)
 predictions.zarr    observed and simulated discharge of every head
 hydrographs/        <site_no>.png
-report.html         scores and hydrographs on one page
+report.html         scores, map and hydrographs on one page
 log.txt
 lease.json          who writes the directory, while somebody does
 """

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import lxml.html
 import numpy as np
 import pytest
 import typer
@@ -16,6 +17,7 @@ import yaml
 from typer.testing import CliRunner
 
 from model.jobs.train import train
+from model.output.report.blocks import unpack
 from model.output.run_directory import Run
 from model.predict import main
 from model.settings import Settings
@@ -78,7 +80,10 @@ def test_a_grown_record_goes_on_where_it_was(world: tuple[Path, Path, Path]) -> 
     for one, other in zip(found["heads"], again.metrics["heads"], strict=True):
         assert one["nse"] == other["nse"]
         assert one["ridge_nse"] == other["ridge_nse"]
-    assert "report.html" in {path.name for path in (run / "predicted").iterdir()}
+    page = (run / "predicted" / "report.html").read_text()
+    _, panel = unpack(lxml.html.fromstring(page).get_element_by_id("block-0").text)
+    assert "kernel" in panel
+    assert "update" not in panel
 
 
 def test_predictions_are_replaced_and_nothing_else_is(world: tuple[Path, Path, Path]) -> None:

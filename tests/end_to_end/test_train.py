@@ -44,9 +44,7 @@ def test_a_run_directory_holds_scores_weights_figures_and_a_report(
     assert {(line["site_no"], line["update"]) for line in lines} == {
         (site, update) for site in sites for update in (25, 30)
     }
-    page = (tiny_run / "report.html").read_text()
-    assert all(f"hydrographs/{site}.png" in page for site in sites)
-    assert "synthetic" in page
+    assert "synthetic data" in (tiny_run / "report.html").read_text()
     assert "done" in (tiny_run / "log.txt").read_text()
 
 

@@ -1,33 +1,47 @@
-"""What a report and the terminal's table say of scores that are undefined."""
+"""The report: one page that holds every score, escapes its texts and needs no network."""
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
+import lxml.html
 import pytest
 from rich.console import Console
 
 from model.output.progress import skill_table
-from model.output.report import page
+from model.output.report.measures import verdict
+from model.output.report.write import page
+from model.output.run_directory import as_json
+from tests.model.output.made_up_report import (
+    ABOUT,
+    OUTLINE,
+    made_up_block,
+    made_up_metrics,
+    made_up_outlines,
+)
 
-KEYS = ("kge", "pbias", "fhv", "peak_error", "peak_lag", "rmse", "velocity", "cells", "n_test")
+CHROMIUM = shutil.which("chromium")
+MB = 1_000_000
+HOURS_OF_A_YEAR = 8784
+LOADING = ("src", "srcset", "data", "action", "poster", "background", "formaction")
 
 
-def metrics(**scores: float) -> dict[str, Any]:
-    head = dict.fromkeys(KEYS, 1.0) | {"site_no": "01", "name": "Creek", "snow": None}
+def one_head(**scores: Any) -> dict[str, Any]:
+    """Metrics of one head that wins by 0.2."""
+    metrics = made_up_metrics("Creek")
     floors = {f"{name}_nse": 0.5 for name in ("persistence", "climatology", "ridge")}
-    interval = {"nse": 0.7, "nse_low": math.nan, "nse_high": math.nan}
-    return {
-        "title": "Creeks",
-        "variant": "multihead",
-        "split": "train, validation, test",
-        "history": False,
-        "synthetic": False,
-        "seconds": {"total": 1.0, "busy_max": 1.0, "busy_mean": 1.0},
-        "cluster": {"workers": 1},
-        "heads": [head | floors | interval | scores],
-    }
+    metrics["heads"][0] |= {"nse": 0.7, **floors, **scores}
+    return metrics
+
+
+def page_of(metrics: dict[str, Any]) -> str:
+    heads = len(metrics["heads"])
+    return page(metrics, ABOUT, [made_up_block(100)] * heads, [OUTLINE] * heads)
 
 
 def printed(of: dict[str, Any]) -> str:
@@ -35,6 +49,14 @@ def printed(of: dict[str, Any]) -> str:
     with console.capture() as said:
         console.print(skill_table(of))
     return said.get()
+
+
+def words(text: str) -> str:
+    """Text of a page outside of scripts and styles, one space between words."""
+    tree = lxml.html.fromstring(text)
+    for element in tree.xpath("//script|//style|//details[pre]"):
+        element.drop_tree()
+    return " ".join(tree.text_content().split())
 
 
 @pytest.mark.parametrize(
@@ -51,19 +73,117 @@ def printed(of: dict[str, Any]) -> str:
 def test_a_head_that_loses_to_ridge_or_climatology_is_shaded(
     scores: dict[str, float], loses: bool
 ) -> None:
-    assert ("<tr class=loses>" in page(metrics(**scores))) == loses
-    (style, _) = (row.style for row in skill_table(metrics(**scores)).rows)
+    assert ('class="loses"' in page_of(one_head(**scores))) == loses
+    (style, _) = (row.style for row in skill_table(one_head(**scores)).rows)
     assert (style == "yellow") == loses
 
 
 def test_an_undefined_score_is_a_dash_and_a_short_test_has_no_interval() -> None:
-    undefined = metrics(climatology_nse=math.nan)
-    said = printed(undefined)
+    undefined = one_head(climatology_nse=math.nan)
+    said, text = printed(undefined), words(page_of(undefined))
     assert "no interval of NSE: it takes 180 days of discharge in the test part" in said
-    assert "\u2013" in said
-    assert "There is no interval of NSE" in page(undefined)
-    known = metrics(nse_low=0.6, nse_high=0.8)
-    for text in (printed(known), page(known)):
-        assert "no interval" not in text
-    for text in (said, page(undefined)):
-        assert "nan" not in text
+    assert "There is no interval of NSE" in text
+    known = one_head(nse_low=0.6, nse_high=0.8)
+    for other in (printed(known), words(page_of(known))):
+        assert "no interval" not in other
+    for one in (said, text):
+        assert "nan" not in one.lower()
+        assert "\u2013" in one
+
+
+def test_the_verdict_names_the_losers_of_each_floor() -> None:
+    heads = made_up_metrics(*"ABCDEFGH")["heads"]
+    for i, head in enumerate(heads):
+        head |= {"nse": 0.5, "ridge_nse": 0.6 if i == 2 else 0.4}
+        head |= {"climatology_nse": math.nan if i else 0.1, "persistence_nse": 0.9 if i else 0.2}
+    expected = (
+        "Of 8 heads, by NSE, 1 loses to ridge (C), none loses to climatology, "
+        "7 lose to persistence (B, C, D, E, F and 2 more)"
+    )
+    assert verdict(heads, history=True) == expected + "."
+    assert verdict(heads, history=False).startswith(expected + ", which unlike the heads knows")
+    alone = [heads[1]]
+    assert verdict(alone, history=True) == (
+        "Of 1 head, by NSE, none loses to ridge, climatology has no score, 1 loses to persistence."
+    )
+
+
+def test_the_page_holds_all_numbers() -> None:
+    metrics = made_up_metrics("A", "B", "C")
+    metrics["heads"][1] |= {"nse": math.nan, "snow": {"melt_factor": 2.5}}
+    tree = lxml.html.fromstring(page_of(metrics))
+    data = json.loads(tree.get_element_by_id("run").text)
+    assert data["metrics"] == json.loads(as_json(metrics))
+    shown = [[cell.text_content() for cell in row] for row in tree.xpath("//tbody/tr")]
+    assert [row[0] for row in shown] == [f"{name} (0000000{i + 1})" for i, name in enumerate("ABC")]
+    assert [row[1] for row in shown][::2] == [f"{metrics['heads'][i]['nse']:.3f}" for i in (0, 2)]
+    assert all(len(row) == 1 + len(data["measures"]) for row in shown)
+    assert "synthetic data" in words(page_of(metrics))
+    assert "synthetic data" not in words(page_of(metrics | {"synthetic": False}))
+
+
+def test_texts_are_escaped() -> None:
+    nasty = 'Basin [/old]<script>alert("1")</script><!-- & {{ title }}'
+    metrics = made_up_metrics(nasty, "B") | {"title": nasty}
+    tree, plain = (
+        lxml.html.fromstring(page_of(one)) for one in (metrics, made_up_metrics("A", "B"))
+    )
+    assert tree.findtext(".//h1") == tree.findtext(".//title") == nasty
+    assert len(tree.xpath("//script")) == len(plain.xpath("//script"))
+    data = json.loads(tree.get_element_by_id("run").text)
+    assert data["metrics"]["heads"][0]["name"] == nasty
+    assert not [node for node in tree.iter() if node.tag is lxml.etree.Comment]
+
+
+def test_the_page_needs_no_network_and_every_label_its_element() -> None:
+    tree = lxml.html.fromstring(page_of(made_up_metrics("A")))
+    for element in tree.iter("*"):
+        assert not [name for name in LOADING if name in element.attrib], element.tag
+        assert element.get("href", "#").startswith("#"), element.get("href")
+    assert not tree.xpath("//link|//img|//iframe|//object|//embed|//base")
+    (style,) = tree.xpath("//style/text()")
+    assert "url(" not in style
+    assert "@import" not in style
+    ids = tree.xpath("//@id")
+    assert len(ids) == len(set(ids))
+    assert {href[1:] for href in tree.xpath("//a/@href")} <= set(ids)
+    assert tree.get("lang") == "en"
+
+
+@pytest.mark.parametrize(("heads", "limit"), [(23, 5 * MB), (500, 30 * MB)])
+def test_the_page_is_small(heads: int, limit: int) -> None:
+    block = made_up_block(HOURS_OF_A_YEAR)
+    metrics = made_up_metrics(*(f"Creek {i} near a Town" for i in range(heads)))
+    assert len(page(metrics, ABOUT, [block] * heads, made_up_outlines(heads)).encode()) < limit
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_a_browser_draws_overview_and_an_opened_panel(tmp_path: Path) -> None:
+    metrics = made_up_metrics("A", "B", "C")
+    metrics["heads"][0] |= {"nse": math.nan}
+    text = page(metrics, ABOUT, [made_up_block(500)] * 3, made_up_outlines(3))
+    (tmp_path / "report.html").write_text(text)
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    command += ["--enable-logging=stderr", "--virtual-time-budget=10000"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", f"file://{tmp_path}/report.html#head-1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "Uncaught" not in done.stderr, done.stderr
+    tree = lxml.html.fromstring(done.stdout)
+    titles = [caption.text.strip() for caption in tree.xpath("//figcaption")]
+    assert titles == [
+        "Watersheds by NSE",
+        "Distribution of NSE over the heads",
+        "Hydrograph of the test part",
+        "Flow-duration curve",
+        "Observed against simulated",
+        "Parts of KGE",
+        "Learned travel time",
+        "Contribution of the cells",
+        "Learning",
+    ]
+    drawn = tree.xpath("//figure/div[@role='img']")
+    assert len(drawn) == len(titles)
+    assert all(len(one) and len(one.get("aria-label")) > 30 for one in drawn)
+    assert [panel.get("id") for panel in tree.xpath("//details[@open]")] == ["head-1"]
+    floods = tree.xpath("//details[@open]//tbody/tr")
+    assert 1 < len(floods) <= 5
