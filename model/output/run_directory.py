@@ -126,7 +126,7 @@ class Run:
             InputError: the directory holds a run with other settings, watersheds or another store.
         """
         path = self.folder / "run.yaml"
-        before = self._about()
+        before = self.about()
         if before is None:
             return
         if "heads" in before:
@@ -152,7 +152,7 @@ class Run:
             InputError: there is none, it is of another version, or of a prediction.
         """
         path = self.folder / "run.yaml"
-        about = self._about()
+        about = self.about()
         if about is None:
             raise InputError(f"{path}: not found: expected the run.yaml of a training")
         if "heads" in about:
@@ -167,9 +167,9 @@ class Run:
     @property
     def predicts(self) -> bool:
         """Whether this is a prediction, made with the heads of another run."""
-        return "heads" in (self._about() or ())
+        return "heads" in (self.about() or ())
 
-    def _about(self) -> dict[str, Any] | None:
+    def about(self) -> dict[str, Any] | None:
         """Return the content of run.yaml; None if there is none.
 
         Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import xarray as xr
 
 from model.evaluation.metrics import default_peak_window
 from model.inputs.split import Split
+from model.output.journal import read_lines
 from model.output.report.blocks import pack
 from model.output.report.floods import largest_floods
 from model.output.report.learned import read_learned
@@ -129,16 +129,12 @@ def cell_size(watershed: xr.Dataset) -> list[float]:
 
 def read_curves(path: Path) -> dict[str, dict[str, np.ndarray]]:
     """Read loss and validation NSE by update of each head from metrics.jsonl, if it is there."""
-    if not path.exists():
-        return {}
     lines: defaultdict[str, dict[int, tuple[float, float]]] = defaultdict(dict)
-    for text in path.read_text().splitlines():
-        line = json.loads(text)
-        if "site_no" in line:  # the last word of an update that was repeated counts
-            lines[line["site_no"]][line["update"]] = (
-                np.nan if line["loss"] is None else line["loss"],
-                np.nan if line["validation_nse"] is None else line["validation_nse"],
-            )
+    for line in read_lines(path):  # the last word of an update that was repeated counts
+        lines[line["site_no"]][line["update"]] = (
+            np.nan if line["loss"] is None else line["loss"],
+            np.nan if line["validation_nse"] is None else line["validation_nse"],
+        )
     curves = {}
     for site, by_update in lines.items():
         updates = sorted(by_update)

@@ -14,10 +14,11 @@ from markupsafe import Markup
 from pydantic import ValidationError
 
 from model.output.figures import label
+from model.output.journal import as_json, write_text
 from model.output.progress import FLOORS, NO_INTERVAL, lacks_interval, loses, number
 from model.output.report.measures import measures_of, medians, verdict
 from model.output.report.panels import Panels, simplified
-from model.output.run_directory import Run, as_json, write_text
+from model.output.run_directory import Run
 from model.settings import Settings
 from pipeline.errors import InputError
 
@@ -43,7 +44,9 @@ def write_report(run: Run, metrics: dict[str, Any], store: str | None = None) ->
             version.
     """
     path = run.folder / "run.yaml"
-    about = yaml.safe_load(path.read_text())
+    about = run.about()
+    if about is None:
+        raise InputError(f"{path}: not found: expected that of a training or a prediction")
     try:
         settings = Settings(**about["settings"])
     except ValidationError as error:
