@@ -13,12 +13,14 @@ from distributed import Client, Future
 
 from model.jobs.dispatch import Dispatcher, Heads
 from model.jobs.fleet import Fleet
+from model.jobs.live import done_event
 from model.jobs.tasks import train_pack
 from model.jobs.trunk import fit_trunk, make_branch
 from model.output.progress import Progress
 from model.output.run_directory import Run
 from model.settings import Settings
 from pipeline.errors import RunError
+from pipeline.live.announce import Announcer
 from pipeline.run.cluster import LOST
 from pipeline.run.cuda import DEVICE, GPU
 
@@ -39,6 +41,7 @@ class Jobs:
 
     Attributes:
         fleet: the workers.
+        live: tells the page on the dashboard.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Jobs:
         self.store, self.run, self.settings = store, run, settings
         self.client, self.progress = client, progress
         self.run_id = uuid.uuid4().hex[:8]  # one scheduler may serve several runs
+        self.live = Announcer(client, self.run_id)
         self.fleet = Fleet(client)
         self.fleet.refresh()
         while self.fleet.waits and not self.fleet.gpus:
@@ -79,6 +83,7 @@ class Jobs:
 
         def on_validation(line: dict[str, Any]) -> None:
             self.run.append(line)
+            self.live.send_line(line)
             self.progress.trunk(line["update"], self.settings.trunk_updates)
             log.info("trunk, update %(update)d: mean validation NSE %(validation_nse).3f", line)
 
@@ -116,7 +121,7 @@ class Jobs:
         Raises:
             RunError: the scheduler has gone.
         """
-        topic = f"dom-st-{self.run_id}"
+        topic = self.live.lines
         scores: list[dict[str, Any]] = []
         failures: list[str] = []
 
@@ -151,13 +156,19 @@ class Jobs:
                 self.run.require_held()
                 if future.status == "error":
                     fail(f"{names(pack)}: {future.exception()}")
+                    self.live.send("failed", sites=pack, lines=failures[-1:])
                     continue
                 done, given_up, too_large = future.result()
                 for line in given_up:
                     fail(line)
+                if given_up:
+                    ended = {*too_large, *(score["site_no"] for score in done)}
+                    lost = [site for site in pack if site not in ended]
+                    self.live.send("failed", sites=lost, lines=given_up)
                 for score in done:
                     scores.append(score)
                     self.progress.head_done(score)
+                    self.live.send("done", **done_event(score))
                     log.info("head %s done: test NSE %.3f", score["site_no"], score["nse"])
                 if too_large:
                     log.warning("%s: too large for the GPU's memory: smaller packs", names(pack))

@@ -28,6 +28,7 @@ from model.training import checkpoint
 from model.training.loop import Diverged, Fitted, fit_pack
 from model.training.trunk import load_trunk
 from pipeline.errors import InputError
+from pipeline.live.board import live_topic
 from pipeline.units import discharge_of
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ def train_pack(
         run.append_to_head(line)
         worker.log_event(topic, line)
 
+    worker.log_event(live_topic(topic), {"event": "pack", "sites": [*rows], "device": device})
     with on_device(target):
         done, left = [], []
         for site in rows:

@@ -7,7 +7,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from model.evaluation.metrics import median_known
 from model.inputs.split import Split, last_stop
 from model.inputs.watershed import Survey, survey_store
 from model.jobs.dispatch import Heads
+from model.jobs.live import announcement
 from model.jobs.placement import CostModel
 from model.jobs.schedule import Jobs
 from model.jobs.trunk import trunk_branches
@@ -158,8 +159,10 @@ def _train(training: Training, run: Run, client: Client, progress: Progress) -> 
     record = Record(len(survey.times), learnable, survey.step.total_seconds(), survey.forcings)
     progress.begin(len(costs), settings.all_updates)
     try:
-        with run.logged():
+        with run.logged(), ExitStack() as live:
             jobs = Jobs(training.store, run, settings, client, progress)
+            about = announcement(training.store, survey, run, settings)
+            live.enter_context(jobs.live.running(**about))
             workers, gpus = jobs.fleet.workers, len(jobs.fleet.gpus)
             log.info("%d heads on %d workers, %d with a GPU", len(costs), workers, gpus)
             shared = settings.trunk == "shared"

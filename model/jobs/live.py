@@ -1,0 +1,75 @@
+"""What the live page on the dashboard is told of a training when it begins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from model.inputs.watershed import Survey
+from model.output.run_directory import Run
+from model.settings import Settings
+from pipeline.live.curve import Curve
+from pipeline.live.outlines import simplify_outlines
+from pipeline.live.training import number
+from pipeline.storage import parse_location
+
+READ_TOGETHER = 64  # polygons; simplified ones are small
+
+
+def announcement(store: str, survey: Survey, run: Run, settings: Settings) -> dict[str, Any]:
+    """Describe a training: its heads, the largest watershed first, and what was trained before."""
+    from pipeline.store.root import array_of, open_root, read_array
+    from pipeline.store.sites import read_sites
+    from pipeline.store.tables import WATERSHEDS
+
+    root = open_root(parse_location(store))
+    table, cells = read_sites(root), survey.cells
+    rows = {site: row for row, site in enumerate(table.site_no)}
+    sites = sorted(survey.pixels, key=lambda site: (-cells[site], site))
+    polygons = array_of(root, f"{WATERSHEDS}/polygon")
+    outlines: list[bytes] = []
+    for first in range(0, len(rows), READ_TOGETHER):
+        part = read_array(polygons, slice(first, first + READ_TOGETHER))
+        outlines += simplify_outlines([str(one) for one in part], table.region.bounds)
+    curves = read_curves(run.folder / "metrics.jsonl")
+    return {
+        "kind": "training",
+        "title": survey.title,
+        "folder": str(run.folder),
+        "updates": settings.all_updates,
+        "sites": sites,
+        "names": [table.text["name"][rows[site]] for site in sites],
+        "outlines": [outlines[rows[site]] for site in sites],
+        "curves": {site: curves[site].pack() for site in sites if site in curves},
+    }
+
+
+def done_event(score: Mapping[str, Any]) -> dict[str, Any]:
+    """What the live page is told of a head that is done."""
+    return {
+        "sites": [score["site_no"]],
+        "update": score["updates"],
+        "nse": score["validation_nse"],
+        "busy": score["busy"],
+        "worker": score["worker"],
+    }
+
+
+def read_curves(path: Path) -> dict[str, Curve]:
+    """Read the curves of heads from metrics.jsonl, by site number; none if there is no file.
+
+    A last line that was cut off is left out.
+    """
+    curves: dict[str, Curve] = {}
+    if not path.exists():
+        return curves
+    with path.open() as lines:
+        for text in lines:
+            if not text.endswith("\n"):
+                break
+            line = json.loads(text)
+            curve = curves.setdefault(line["site_no"], Curve())
+            curve.add(line["update"], number(line["loss"]), number(line["validation_nse"]))
+    return curves

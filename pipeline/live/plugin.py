@@ -1,0 +1,89 @@
+"""The plugin of Dask's scheduler that shows the page `/domst`."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from distributed.diagnostics.plugin import SchedulerPlugin
+
+from pipeline.live.board import Board, lines_topic, live_topic
+
+if TYPE_CHECKING:
+    from distributed import Scheduler
+
+NAME = "dom-st-live"
+PAGE = "domst"
+
+
+class LivePlugin(SchedulerPlugin):
+    """Follows the runs of a scheduler; the first client that has one registers it.
+
+    Attributes:
+        board: the runs.
+    """
+
+    name = NAME
+    idempotent = True
+
+    def __init__(self) -> None:
+        self.board = Board()
+        self.scheduler: Scheduler | None = None
+
+    async def start(self, scheduler: Scheduler) -> None:
+        """Add the page to the dashboard, if the scheduler has one."""
+        self.scheduler = scheduler
+        add_page(scheduler, self.board)
+
+    def log_event(self, topic: str, msg: Any) -> None:
+        """Take an event."""
+        ended = self.board.log_event(topic, msg, time.time())
+        if ended is not None:
+            self._drop_events(ended)
+
+    def remove_client(self, scheduler: Scheduler, client: str) -> None:
+        """A client has gone, and its runs with it."""
+        for run in self.board.lose_client(client, time.time()):
+            self._drop_events(run)
+
+    def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
+        """A worker has gone."""
+        self.board.lose_worker(worker)
+
+    def _drop_events(self, run: str) -> None:
+        """Let the scheduler forget the events of a run that has ended."""
+        assert self.scheduler is not None
+        lines = lines_topic(run)
+        for topic in (lines, live_topic(lines)):
+            self.scheduler._broker.truncate(topic)
+
+
+def add_page(scheduler: Scheduler, board: Board) -> None:
+    """Add the page to the dashboard and to the menu of its pages."""
+    try:
+        from bokeh.server.tornado import BokehTornado
+        from distributed.dashboard.core import BokehApplication
+    except ImportError:  # no Bokeh: no dashboard
+        return
+    from distributed.dashboard.scheduler import template_variables
+    from tornado.ioloop import IOLoop
+
+    from pipeline.live.page import open_page
+
+    apps = scheduler.http_application.applications
+    dashboards = [app for app in apps if isinstance(app, BokehTornado)]
+    if not dashboards:
+        return
+    variables = template_variables(scheduler)  # one object for all pages of the scheduler
+    if PAGE not in variables["pages"]:
+        variables["pages"].append(PAGE)
+    app = BokehApplication(
+        {f"/{PAGE}": partial(open_page, board)},
+        scheduler,
+        prefix=dashboards[0].prefix,
+        template_variables=variables,
+    )
+    scheduler.http_application.add_application(app)
+    app.initialize(IOLoop.current())
+    app.start()
