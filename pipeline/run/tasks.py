@@ -237,10 +237,10 @@ def require_watersheds(plan: Plan) -> None:
 def require_inputs(plan: Plan) -> None:
     """Require of the records, polygons and terrain of a plan what a run requires of them.
 
-    Of the terrain the header and one watershed's window are read, as tracing all takes long.
+    Of the terrain's pixels only the smallest watershed's window is read: tracing all takes long.
 
     Raises:
-        InputError: as `require_watersheds`, `read_gauges`, `on_steps` and `flow_paths`.
+        InputError: as the functions that it calls.
     """
     require_watersheds(plan)
     catalog, period = plan.catalog, plan.catalog.period
@@ -249,8 +249,9 @@ def require_inputs(plan: Plan) -> None:
     for record in read_gauges(catalog, [*areas], areas).values():
         on_steps(record, period, gauges.min_valid or MIN_VALID, gauges.max_gap or MAX_GAP)
     if catalog.terrain is not None:
-        from pipeline.watersheds.flow_distance import flow_paths
+        from pipeline.watersheds.flow_distance import flow_paths, require_reached
 
+        require_reached(catalog, plan.watersheds)
         smallest = place(min(plan.watersheds, key=lambda one: one.area), plan.grid)
         flow_paths(catalog, smallest.watershed, smallest.grid, smallest.coverage)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +14,7 @@ from pipeline.errors import InputError
 from pipeline.regrid.grid import CELLS_PER_DEGREE, Grid
 from pipeline.units import M2_PER_KM2
 from pipeline.watersheds.flow_directions import open_terrain
-from pipeline.watersheds.outlet import Outlet, find_outlet
+from pipeline.watersheds.outlet import Outlet, find_outlet, require_pixels
 from pipeline.watersheds.polygons import Watershed
 from pipeline.watersheds.straight_distance import (
     fill_gaps,
@@ -71,6 +72,15 @@ def flow_paths(
         return straight_paths(watershed, grid, coverage)
     outlet = find_outlet(open_terrain(catalog), watershed, catalog.terrain.outlet_snap)
     return traced_paths(outlet, watershed, grid, coverage)
+
+
+def require_reached(catalog: Catalog, watersheds: Sequence[Watershed]) -> None:
+    """Require that the catalog's terrain reaches each watershed; only its header is read.
+
+    Raises:
+        InputError: as `open_terrain`; the terrain does not reach one.
+    """
+    require_pixels(open_terrain(catalog), watersheds)
 
 
 def traced_paths(

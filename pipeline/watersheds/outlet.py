@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,12 +79,27 @@ def _outlet_in_window(
             raise NoPixelError
         return locate_outlet(terrain.flow_field(window), watershed, snap, complete=complete)
     except NoPixelError:
-        (west, south, east, north), span = watershed.polygon.bounds, terrain.span
-        raise InputError(
-            f"{terrain.path}: spans {span[0]:.4f}..{span[2]:.4f}, {span[1]:.4f}..{span[3]:.4f}: "
-            f"expected pixels in the watershed of {watershed.site_no}, {west:.4f}..{east:.4f}, "
-            f"{south:.4f}..{north:.4f}"
-        ) from None
+        raise _no_pixel(terrain, watershed) from None
+
+
+def require_pixels(terrain: TerrainRaster, watersheds: Sequence[Watershed]) -> None:
+    """Require that a raster reaches each watershed, without reading its pixels.
+
+    Raises:
+        InputError: it does not reach one.
+    """
+    for watershed in watersheds:
+        if terrain.window_around(watershed.polygon, reach=0.0, margin=0, share=0.0) is None:
+            raise _no_pixel(terrain, watershed)
+
+
+def _no_pixel(terrain: TerrainRaster, watershed: Watershed) -> InputError:
+    (west, south, east, north), span = watershed.polygon.bounds, terrain.span
+    return InputError(
+        f"{terrain.path}: spans {span[0]:.4f}..{span[2]:.4f}, {span[1]:.4f}..{span[3]:.4f}: "
+        f"expected pixels in the watershed of {watershed.site_no}, {west:.4f}..{east:.4f}, "
+        f"{south:.4f}..{north:.4f}"
+    )
 
 
 def locate_outlet(

@@ -10,6 +10,10 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
+from pipeline.catalog.models import load_catalog
+from pipeline.errors import InputError
+from pipeline.watersheds.flow_distance import require_reached
+from pipeline.watersheds.polygons import read_watersheds
 from tests.pipeline.handmade import World
 
 
@@ -51,6 +55,20 @@ def terrain_elsewhere(world: World) -> Path:
 
 def other_codes(world: World) -> Path:
     return write_directions(world, -93.5, 3)
+
+
+def test_terrain_has_to_reach_every_watershed(world: World) -> None:
+    """Directions that end at the first watershed's east, where the smaller one begins."""
+    path = write_directions(world, -92.69, 1)
+    catalog = load_catalog(world.catalog)
+    site, other = read_watersheds(catalog)
+    require_reached(catalog, [other])
+    with pytest.raises(InputError, match=f"expected pixels in the watershed of {site.site_no}"):
+        require_reached(catalog, [other, site])
+    planned = world.command("plan", world.catalog)
+    assert planned.exit_code == 2
+    assert f"{path}: spans -92.685" in planned.stderr
+    assert site.site_no in planned.stderr
 
 
 @pytest.mark.parametrize(
