@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from model.evaluation.metrics import median_known
 from model.output.progress import FLOORS, number
 
-NAMED_HEADS = 5  # of those that lose to a floor; the others are counted
+NAMED_HEADS = 3  # of those that lose to a floor; the others are counted
 
 
 class Measure(NamedTuple):
@@ -117,4 +117,6 @@ def verdict(heads: Sequence[Mapping[str, Any]], history: bool) -> str:
                 more = len(losers) - NAMED_HEADS
                 parts[-1] += f" ({named}{f' and {more} more' if more > 0 else ''})"
     text = f"Of {len(heads)} {'head' if len(heads) == 1 else 'heads'}, by NSE, {', '.join(parts)}"
-    return text + ("." if history else ", which unlike the heads knows the discharge before.")
+    return text + (
+        "." if history else ", which unlike the heads knows the discharge of the step before."
+    )

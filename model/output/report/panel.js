@@ -70,7 +70,7 @@ function drawHydrograph(place, head, block, {starts, breaks}) {
   const line = (stroke, text) => make("span", {}, make("i", {style: `color: ${stroke}`}), text);
   place.append(make("div", {class: "tools"}, log, " ", whole, " ",
     make("span", {class: "key"}, line(OBSERVED, "observed"), line(OWN, "simulated"), line(RAIN, "rain"))), box);
-  const x = new Bokeh.Range1d({start: begin, end});
+  let x = new Bokeh.Range1d({start: begin, end});
   const zoom = (first, last) => { x.start = Math.max(begin, first); x.end = Math.min(end, last); };
   // A missing value between two parts of the test breaks the lines.
   const broken = (values, gap) => {
@@ -87,6 +87,7 @@ function drawHydrograph(place, head, block, {starts, breaks}) {
   const most = wet.reduce((a, i) => Math.max(a, block.rain[i]), 0);
 
   function draw(logarithmic) {
+    x = new Bokeh.Range1d({start: x.start, end: x.end}); // each drawing has models of its own
     const above = figure({height: 110, x_axis_type: "datetime", x_range: x, y_range: [most * 1.05 || 1, 0], tools: "", toolbar_location: null, min_border_left: 64, min_border_bottom: 0});
     above.xaxis.visible = false;
     above.yaxis.axis_label = `mm per ${stepName(block)}`;

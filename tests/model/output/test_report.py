@@ -98,7 +98,7 @@ def test_the_verdict_names_the_losers_of_each_floor() -> None:
         head |= {"climatology_nse": math.nan if i else 0.1, "persistence_nse": 0.9 if i else 0.2}
     expected = (
         "Of 8 heads, by NSE, 1 loses to ridge (C), none loses to climatology, "
-        "7 lose to persistence (B, C, D, E, F and 2 more)"
+        "7 lose to persistence (B, C, D and 4 more)"
     )
     assert verdict(heads, history=True) == expected + "."
     assert verdict(heads, history=False).startswith(expected + ", which unlike the heads knows")
@@ -157,11 +157,37 @@ def test_the_page_is_small(heads: int, limit: int) -> None:
     assert len(page(metrics, ABOUT, [block] * heads, made_up_outlines(heads)).encode()) < limit
 
 
+ACTIONS = """addEventListener("load", async () => {
+  const found = {}, wait = () => new Promise(done => setTimeout(done, 1000));
+  const rows = "tbody tr[data-head]:not([hidden]) a";
+  const names = () => [...document.querySelectorAll(rows)].map(a => a.text[0]).join("");
+  await wait();
+  found.figures = document.querySelectorAll("figure").length;
+  for (const key of ["nse", "nse"]) {
+    document.querySelector(`[data-measure=${key}]`).click();
+    found[document.querySelector(`th:has([data-measure=${key}])`).ariaSort] = names();
+  }
+  const search = document.getElementById("search");
+  search.value = "b";
+  search.dispatchEvent(new Event("input"));
+  found.search = names() + document.querySelectorAll("details.head:not([hidden])").length;
+  source.selected.indices = [0, 2];
+  await wait();
+  found.tapped = location.hash === `#head-${source.data.head[2]}`;
+  const panel = document.querySelector("details[open]");
+  for (const button of panel.querySelectorAll("button")) button.click();
+  await wait();
+  document.body.dataset.found = JSON.stringify(found);
+});"""
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-def test_a_browser_draws_overview_and_an_opened_panel(tmp_path: Path) -> None:
+def test_a_browser_draws_sorts_searches_and_links(tmp_path: Path) -> None:
     metrics = made_up_metrics("A", "B", "C")
-    metrics["heads"][0] |= {"nse": math.nan}
+    for head, nse in zip(metrics["heads"], (0.1, math.nan, 0.3), strict=True):
+        head |= {"nse": nse}
     text = page(metrics, ABOUT, [made_up_block(500)] * 3, made_up_outlines(3))
+    text = text.replace("</body>", f"<script>{ACTIONS}</script></body>")
     (tmp_path / "report.html").write_text(text)
     command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
     command += ["--enable-logging=stderr", "--virtual-time-budget=10000"]
@@ -169,21 +195,30 @@ def test_a_browser_draws_overview_and_an_opened_panel(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert "Uncaught" not in done.stderr, done.stderr
     tree = lxml.html.fromstring(done.stdout)
+    found = json.loads(tree.find("body").get("data-found"))
+    assert found == {
+        "figures": len(TITLES),
+        "descending": "CAB",
+        "ascending": "ACB",  # undefined last
+        "search": "B1",
+        "tapped": True,
+    }
     titles = [caption.text.strip() for caption in tree.xpath("//figcaption")]
-    assert titles == [
-        "Watersheds by NSE",
-        "Distribution of NSE over the heads",
-        "Hydrograph of the test part",
-        "Flow-duration curve",
-        "Observed against simulated",
-        "Parts of KGE",
-        "Learned travel time",
-        "Contribution of the cells",
-        "Learning",
-    ]
+    assert titles[: len(TITLES)] == TITLES
     drawn = tree.xpath("//figure/div[@role='img']")
     assert len(drawn) == len(titles)
     assert all(len(one) and len(one.get("aria-label")) > 30 for one in drawn)
-    assert [panel.get("id") for panel in tree.xpath("//details[@open]")] == ["head-1"]
-    floods = tree.xpath("//details[@open]//tbody/tr")
-    assert 1 < len(floods) <= 5
+    assert 1 < len(tree.xpath("//details[@id='head-1']//tbody/tr")) <= 5
+
+
+TITLES = [
+    "Watersheds by NSE",
+    "Distribution of NSE over the heads",
+    "Hydrograph of the test part",
+    "Flow-duration curve",
+    "Observed against simulated",
+    "Parts of KGE",
+    "Learned travel time",
+    "Contribution of the cells",
+    "Learning",
+]
