@@ -34,7 +34,7 @@ FILE = re.compile(
 COMMAND = re.compile(r"domst ([a-z]+)")
 OPTION = re.compile(r"(?<![-\w])(--[a-z][a-z-]+)")
 OTHER_PROGRAMS = re.compile(
-    r"^.*(?:dask|docker|pip |make |rio |gdalinfo|benchmarks\.|tests\.).*$", re.MULTILINE
+    r"^.*(?:dask|docker|chromium|pip |make |rio |gdalinfo|benchmarks\.|tests\.).*$", re.MULTILINE
 )
 PUBLIC = re.compile(r"\b(pipeline|model)\.(\w+)\(")
 YAML_BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
