@@ -1,7 +1,7 @@
 """The runs that a scheduler knows, each by its events.
 
 A run sends its events on two topics of Dask: `dom-st-RUN-live` says what begins and ends, and
-`dom-st-RUN` has the validations of a training.
+`dom-st-RUN` has the validations of a training. Tasks of a pipeline run have keys STAGE-NAME-RUN.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pipeline.live.stages import PipelineStatus
 from pipeline.live.training import TrainingStatus
 
 PREFIX, SUFFIX = "dom-st-", "-live"
@@ -42,7 +43,7 @@ class Run:
     run: str
     client: str
     began: float
-    status: TrainingStatus
+    status: TrainingStatus | PipelineStatus
     ended: float | None = None
     state: RunState = "running"
 
@@ -69,17 +70,30 @@ class Board:
         run = topic.removeprefix(PREFIX).removesuffix(SUFFIX)
         if topic.endswith(SUFFIX) and event["event"] == "begin":
             self._forget_old()
-            self.runs[run] = Run(run, event["client"], now, TrainingStatus.begin(event))
+            status = (
+                TrainingStatus.begin(event)
+                if event["kind"] == "training"
+                else PipelineStatus.begin(event, now)
+            )
+            self.runs[run] = Run(run, event["client"], now, status)
         elif run not in self.runs:
             return None
         elif not topic.endswith(SUFFIX):
-            self.runs[run].status.validate(event)
+            status = self.runs[run].status
+            assert isinstance(status, TrainingStatus)
+            status.validate(event)
         elif event["event"] == "end":
             self.runs[run].end(event["state"], now)
             return run
         else:
             self.runs[run].status.apply(event, now)
         return None
+
+    def move_task(self, key: str, start: str, finish: str, error: str) -> None:
+        """A task goes from one state of Dask's scheduler to another; its key ends with its run."""
+        run = self.runs.get(key.rpartition("-")[2])
+        if run and run.state == "running" and isinstance(run.status, PipelineStatus):
+            run.status.move(key, start, finish, error)
 
     def lose_client(self, client: str, now: float) -> list[str]:
         """A client has gone; returns the identifiers of its runs."""

@@ -9,6 +9,8 @@ from bokeh.document import Document
 from bokeh.models import Column, Div, Select
 
 from pipeline.live.board import Board, Run
+from pipeline.live.stages_view import StagesView
+from pipeline.live.training import TrainingStatus
 from pipeline.live.training_view import TrainingView
 
 if TYPE_CHECKING:
@@ -57,7 +59,11 @@ class Page:
         if run is not self.shown:
             self.shown, self.view = run, None
             if run is not None:
-                self.view = TrainingView(run, self.scheduler)
+                self.view = (
+                    TrainingView(run, self.scheduler)
+                    if isinstance(run.status, TrainingStatus)
+                    else StagesView(run)
+                )
             self.note.visible = run is None
             self.root.children = [self.choice, self.note, *([self.view.root] if self.view else [])]
         if self.view:
@@ -67,7 +73,8 @@ class Page:
 def label(run: Run) -> str:
     """A run in the list of runs."""
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.began))
-    return f"{run.status.title}, training, {began}, {run.state}"
+    kind = "training" if isinstance(run.status, TrainingStatus) else "pipeline"
+    return f"{run.status.title}, {kind}, {began}, {run.state}"
 
 
 def open_page(board: Board, scheduler: Scheduler, variables: dict[str, Any], doc: Document) -> None:

@@ -42,6 +42,11 @@ class LivePlugin(SchedulerPlugin):
         if ended is not None:
             self._drop_events(ended)
 
+    def transition(self, key: Any, start: str, finish: str, *_: Any, **about: Any) -> None:
+        """A task goes from one state to another."""
+        if isinstance(key, str):
+            self.board.move_task(key, start, finish, str(about.get("exception_text", "")))
+
     def remove_client(self, scheduler: Scheduler, client: str) -> None:
         """A client has gone, and its runs with it."""
         for run in self.board.lose_client(client, time.time()):

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bokeh.models import (
+    CDSView,
     ColorBar,
     Column,
     ColumnDataSource,
     DataTable,
     Div,
+    GroupFilter,
     HoverTool,
     LinearColorMapper,
     NumberFormatter,
@@ -27,16 +29,18 @@ from bokeh.plotting import figure
 from pipeline.live.board import Run
 from pipeline.live.outlines import unpack_outline
 from pipeline.live.training import HeadStatus, TrainingStatus
+from pipeline.live.words import clock
 
 if TYPE_CHECKING:
     from distributed import Scheduler
 
 WAITING_COLOUR = "#cccccc"
+HEADS_A_SECOND = 1000  # beyond so many heads a browser redraws the map less often
 HATCH = {"training": "right_diagonal_line", "failed": "cross"}
 DASH = "\u2013"  # for a number that is not known
 MAX_TROUBLES = 20  # lines
 MAX_CURVES = len(Category10_10)
-LIVE_COLUMNS = ("state", "worker", "update", "loss", "nse", "left", "restarts", "hatch")
+LIVE_COLUMNS = ("state", "worker", "update", "loss", "nse", "left", "restarts")
 COLUMNS = (  # field, title, format, width
     ("site", "site", None, 90),
     ("name", "name", None, 180),
@@ -62,7 +66,7 @@ class TrainingView:
         assert isinstance(run.status, TrainingStatus)
         self.run, self.status, self.scheduler = run, run.status, scheduler
         self.heads = list(self.status.heads.values())
-        self.seen = -1
+        self.seen, self.redrawn = -1, 0.0
         outlines = [unpack_outline(head.outline) for head in self.heads]
         self.source = ColumnDataSource(
             {
@@ -95,9 +99,10 @@ class TrainingView:
 
     def update(self, now: float) -> None:
         """Show what has happened since the last call."""
-        changed = [i for i, head in enumerate(self.heads) if head.changed > self.seen]
-        if self.seen != self.status.events:
-            self.seen = self.status.events
+        due = now - self.redrawn > len(self.heads) / HEADS_A_SECOND or self.run.state != "running"
+        if self.seen != self.status.events and due:
+            changed = [i for i, head in enumerate(self.heads) if head.changed > self.seen]
+            self.seen, self.redrawn = self.status.events, now
             columns = self._columns([self.heads[i] for i in changed])
             self.source.patch(
                 {name: list(zip(changed, values, strict=True)) for name, values in columns.items()}
@@ -121,7 +126,6 @@ class TrainingView:
                 head.nse,
                 self.status.time_left(head),
                 head.restarts + max(0, head.attempts - 1),
-                HATCH.get(head.state, "blank"),
             )
             for head in heads
         ]
@@ -232,16 +236,24 @@ def draw_map(source: ColumnDataSource) -> figure:
         title="validation NSE (grey: none yet, hatched: training, crossed: given up)",
         tools="pan,wheel_zoom,reset", name="map",
     )  # fmt: skip
-    plot.patches(
+    areas = plot.patches(
         "xs", "ys", source=source, line_color="#444444", line_width=0.5,
         fill_color={"field": "nse", "transform": colours},
-        hatch_pattern="hatch", hatch_color="black", hatch_alpha=0.5,
         nonselection_fill_alpha=0.6, selection_line_width=2, selection_line_color="black",
     )  # fmt: skip
+    for state, pattern in HATCH.items():
+        view = CDSView(filter=GroupFilter(column_name="state", group=state))
+        plot.patches(
+            "xs", "ys", source=source, view=view, fill_alpha=0, line_alpha=0,
+            hatch_pattern=pattern, hatch_color="black", hatch_alpha=0.5,
+        )  # fmt: skip
     plot.add_layout(ColorBar(color_mapper=colours, width=8), "right")
     plot.add_tools(
-        TapTool(),
-        HoverTool(tooltips=[("", "@site @name"), ("NSE", "@nse{0.000}"), ("update", "@update")]),
+        TapTool(renderers=[areas]),
+        HoverTool(
+            renderers=[areas],
+            tooltips=[("", "@site @name"), ("NSE", "@nse{0.000}"), ("update", "@update")],
+        ),
     )
     return plot
 
@@ -265,9 +277,3 @@ def draw_table(source: ColumnDataSource) -> DataTable:
         sizing_mode="stretch_width",
         name="table",
     )
-
-
-def clock(seconds: float) -> str:
-    """Seconds as hours, minutes and seconds."""
-    whole = int(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

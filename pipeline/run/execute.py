@@ -29,6 +29,7 @@ from distributed import Client, Future, as_completed
 
 from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.errors import InputError, RunError
+from pipeline.live.announce import Announcer
 from pipeline.retry import retrying
 from pipeline.run.cluster import LOST, make_client, worker_memory
 from pipeline.run.delineated import save_delineated
@@ -103,6 +104,8 @@ class Execution:
         tables: tasks of the tables, the last of which finishes them.
         reports: of finished blocks.
         unreadable: rasters that were set aside.
+        token: ends the keys of the tasks, as one scheduler may serve several runs.
+        live: tells the page on the dashboard.
     """
 
     plan: Plan
@@ -114,6 +117,10 @@ class Execution:
     tables: list[Future] = field(default_factory=list)
     reports: list[BlockReport] = field(default_factory=list)
     unreadable: dict[Unreadable, None] = field(default_factory=dict)
+    token: str = field(default_factory=lambda: uuid4().hex[:8])
+
+    def __post_init__(self) -> None:
+        self.live = Announcer(self.client, self.token)
 
 
 def refuse_changes(lines: Sequence[str]) -> bool:
@@ -217,11 +224,27 @@ def execute(execution: Execution, progress: Progress) -> list[BlockReport]:
     plan, state = execution.plan, execution.state
     due = state.due(plan.blocks)
     todo = [block for block in plan.blocks if block.index in due]
-    total, done = sum(block.rasters for block in todo), 0
-    progress(0, total)
+    rasters = sum(block.rasters for block in todo)
+    progress(0, rasters)
     if not todo and not state.tables_due:
         return []
-    saved = time.monotonic()
+    with execution.live.running(
+        kind="pipeline",
+        title=plan.catalog.title,
+        folder=str(state.writer.path),
+        rasters=rasters,
+        raw_bytes=sum(block.raw_bytes for block in todo),
+    ):
+        _do(execution, todo, due, progress)
+    return execution.reports
+
+
+def _do(
+    execution: Execution, todo: Sequence[RasterBlock], due: dict[int, list[str]], progress: Progress
+) -> None:
+    """Do some blocks, and the tables that are due."""
+    state, saved, done = execution.state, time.monotonic(), 0
+    total = sum(block.rasters for block in todo)
     try:
         submit(execution, todo, due)
         futures = [*execution.blocks, *execution.tables]
@@ -242,13 +265,12 @@ def execute(execution: Execution, progress: Progress) -> list[BlockReport]:
         execution.client.cancel(left)
         retrying(state.save_marks)
         _save_unreadable(execution)
-    return execution.reports
 
 
 def submit(execution: Execution, todo: Sequence[RasterBlock], due: dict[int, list[str]]) -> None:
     """Submit the tasks: names begin with their stage, which the dashboard shows."""
     plan, state, client = execution.plan, execution.state, execution.client
-    token = uuid4().hex[:8]  # one scheduler may serve several runs
+    token = execution.token
     here = socket.gethostname(), os.getpid()
 
     def submit_one(key: str, priority: int, task: Callable[..., Any], *args: Any) -> Future:
@@ -331,6 +353,7 @@ def _finish_block(execution: Execution, future: Future, report: BlockReport) -> 
         report.negative_pixels,
     )  # fmt: skip
     execution.reports.append(report)
+    execution.live.send("block", rasters=block.rasters, raw_bytes=block.raw_bytes)
     # with totals the last raster of a block is read for the next one, too
     execution.unreadable |= dict.fromkeys(report.unreadable)
     if report.unreadable:

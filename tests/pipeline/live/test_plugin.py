@@ -86,7 +86,6 @@ def test_a_run_is_seen_on_the_page_and_its_events_are_dropped_at_the_end(client:
         assert list(source["update"]) == [25, 0]
         assert source["nse"][0] == 0.25
         assert list(source["state"]) == ["waiting", "training"]
-        assert list(source["hatch"]) == ["blank", "right_diagonal_line"]
         assert source["worker"][1] == "tcp://127.0.0.1:1 cuda:0"
         curves = document.get_model_by_name("curves").data
         assert [list(one) for one in curves["nse"]] == [[0.25]]

@@ -132,7 +132,10 @@ def test_runs_are_told_apart_end_with_their_client_and_are_forgotten() -> None:
     board.log_event("dom-st-r1", line("a", 25, 1.0), 20.0)
     board.log_event("dom-st-unknown", line("a", 25, 1.0), 20.0)
     board.log_event("worker-1", {"anything": 1}, 20.0)
-    assert [run.status.heads["a"].update for run in board.runs.values()][:3] == [0, 25, 0]
+    statuses = [run.status for run in board.runs.values()]
+    assert all(isinstance(status, TrainingStatus) for status in statuses)
+    updates = [one.heads["a"].update for one in statuses if isinstance(one, TrainingStatus)]
+    assert updates[:3] == [0, 25, 0]
     assert board.lose_client("client-3", 21.0) == ["r3"]
     ended = board.log_event(live_topic("dom-st-r3"), {"event": "end", "state": "finished"}, 22.0)
     assert (board.runs["r3"].state, board.runs["r3"].ended, ended) == ("stopped", 21.0, "r3")

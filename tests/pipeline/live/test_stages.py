@@ -1,0 +1,118 @@
+"""Stages of a pipeline run follow the transitions of its tasks, and its speed its blocks."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.catalog.models import load_catalog
+from pipeline.live.plugin import NAME
+from pipeline.live.stages import PipelineStatus, Stage
+from pipeline.run.cluster import make_client
+from pipeline.run.execute import run
+
+EVENT = {"title": "Region", "folder": "store", "rasters": 100, "raw_bytes": 4000}
+
+
+def counts(stage: Stage) -> tuple[int, int, int, int, int]:
+    parts = len(stage.running), len(stage.done), len(stage.failed)
+    return stage.waiting, *parts, stage.retried
+
+
+def test_tasks_are_counted_by_what_they_are_now() -> None:
+    status = PipelineStatus.begin(EVENT, 10.0)
+
+    def move(key: str, start: str, finish: str, error: str = "") -> None:
+        status.move(f"{key}-token", start, finish, error)
+
+    for key in ("regrid-2010-01-01", "regrid-2010-02-01", "gauge-01"):
+        move(key, "released", "waiting")
+        move(key, "waiting", "processing")
+    assert counts(status.stages["regrid"]) == (0, 2, 0, 0, 0)
+    move("regrid-2010-01-01", "processing", "memory")
+    move("regrid-2010-01-01", "memory", "released")  # the client has its result
+    move("regrid-2010-01-01", "released", "forgotten")
+    assert counts(status.stages["regrid"]) == (0, 1, 1, 0, 0)
+    move("regrid-2010-02-01", "processing", "released")  # its worker has gone
+    assert counts(status.stages["regrid"]) == (1, 0, 1, 0, 0)
+    move("regrid-2010-02-01", "released", "waiting")
+    move("regrid-2010-02-01", "waiting", "queued")
+    move("regrid-2010-02-01", "queued", "processing")
+    move("regrid-2010-02-01", "processing", "memory")
+    assert counts(status.stages["regrid"]) == (0, 0, 2, 0, 1)
+    move("gauge-01", "processing", "erred", "InputError('no record')")
+    assert counts(status.stages["gauge"]) == (0, 0, 0, 1, 0)
+    assert status.errors == ["gauge-01: InputError('no record')"]
+
+
+def test_speed_and_time_left() -> None:
+    status = PipelineStatus.begin(EVENT, 10.0)
+    assert math.isnan(status.time_left())
+    status.apply({"event": "block", "rasters": 20, "raw_bytes": 800}, 12.0)
+    status.apply({"event": "block", "rasters": 30, "raw_bytes": 1200}, 20.0)
+    assert status.per_second() == (5.0, 200.0)
+    assert status.time_left() == 10.0
+
+
+def test_the_page_follows_a_run(tiny_sample: Path, tmp_path: Path) -> None:
+    from bokeh.client import pull_session
+
+    from pipeline.run.cluster import dashboard_address
+
+    catalog = load_catalog(tiny_sample / "catalog.yaml")
+    pages: list[dict[str, Any]] = []
+
+    with make_client(workers=2) as client:
+        address = dashboard_address(client).replace("/status", "/domst")
+
+        def visit(done: int, total: int) -> None:
+            if 0 < done < total and not pages:
+                session = pull_session(url=address)
+                pages.append(session.document.get_model_by_name("stages").data)
+                pages.append({"text": session.document.get_model_by_name("summary").text})
+                session.close()
+
+        report = run(catalog, tmp_path / "store.zarr", client, visit)
+        cluster: Any = client.cluster
+        (seen,) = cluster.scheduler.plugins[NAME].board.runs.values()
+
+    status = seen.status
+    assert seen.state == "finished"
+    assert (status.rasters, status.rasters_done) == (report.files, report.files)
+    assert status.raw_bytes == status.bytes_done == sum(b.raw_bytes for b in report.plan.blocks)
+    groups = len(report.plan.groups)
+    assert {name: counts(stage) for name, stage in status.stages.items()} == {
+        "share": (0, 0, 1, 0, 0),
+        "regrid": (0, 0, len(report.blocks), 0, 0),
+        "cover": (0, 0, groups, 0, 0),
+        "trace": (0, 0, groups, 0, 0),
+        "gauge": (0, 0, groups, 0, 0),
+        "finish": (0, 0, 1, 0, 0),
+    }
+    columns, summary = pages
+    assert set(columns["stage"]) >= {"share", "regrid"}
+    assert f"of {report.files} rasters" in summary["text"]
+    assert "rasters/s" in summary["text"]
+
+
+def test_the_error_of_a_task_is_seen(
+    tiny_sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.errors import InputError
+    from pipeline.run import execute
+
+    def fail(*_: Any) -> None:
+        raise InputError("raster 7: damaged")
+
+    monkeypatch.setattr(execute, "regrid_block", fail)
+    with make_client(workers=1) as client:
+        with pytest.raises(InputError):
+            run(tiny_sample / "catalog.yaml", tmp_path / "store.zarr", client)
+        cluster: Any = client.cluster
+        (seen,) = cluster.scheduler.plugins[NAME].board.runs.values()
+    assert seen.state == "stopped"
+    assert "raster 7: damaged" in seen.status.errors[0]
+    assert seen.status.errors[0].startswith("regrid-")
