@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from distributed.diagnostics.plugin import SchedulerPlugin
@@ -30,11 +31,27 @@ class LivePlugin(SchedulerPlugin):
     def __init__(self) -> None:
         self.board = Board()
         self.scheduler: Scheduler | None = None
+        self.collector: Any = None
 
     async def start(self, scheduler: Scheduler) -> None:
-        """Add the page to the dashboard, if the scheduler has one."""
+        """Add the page to the dashboard and the gauges to `/metrics`, if the scheduler has both."""
         self.scheduler = scheduler
         add_page(scheduler, self.board)
+        if find_spec("prometheus_client"):
+            from prometheus_client import REGISTRY
+
+            from pipeline.live.metrics import LiveCollector
+
+            self.collector = LiveCollector(self.board)
+            REGISTRY.register(self.collector)
+
+    async def close(self) -> None:
+        """Take the gauges away: other schedulers of this process have their own."""
+        if self.collector is not None:
+            from prometheus_client import REGISTRY
+
+            REGISTRY.unregister(self.collector)
+            self.collector = None
 
     def log_event(self, topic: str, msg: Any) -> None:
         """Take an event."""
