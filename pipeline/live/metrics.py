@@ -70,7 +70,6 @@ class LiveCollector:
         for name, (text, value_of) in gauges.items():
             family = GaugeMetricFamily(name, text, labels=["head"])
             for site, head in heads.items():
-                value = float(value_of(head))
-                if math.isfinite(value):
-                    family.add_metric([site], value)
+                if math.isfinite(value_of(head)):
+                    family.add_metric([site], value_of(head))
             yield family
