@@ -175,14 +175,14 @@ class TrainingView:
         parts = [
             f"<b>{html.escape(status.title)}</b>",
             run.state,
-            f"{len(self.heads)} heads: {counts}",
+            counts,
         ]
         if status.trunk:
             parts.append(f"trunk: update {status.trunk}")
         parts.append(f"running for {clock((run.ended or now) - run.began)}")
         left = status.run_time_left()
         if math.isfinite(left):
-            parts.append(f"at most {clock(left)} left")
+            parts.append(f"about {clock(left)} left")
         if busy and sum(busy):
             imbalance = max(busy) * len(busy) / sum(busy)
             parts.append(f"busiest worker / mean: {imbalance:.2f}")
@@ -230,14 +230,15 @@ class TrainingView:
 
 def draw_map(source: ColumnDataSource) -> figure:
     """Draw the watersheds coloured by validation NSE, hatched while they are trained."""
+    count = max(1, len(source.data["site"]))
     colours = LinearColorMapper(Viridis256, low=0, high=1, nan_color=WAITING_COLOUR)
     plot = figure(
         height=420, width=480, match_aspect=True, x_axis_label="longitude", y_axis_label="latitude",
-        title="validation NSE (grey: none yet, hatched: training, crossed: given up)",
+        title="validation NSE (grey: none, hatched: training, crossed: given up)",
         tools="pan,wheel_zoom,reset", name="map",
     )  # fmt: skip
     areas = plot.patches(
-        "xs", "ys", source=source, line_color="#444444", line_width=0.5,
+        "xs", "ys", source=source, line_color="#444444", line_width=min(0.5, 200 / count),
         fill_color={"field": "nse", "transform": colours},
         nonselection_fill_alpha=0.6, selection_line_width=2, selection_line_color="black",
     )  # fmt: skip
