@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bokeh.models import (
+    AllIndices,
     CDSView,
     ColorBar,
     Column,
@@ -84,9 +85,10 @@ class TrainingView:
         )
         self.workers = ColumnDataSource({"rank": [], "busy": [], "worker": []}, name="workers")
         self.summary, self.troubles = Div(name="summary"), Div(name="troubles")
+        self.table = draw_table(self.source)
         self.root = Column(
             self.summary,
-            Row(draw_map(self.source), draw_table(self.source), sizing_mode="stretch_width"),
+            Row(draw_map(self.source), self.table, sizing_mode="stretch_width"),
             Row(
                 self._curve_figure("loss", "loss"),
                 self._curve_figure("nse", "validation NSE"),
@@ -107,6 +109,7 @@ class TrainingView:
             self.source.patch(
                 {name: list(zip(changed, values, strict=True)) for name, values in columns.items()}
             )
+            self.table.view.filter = AllIndices()  # Bokeh redraws a table for it, not for a patch
             self._draw_curves()
             self._say_troubles()
         if self.run.state == "running" or not self.summary.text:
