@@ -56,8 +56,11 @@ def made_up_metrics(*names: str, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def made_up_block(steps: int, seed: int = 0) -> str:
-    """The block of a panel with `steps` hours of a made-up river."""
+def made_up_block(steps: int, seed: int = 0, *, bare: bool = False) -> str:
+    """The block of a panel with `steps` hours of a made-up river.
+
+    A bare one has no observation, no rain and nothing learned.
+    """
     rng = np.random.default_rng(seed)
     rain = rng.gamma(0.3, 4, steps) * (rng.random(steps) < 0.1)
     shape = np.exp(-np.arange(300) / 40)
@@ -85,6 +88,12 @@ def made_up_block(steps: int, seed: int = 0) -> str:
         "loss": np.array([0.1, 0.05, 0.04]),
         "validation_nse": np.array([0.2, 0.5, 0.4]),
     }
+    if bare:
+        dry = {"observed": np.full(steps, np.nan), "rain": np.zeros(steps)}
+        return pack(
+            fields | {"floods": []},
+            {"simulated": simulated, **dry} | {k: arrays[k] for k in ("longitude", "latitude")},
+        )
     return pack(fields, arrays)
 
 

@@ -174,8 +174,9 @@ ACTIONS = """addEventListener("load", async () => {
   source.selected.indices = [0, 2];
   await wait();
   found.tapped = location.hash === `#head-${source.data.head[2]}`;
-  const panel = document.querySelector("details[open]");
-  for (const button of panel.querySelectorAll("button")) button.click();
+  choose(2);
+  await wait();
+  for (const button of document.querySelectorAll("details[open] button")) button.click();
   await wait();
   document.body.dataset.found = JSON.stringify(found);
 });"""
@@ -186,7 +187,8 @@ def test_a_browser_draws_sorts_searches_and_links(tmp_path: Path) -> None:
     metrics = made_up_metrics("A", "B", "C")
     for head, nse in zip(metrics["heads"], (0.1, math.nan, 0.3), strict=True):
         head |= {"nse": nse}
-    text = page(metrics, ABOUT, [made_up_block(500)] * 3, made_up_outlines(3))
+    blocks = [made_up_block(500), made_up_block(500), made_up_block(500, bare=True)]
+    text = page(metrics, ABOUT, blocks, made_up_outlines(3))
     text = text.replace("</body>", f"<script>{ACTIONS}</script></body>")
     (tmp_path / "report.html").write_text(text)
     command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
@@ -209,6 +211,8 @@ def test_a_browser_draws_sorts_searches_and_links(tmp_path: Path) -> None:
     assert len(drawn) == len(titles)
     assert all(len(one) and len(one.get("aria-label")) > 30 for one in drawn)
     assert 1 < len(tree.xpath("//details[@id='head-1']//tbody/tr")) <= 5
+    bare = [one.text.strip() for one in tree.xpath("//details[@id='head-2']//figcaption")]
+    assert bare == ["Hydrograph of the test part", "Parts of KGE"]
 
 
 TITLES = [
