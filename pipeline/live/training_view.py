@@ -214,7 +214,7 @@ class TrainingView:
             "update", column, color="colour", line_width=2, legend_field="site", source=self.curves
         )
         plot.legend.label_text_font_size, plot.legend.background_fill_alpha = "8pt", 0.6
-        plot.legend.location = "bottom_left" if column == "loss" else "bottom_right"
+        plot.legend.location = "top_right" if column == "loss" else "bottom_right"
         plot.toolbar.autohide = True
         plot.add_tools(HoverTool(tooltips=[("site", "@site")]))
         return plot
