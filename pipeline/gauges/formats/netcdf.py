@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.catalog.gauge_source import Columns
@@ -18,6 +17,9 @@ from pipeline.gauges.formats.common import TEXT, check_quantity, listed
 from pipeline.gauges.rows import Rows, Texts
 from pipeline.gauges.site_numbers import site_number, unpadded
 from pipeline.units import AREA_M2, DISCHARGE_M3_S, FORCING_UNITS, RUNOFF_M_S, recognise_unit
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 UNITS = (*DISCHARGE_M3_S, *RUNOFF_M_S, *FORCING_UNITS, *AREA_M2)
 UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, OverflowError)
@@ -33,6 +35,8 @@ def read_netcdf(catalog: Catalog, path: Path, sites: Sequence[str] = ()) -> Rows
         InputError: not readable; a variable is missing or has other dimensions; its unit or its
             name contradicts the catalog; or days have several hours.
     """
+    import xarray as xr  # slow to import, and most records are texts
+
     columns = catalog.gauges.columns or Columns()
     names = [name for name in columns.used if name is not None]
     if columns.wide or not all(isinstance(name, str) for name in names) or len(columns.times) != 1:

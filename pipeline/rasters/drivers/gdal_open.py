@@ -18,7 +18,6 @@ from rasterio.session import DummySession
 
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError, client_errors
-from pipeline.rasters.drivers.signatures import conversion_of
 from pipeline.storage import Location, file_system
 
 # A GeoTIFF's folder is not listed or searched for sidecar files, which takes longer than the read.
@@ -83,7 +82,12 @@ def opened(path: Location, source: RasterSource) -> Iterator[DatasetReader]:
         # GDAL does not say why it cannot read on; at a URL it is the connection, most of the time
         cut = not isinstance(path, Path) and (is_open or "TIFFRead" in reason)
         cause = ConnectionError(reason) if cut else error
-        hint = conversion_of(path) if isinstance(path, Path) and not is_open else None
+        hint = None
+        if isinstance(path, Path) and not is_open:
+            # it loads NetCDF and xarray, which takes longer than a small run
+            from pipeline.rasters.drivers.signatures import conversion_of
+
+            hint = conversion_of(path)
         raise InputError(
             f"{path}: {hint}" if hint else f"{path}: not readable ({reason}): expected {expected}"
         ) from cause
