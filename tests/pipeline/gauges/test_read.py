@@ -303,7 +303,9 @@ def test_rdb_units_that_contradict_the_catalog(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"01_00060_00003: parameter 00060 is in ft3/s"):
         read_gauges(make_catalog(tmp_path, units="m3/s"), [SITE])
     comment = "#  01  00060  00003  Discharge, cubic meters per second (Mean)\n"
-    with pytest.raises(InputError, match=r"states 'cubic meters per sec' \(m3/s\): expected ft3/s"):
+    with pytest.raises(
+        InputError, match=r"states 'cubic meters per second' \(m3/s\): expected ft3/s"
+    ):
         read_rows(tmp_path, "2012-07-01 1 A", header=comment + HEADER)
 
 

@@ -80,7 +80,7 @@ def test_processes_and_a_scheduler_that_is_already_running(tmp_path: Path, monke
         assert list(own.nthreads().values()) == [1]
         address = own.scheduler_info()["address"]
         file = tmp_path / "scheduler.json"
-        own.write_scheduler_file(str(file))
+        file.write_text(json.dumps({"address": address}))  # as `dask scheduler` does
         with make_client(address) as client:
             assert client.submit(where).result()[0] != os.getpid()
         with make_client(scheduler_file=file) as client:
