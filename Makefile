@@ -25,9 +25,10 @@ help: ## say what there is
 run: $(RUNTIME) ## train Dom-ST on the embedded sample (ARGS="..." goes to python -m model.train)
 	$(PY) -m model.train $(ARGS)
 
+real: export DOMST_DATA = $(CURDIR)/$(REAL)
 real: $(REAL)/.unpacked ## a real flood, the Cance in France: download it, train on one flood, test on another
-	DOMST_DATA=$(CURDIR)/$(REAL) $(PY) -m pipeline run catalogs/cance.yaml --store $(REAL)/cance.zarr
-	DOMST_DATA=$(CURDIR)/$(REAL) $(PY) -m pipeline check $(REAL)/cance.zarr
+	$(PY) -m pipeline run catalogs/cance.yaml --store $(REAL)/cance.zarr
+	$(PY) -m pipeline check $(REAL)/cance.zarr
 	$(PY) -m model.train $(REAL)/cance.zarr --run build/runs/cance_november \
 		--train 2014-09-15/2014-10-31 --validation 2014-12-01/.. --test 2014-11
 	$(PY) -m model.train $(REAL)/cance.zarr --run build/runs/cance_october \

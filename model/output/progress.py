@@ -122,7 +122,7 @@ def skill_table(metrics: dict[str, Any]) -> Table:
     if lacks_interval(heads):
         table.caption, table.caption_justify = NO_INTERVAL, "left"
     table.add_column("site", no_wrap=True)
-    for name in ("NSE", "90 %", "KGE", "PBIAS", "peak error", "peak lag", *SHORT.values()):
+    for name in ("NSE", "90 %", "KGE", "PBIAS", "peak %", "peak lag", *SHORT.values()):
         table.add_column(name, justify="right", no_wrap=True)
     keys = ("nse", "kge", "pbias", "peak_error", "peak_lag", *(f"{name}_nse" for name in FLOORS))
     digits = (3, 3, 1, 1, 1, 3, 3, 3)
