@@ -116,7 +116,6 @@ degree_celsius = [celsius] = degc = c = celsius = degrees_celsius = deg_c = degr
 degree_fahrenheit = [fahrenheit] = degf = f = fahrenheit = degrees_fahrenheit = deg_f
 cubic_foot_per_second = foot ** 3 / second = cfs = cusec
 cubic_meter_per_second = meter ** 3 / second = cms = cumec
-liter = 1e-3 meter ** 3 = l = litre
 megaliter = 1e3 meter ** 3 = ml = megalitre
 """
 SYMBOLS = str.maketrans({"²": "2", "³": "3", "°": "deg"})

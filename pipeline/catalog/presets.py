@@ -51,9 +51,9 @@ def preset_keys(name: str, given: Keys, period: Period | None) -> Keys:
     _require_code(where, called, product, code, str(files).rpartition("/")[2])
     if product.no_31_december and period is not None:
         filled["max_missing_steps"] = _leap_years(period)
-    if period is not None and _is_step(filled["step"], period):
+    if period is not None and _is_step(filled.get("step"), period):
         del filled["step"]  # the default
-    driver = given.get("driver", filled.get("driver"))
+    driver = str(given.get("driver", filled.get("driver")))
     return {
         key: value
         for key, value in filled.items()
@@ -102,8 +102,8 @@ def _leap_years(period: Period) -> int:
     return len(times[last].normalize().unique())
 
 
-def _is_step(step: str, period: Period) -> bool:
-    return {"1h": "hour", "1d": "day"}.get(step) == period.step
+def _is_step(step: str | None, period: Period) -> bool:
+    return step is not None and {"1h": "hour", "1d": "day"}.get(step) == period.step
 
 
 def require_days(name: str, source: RasterSource, period: Period) -> None:

@@ -295,7 +295,9 @@ def submit(execution: Execution, todo: Sequence[RasterBlock], due: dict[int, lis
         execution.blocks[future] = block, due[block.index]
     if state.tables_due:
         retrying(state.begin_tables)
-        retrying(partial(save_delineated, state.writer, plan.watersheds))
+        retrying(
+            partial(save_delineated, state.writer, plan.watersheds, plan.catalog.watersheds_path)
+        )
         _submit_tables(execution, shared, submit_one)
 
 

@@ -218,7 +218,9 @@ class TerrainRaster:
                 values: np.ma.MaskedArray = source.read(1, masked=True, window=window)
         except RasterioError as error:
             raise InputError(f"{self.path}: not readable ({error}): expected a raster") from error
-        return np.ma.masked_where(np.isin(np.ma.getdata(values), self.nodata), values)
+        for code in self.nodata:  # compared in the raster's own type: -9999.9 as its float32 is
+            values = np.ma.masked_where(np.ma.getdata(values) == code, values)
+        return values
 
     def _parse_directions(self, values: np.ma.MaskedArray, codes: Codes) -> pyflwdir.FlwdirRaster:
         """Check directions and parse them."""

@@ -35,7 +35,7 @@ from pipeline.gauges.site_numbers import site_number, unpadded
 DELIMITERS = {"tab": "\t", "blanks": "\t"}  # blanks are replaced by tabs
 NEWLINE = "\n"
 BLANKS = re.compile(r"[ \t]+")
-STEP_NUMBER = re.compile(r"[0-9]{1,7}")
+STEP_NUMBER = re.compile(r"0*[1-9][0-9]{0,6}")
 BLANKS_AT_ENDS = re.compile(r"^[ \t]+|[ \t]+$", re.MULTILINE)
 
 
@@ -130,6 +130,8 @@ def _series(
         for one in matches
         if not sites or unpadded(site_number(one[1], catalog.usgs)) in wanted
     }
+    if twice := [str(name) for name in series.values() if names.count(str(name)) > 1]:
+        raise InputError(f"{table.path}: has {listed(twice)} twice: expected each column once")
     if not series:
         raise InputError(
             f"{table.path}: columns {listed(names)}: expected {columns.discharge!r}, the "
@@ -156,7 +158,13 @@ def _times(
                 f"gauges.start of {catalog.path} counts steps from 1"
             )
         step = gauges.step or timedelta(days=1)
-        found.append((table.start + (int(text) - 1) * step).strftime(form))
+        try:
+            found.append((table.start + (int(text) - 1) * step).strftime(form))
+        except OverflowError as error:
+            raise InputError(
+                f"{table.path}: step {text} of {step} from {table.start}: expected a year below "
+                "10000"
+            ) from error
     return replace(numbers, distinct=pa.array(found, TEXT))
 
 

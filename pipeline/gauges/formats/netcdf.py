@@ -169,14 +169,23 @@ def texts_of(variable: xr.DataArray) -> list[str]:
     whole = values.dtype.kind == "f" and np.isfinite(values).all()
     if whole and (values == np.round(values)).all():
         values = values.astype(np.int64)
-    texts = [one.decode() if isinstance(one, bytes) else str(one) for one in values.tolist()]
-    return [text.strip().strip("\0") for text in texts]
+    return [_text(one) for one in values.tolist()]
+
+
+def _text(one: Any) -> str:
+    """A number or word as text."""
+    text = one.decode(errors="replace") if isinstance(one, bytes) else str(one)
+    return text.strip().strip("\0")
 
 
 def _distinct(values: NDArray[Any]) -> Texts:
-    """A column of numbers or words, the shortest text of each number; blank where missing."""
+    """A column of numbers or words, the shortest text of each number; blank where missing.
+
+    Whole numbers that missing ones made floats of are texts of whole numbers.
+    """
     if values.dtype.kind == "O":
-        values = values.astype(str)
+        values = np.array([_text(one) for one in values.ravel()])
     found, codes = np.unique(values.ravel(), return_inverse=True)
-    texts = ["" if text == "nan" else text for text in map(str, found)]
+    texts = [_text(one).removesuffix(".0") for one in found]
+    texts = ["" if text == "nan" else text for text in texts]
     return Texts(codes.astype(np.int32).ravel(), pa.array(texts, TEXT))

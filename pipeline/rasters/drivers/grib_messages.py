@@ -20,6 +20,8 @@ def field_grids(file: IO[bytes]) -> Iterator[bytes]:
     while at is not None:
         file.seek(at)
         head = file.read(START)
+        if len(head) < START:  # cut
+            return
         if head[7] == 1:
             length = int.from_bytes(head[4:7], "big")
             yield _grid_of_edition_1(file, at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -50,7 +51,7 @@ def head_of(path: Path, size: int = 512) -> bytes:
             try:
                 with open_packed(path, "rb") as packed:
                     return bytes(packed.read(size))
-            except (OSError, EOFError):
+            except (OSError, EOFError, zlib.error):
                 return start
     return start
 
@@ -60,8 +61,11 @@ def unpacked(path: Path) -> bytes:
     content = path.read_bytes()
     for signature, open_packed in OPENERS.items():
         if content.startswith(signature):
-            with open_packed(path, "rb") as packed:
-                return bytes(packed.read())
+            try:
+                with open_packed(path, "rb") as packed:
+                    return bytes(packed.read())
+            except (EOFError, zlib.error) as error:
+                raise OSError(f"damaged or cut: {error}") from error
     return content
 
 

@@ -107,6 +107,23 @@ def test_attributes_that_contradict_the_catalog(
         read(tmp_path, data)
 
 
+@pytest.mark.parametrize(
+    "codes",
+    [
+        np.array([1, 9, 1, 1], np.int16),
+        np.array([1.0, 9.0, np.nan, 1.0]),  # as whole numbers with a fill value are decoded
+        np.array([b"A", b"9", b"A", b"A"]),
+        np.array(["A", "9", "", "A"], object),
+    ],
+    ids=["integers", "floats", "bytes", "texts"],
+)
+def test_flags_of_any_type_mark_missing_values(tmp_path: Path, codes: np.ndarray) -> None:
+    data = dataset()
+    data["code"] = (("gauge", "time"), np.stack([codes, codes]))
+    record = read(tmp_path, data, columns=NAMES | {"flag": "code"}, missing_flags=["9"])[1]
+    np.testing.assert_array_equal(record.discharge, [10.0, np.nan, 30.0, 40.0])
+
+
 def test_undeclared_codes_are_refused(tmp_path: Path) -> None:
     data = dataset(units="weird")  # which is the catalog's business
     data["q"][0, 1:3] = -1.2345
@@ -210,6 +227,12 @@ def test_steps_instead_of_times(tmp_path: Path) -> None:
     assert [str(one - first) for one in record.start] == [
         "0 days 00:00:00", "0 days 00:30:00", "0 days 01:30:00",
     ]  # fmt: skip
+    (tmp_path / "q_A.tss").write_text("a\nb\nc\nd\n0 4\n1 5\n")
+    with pytest.raises(InputError, match=r"line 5: step '0': expected a whole number"):
+        read_gauges(make_catalog(tmp_path, **settings), ["A"])
+    (tmp_path / "q_A.tss").write_text("a\nb\nc\nd\n1 4\n9999999 5\n")
+    with pytest.raises(InputError, match=r"step 9999999 of 1 day.*expected a year below 10000"):
+        read_gauges(make_catalog(tmp_path, **settings), ["A"])
     (tmp_path / "q_A.tss").write_text("a\nb\nc\nd\n1 4\n2.5 5\n")
     with pytest.raises(InputError, match=r"line 6: step '2.5': expected a whole number"):
         read_gauges(make_catalog(tmp_path, **settings), ["A"])

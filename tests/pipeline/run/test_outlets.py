@@ -128,6 +128,17 @@ def test_polygons_in_place_of_outlets_and_back(outlets: World) -> None:
     assert not (outlets.store / "watersheds.gpkg").exists()
 
 
+def test_delineated_watersheds_may_become_the_polygons(outlets: World) -> None:
+    """What a run wrote is then its input, and stays."""
+    assert outlets.run().exit_code == 0
+    written = outlets.store / "watersheds.gpkg"
+    layer = {"layer": "watersheds", "site_field": "site_no"}
+    outlets.edit(watersheds={"file": str(written), **layer})
+    done = outlets.command("run", outlets.catalog, "--store", outlets.store, "--yes")
+    assert done.exit_code == 0, done.output
+    assert written.exists()
+
+
 def test_outlets_need_terrain(outlets: World) -> None:
     outlets.edit(terrain=None)
     refused = outlets.command("plan", outlets.catalog)

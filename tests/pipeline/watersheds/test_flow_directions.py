@@ -194,6 +194,11 @@ def test_a_crs_and_nodata_by_the_catalog(tmp_path: Path) -> None:
         TerrainRaster.open(bare, "ldd", "EPSG:4326").flow_field()
     found = TerrainRaster.open(bare, "ldd", "EPSG:4326", nodata=[0]).flow_field()
     same(found, read_directions(whole, "ldd"))
+    heights = np.arange(9, dtype=np.float32).reshape(3, 3)
+    heights[2, 2] = -9999.9  # which no float32 is
+    dem = write(tmp_path / "dem.tif", heights, "float32")
+    valid = TerrainRaster.open(dem, nodata=[-9999.9]).flow_field().valid
+    assert valid.tolist() == [[True] * 3, [True] * 3, [True, True, False]]
     for crs, message in (("EPSG:3035", "expected metres"), ("nonsense", "expected an EPSG code")):
         with pytest.raises(InputError, match=message):
             TerrainRaster.open(bare, "ldd", crs)
