@@ -6,9 +6,16 @@ Constants of physics, units and published equations stay beside the code that us
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    model_validator,
+)
 
 Trunk = Literal["own", "shared"]
 Variant = Literal["multihead", "singlehead+p", "singlehead", "lstm"]
@@ -80,7 +87,7 @@ SCALED_BY_STEP = ("updates", "refit_updates", "trunk_updates", "evaluate_every")
 class Settings(BaseModel):
     """Settings of a training. How the defaults were chosen: `docs/lab_notebook.md`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     # What the network consists of
     contribution: bool = Field(default=True, description="use the pixel-contribution block")
@@ -262,6 +269,18 @@ class Settings(BaseModel):
     water_year_starts_in: int = Field(
         default=10, ge=1, le=12, description="first month of a water year"
     )
+
+    @model_validator(mode="after")
+    def _ordered_limits(self) -> Self:
+        if self.snow_freezing >= self.snow_thawing:
+            raise ValueError(
+                f"snow_freezing {self.snow_freezing}, snow_thawing {self.snow_thawing}: expected "
+                "the first below the second"
+            )
+        low, high = self.evaporated_range
+        if not low <= high < 1:
+            raise ValueError(f"evaporated_range {low}, {high}: expected low <= high < 1")
+        return self
 
     def resolved(self, step: timedelta) -> Settings:
         """Complete these settings for a store with time steps of length `step`.

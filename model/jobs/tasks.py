@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,35 +94,43 @@ def train_pack(
         too_large: list[str] = []
         for sites in by_update.values():
             began = time.monotonic()
-            heads: dict[str, HeadData] = {}
+            loaded: dict[str, HeadData] = {}
             for site in sites:
                 with failing_alone(site, failures):
-                    heads[site] = load_head(store, site, settings)
-            if not heads:
-                continue
-            start = load_trunk(Path(trunk)) if trunk else None
-            scores, unfinished = [], set(heads)
-            results = fit_pack(
-                list(heads.values()), settings, target, run.checkpoints, on_validation, start
-            )
-            try:
-                for result in results:
-                    site = result.site_no
-                    unfinished.remove(site)
-                    if isinstance(result, Diverged):
-                        failures.append(str(result))
-                        continue
-                    with failing_alone(site, failures):
-                        scores.append(
-                            finish_head(run, heads[site], result, rows[site], cpu, settings.history)
-                        )
-            except torch.OutOfMemoryError:
-                if len(heads) == 1:
-                    raise
-                too_large += sorted(unfinished)
-            busy = (time.monotonic() - began) / len(sites)
-            done += [score | {"busy": busy, "worker": worker.address} for score in scores]
+                    loaded[site] = load_head(store, site, settings)
+            for heads in of_equal_length(loaded):
+                start = load_trunk(Path(trunk)) if trunk else None
+                scores, unfinished = [], set(heads)
+                results = fit_pack(
+                    list(heads.values()), settings, target, run.checkpoints, on_validation, start
+                )
+                try:
+                    for result in results:
+                        site = result.site_no
+                        unfinished.remove(site)
+                        if isinstance(result, Diverged):
+                            failures.append(str(result))
+                            continue
+                        with failing_alone(site, failures):
+                            score = finish_head(
+                                run, heads[site], result, rows[site], cpu, settings.history
+                            )
+                            scores.append(score)
+                except torch.OutOfMemoryError:
+                    if len(heads) == 1:
+                        raise
+                    too_large += sorted(unfinished)
+                busy, began = (time.monotonic() - began) / len(heads), time.monotonic()
+                done += [score | {"busy": busy, "worker": worker.address} for score in scores]
         return PackResult(done, failures, too_large)
+
+
+def of_equal_length(heads: Mapping[str, HeadData]) -> list[dict[str, HeadData]]:
+    """Heads by the length of their series, which pairing shortens by a step where it shifts."""
+    found: dict[int, dict[str, HeadData]] = {}
+    for site, head in heads.items():
+        found.setdefault(len(head.times), {})[site] = head
+    return list(found.values())
 
 
 @contextmanager

@@ -261,7 +261,7 @@ def summarise(
             "total": seconds,
             "fit": sum(score["seconds"] for score in scores),
             "busy_max": max(busy.values(), default=0.0),
-            "busy_mean": sum(busy.values()) / workers,
+            "busy_mean": sum(busy.values()) / max(workers, 1),
         },
         "heads": scores,
         "median_nse": median_known([score["nse"] for score in scores]) if scores else None,

@@ -83,7 +83,18 @@ def test_a_refit_adds_its_updates() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"dropuot": 0.3}, {"dropout": 1.0}, {"soil_capacities": (40.0, 0.0)}], ids=str
+    "wrong",
+    [
+        {"snow_thawing": -1.0},
+        {"evaporated_range": (0.1, 1.0)},
+        {"evaporated_range": (0.9, 0.1)},
+        {"averaging_start": float("inf")},
+        {"snow_freezing": float("nan")},
+        {"dropuot": 0.3},
+        {"dropout": 1.0},
+        {"soil_capacities": (40.0, 0.0)},
+    ],
+    ids=str,
 )
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):

@@ -15,7 +15,7 @@ import zarr
 
 from model.inputs.watershed import HeadData, load_head, survey_store
 from model.jobs import tasks
-from model.jobs.tasks import PackResult, train_pack
+from model.jobs.tasks import PackResult, of_equal_length, train_pack
 from model.output.figures import hydrograph
 from model.output.run_directory import Run
 from model.settings import Settings
@@ -91,3 +91,11 @@ def test_heads_without_memory_on_the_gpu_are_returned(
     assert (result.failures, result.too_large) == ([], sites[1:])
     monkeypatch.setattr(tasks, "fit_pack", fit_pack)
     assert [score["site_no"] for score in pack().scores] == sites
+
+
+def test_heads_of_equal_length_go_together() -> None:
+    """Gauges with and without a shift in time have series of other lengths."""
+    heads: Any = {
+        site: SimpleNamespace(times=range(n)) for site, n in zip("abcd", (9, 8, 9, 8), strict=True)
+    }
+    assert [list(one) for one in of_equal_length(heads)] == [["a", "c"], ["b", "d"]]
