@@ -63,8 +63,9 @@ from benchmarks.regrid_rasters import (
 from pipeline.catalog.models import load_catalog
 from pipeline.regrid.api import regrid
 from pipeline.run.cluster import make_client
-from pipeline.run.execute import Execution, execute, prepare
+from pipeline.run.execute import execute, prepare
 from pipeline.run.plan import Plan, make_plan
+from pipeline.run.submit import Execution
 from pipeline.store.lease import hold_lease
 from pipeline.store.read import open_region
 from pipeline.store.root import TABLES

@@ -10,6 +10,7 @@ from typing import Any
 from model.inputs.watershed import Survey
 from model.output.run_directory import Run
 from model.settings import Settings
+from pipeline.live.announce import short_place
 from pipeline.live.curve import Curve
 from pipeline.live.outlines import simplify_outlines
 from pipeline.live.training import number
@@ -37,7 +38,7 @@ def announcement(store: str, survey: Survey, run: Run, settings: Settings) -> di
     return {
         "kind": "training",
         "title": survey.title,
-        "folder": str(run.folder),
+        "folder": short_place(run.folder),
         "updates": settings.all_updates,
         "sites": sites,
         "names": [table.text["name"][rows[site]] for site in sites],

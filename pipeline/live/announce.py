@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from distributed import Client
@@ -13,12 +15,15 @@ from distributed.client import ClosedClientError
 
 from pipeline.live.board import lines_topic, live_topic
 from pipeline.live.plugin import LivePlugin
+from pipeline.live.rain import RainPicture
+from pipeline.storage import Location
 
 LOG = logging.getLogger(__name__)
 # What a scheduler answers that lacks this package, has another version of it, or takes no plugins.
 REFUSALS = (ImportError, AttributeError, TypeError, ValueError)
 # There is no scheduler any more; a client that has closed has lost the attribute.
 LOST = (OSError, RuntimeError, CancelledError, ClosedClientError, AttributeError)
+RAIN_SECONDS = 1.0  # between two pictures of rain, as the page is redrawn
 
 
 class Announcer:
@@ -30,11 +35,13 @@ class Announcer:
 
     Attributes:
         lines: topic of the run's validations.
+        heard: whether the scheduler follows the run.
     """
 
     def __init__(self, client: Client, run: str) -> None:
         self.client, self.lines = client, lines_topic(run)
         self.heard = False
+        self._rained = -RAIN_SECONDS
 
     @contextmanager
     def running(self, **about: Any) -> Iterator[None]:
@@ -55,6 +62,13 @@ class Announcer:
     def send(self, event: str, **about: Any) -> None:
         """Send what begins or ends in the run."""
         self._send(live_topic(self.lines), {"event": event, **about})
+
+    def send_rain(self, picture: RainPicture) -> None:
+        """Send the rain of the block just done, unless another one was sent just before."""
+        now = time.monotonic()
+        if now - self._rained >= RAIN_SECONDS:
+            self._rained = now
+            self.send("rain", **picture.pack())
 
     def send_line(self, line: Mapping[str, Any]) -> None:
         """Send a validation that no worker sends."""
@@ -87,3 +101,15 @@ def register(client: Client) -> bool:
     except LOST:
         return False
     return True
+
+
+def short_place(place: Location) -> str:
+    """A store or run directory as the page shows it: a path from the working directory.
+
+    Of a path elsewhere the last two parts remain; URLs stay.
+    """
+    if not isinstance(place, Path):
+        return str(place)
+    if place.is_absolute() and place.is_relative_to(Path.cwd()):
+        place = place.relative_to(Path.cwd())
+    return str(Path("...", *place.parts[-2:])) if place.is_absolute() else str(place)

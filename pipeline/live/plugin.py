@@ -55,9 +55,9 @@ class LivePlugin(SchedulerPlugin):
 
     def log_event(self, topic: str, msg: Any) -> None:
         """Take an event."""
-        ended = self.board.log_event(topic, msg, time.time())
-        if ended is not None:
-            self._drop_events(ended)
+        run = self.board.log_event(topic, msg, time.time())
+        if run is not None:
+            self._drop_events(run)
 
     def transition(self, key: Any, start: str, finish: str, *_: Any, **about: Any) -> None:
         """A task goes from one state to another."""
@@ -74,7 +74,7 @@ class LivePlugin(SchedulerPlugin):
         self.board.lose_worker(worker)
 
     def _drop_events(self, run: str) -> None:
-        """Let the scheduler forget the events of a run that has ended."""
+        """Let the scheduler forget the events of a run."""
         assert self.scheduler is not None
         lines = lines_topic(run)
         for topic in (lines, live_topic(lines)):

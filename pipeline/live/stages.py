@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from pipeline.live.rain import RainPicture
 
 MAX_ERRORS = 20  # messages kept
 
@@ -61,10 +63,13 @@ class PipelineStatus:
         folder: path or URL of the store.
         began: when it began [s].
         rasters, raw_bytes: of all blocks that this run does.
+        bounds: west, south, east and north of the region [degrees].
+        cell: width of a cell [degrees].
         rasters_done, bytes_done: of blocks that are done.
         last: when the last block was done [s].
         stages: by name, in the order in which they were submitted.
         errors: the last messages of tasks that failed.
+        rain: of a block just done.
     """
 
     title: str
@@ -72,19 +77,26 @@ class PipelineStatus:
     began: float
     rasters: int
     raw_bytes: int
+    bounds: Sequence[float]
+    cell: float
     rasters_done: int = 0
     bytes_done: int = 0
     last: float = math.nan
     stages: dict[str, Stage] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    rain: RainPicture | None = None
 
     @classmethod
     def begin(cls, event: Mapping[str, Any], now: float) -> PipelineStatus:
         """Begin a run."""
-        return cls(event["title"], event["folder"], now, event["rasters"], event["raw_bytes"])
+        names = ("rasters", "raw_bytes", "bounds", "cell")
+        return cls(event["title"], event["folder"], now, *(event[name] for name in names))
 
     def apply(self, event: Mapping[str, Any], now: float) -> None:
-        """Take an event of the run: a block is done."""
+        """Take an event of the run: a block is done, or the picture of its rain."""
+        if event["event"] == "rain":
+            self.rain = RainPicture.unpack(event)
+            return
         self.rasters_done += event["rasters"]
         self.bytes_done += event["raw_bytes"]
         self.last = now

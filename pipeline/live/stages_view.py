@@ -6,23 +6,31 @@ import html
 import math
 from typing import Any
 
+import numpy as np
 from bokeh.models import (
+    ColorBar,
     Column,
     ColumnDataSource,
     DataTable,
     Div,
+    LinearColorMapper,
     NumberFormatter,
     Row,
     StringFormatter,
     TableColumn,
 )
+from bokeh.palettes import YlGnBu9
 from bokeh.plotting import figure
 
 from pipeline.live.board import Run
+from pipeline.live.rain import RainPicture
 from pipeline.live.stages import PipelineStatus
 from pipeline.live.words import clock
 
 PARTS = {"done": "#1b7837", "running": "#9ecae1", "failed": "#b2182b", "waiting": "#dddddd"}
+RAIN = ("values", "x", "y", "width", "height")  # of the picture, its corner and size in degrees
+RAIN_COLOURS = YlGnBu9[::-1]
+LEAST_RAIN = 0.1  # [mm per step] at the upper end of the colours
 
 
 class StagesView:
@@ -57,9 +65,14 @@ class StagesView:
             height=260, width=560,
         )  # fmt: skip
         self.summary, self.errors = Div(name="summary"), Div(name="errors")
+        self.drawn: RainPicture | None = None
+        self.rain = ColumnDataSource({name: [] for name in RAIN}, name="rain")
+        self.colours = LinearColorMapper(RAIN_COLOURS, low=0, high=1, nan_color="#cccccc")
+        self.map = draw_map(self.status, self.rain, self.colours)
         self.root = Column(
             self.summary,
             Row(self.plot, table, sizing_mode="stretch_width"),
+            self.map,
             self.errors,
             sizing_mode="stretch_width",
         )
@@ -91,8 +104,24 @@ class StagesView:
                 },
             }
             self.errors.text = "<br>".join(html.escape(line) for line in self.status.errors)
+        if self.status.rain is not self.drawn:
+            self._draw_rain()
         if self.run.state == "running" or self.run.state not in self.summary.text:
             self._say_summary(now)
+
+    def _draw_rain(self) -> None:
+        """Draw the rain of the block just done."""
+        picture = self.drawn = self.status.rain
+        assert picture is not None
+        west, _, _, north = self.status.bounds
+        height, width = (size * picture.cells * self.status.cell for size in picture.values.shape)
+        values = picture.values[::-1].astype(np.float32)  # Bokeh draws the first row at the bottom
+        self.colours.high = max(float(np.nanmax(values, initial=0.0)), LEAST_RAIN)
+        self.rain.data = dict(
+            zip(RAIN, ([values], [west], [north - height], [width], [height]), strict=True)
+        )
+        self.map.title.text = f"rain of the block from {picture.block}"
+        self.map.visible = True
 
     def _say_summary(self, now: float) -> None:
         status, run = self.status, self.run
@@ -109,3 +138,20 @@ class StagesView:
                 parts.append(f"about {clock(status.time_left())} left")
         parts.append(html.escape(status.folder))
         self.summary.text = " \N{MIDDLE DOT} ".join(parts)
+
+
+def draw_map(
+    status: PipelineStatus, source: ColumnDataSource, colours: LinearColorMapper
+) -> figure:
+    """Draw the region for pictures of its rain; it is seen from the first picture on."""
+    west, south, east, north = status.bounds
+    wide = max(0.3, min(2.5, (east - west) / (north - south)))
+    plot = figure(
+        height=340, width=int(120 + 280 * wide), x_range=(west, east), y_range=(south, north),
+        title="rain", x_axis_label="longitude", y_axis_label="latitude", tools="", visible=False,
+        toolbar_location=None, name="rain_map",
+    )  # fmt: skip
+    plot.image("values", x="x", y="y", dw="width", dh="height", color_mapper=colours, source=source)
+    plot.add_layout(ColorBar(color_mapper=colours, width=8, title="mm per step"), "right")
+    plot.grid.visible = False
+    return plot

@@ -1,66 +1,48 @@
-"""Run a plan on Dask workers: tables of watersheds and gauges beside blocks of regridded rasters.
+"""Run a plan on Dask workers, and mark what is done.
 
-    share --> regrid, one a block
-    share --> cover, one a group of watersheds --> trace, likewise --> finish
-    gauge, one a group of gauges ------------------------------------> finish
-
-A few blocks come first, then the tables, then the other blocks. `share` holds the series and their
-weights; it is a task, and no scattered data, so that Dask makes it again if its worker dies. The
-client alone marks blocks as done and changes the root's metadata.
+The client alone marks blocks as done and changes the root's metadata.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import dask
 import pandas as pd
 from distributed import Client, Future, as_completed
 
 from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.errors import InputError, RunError
-from pipeline.live.announce import Announcer
+from pipeline.live.announce import short_place
 from pipeline.retry import retrying
 from pipeline.run.cluster import LOST, make_client, worker_memory
-from pipeline.run.delineated import save_delineated
 from pipeline.run.memory import MemoryLimit
 from pipeline.run.plan import Plan, RasterBlock, make_plan
+from pipeline.run.submit import Execution, submit
 from pipeline.run.tasks import (
     BlockReport,
     Finished,
-    Job,
-    cover_group,
-    finish_tables,
-    gauge_groups,
-    regrid_block,
-    run_task,
-    trace_group,
 )
 from pipeline.run.unreadable import Unreadable, require_few, save_unreadable
 from pipeline.storage import Location, parse_location, read_files
 from pipeline.store.changes import find_changes
 from pipeline.store.fence import remove_partial_files
-from pipeline.store.lease import Lease, hold_lease
+from pipeline.store.lease import hold_lease
 from pipeline.store.metadata import METADATA
 from pipeline.store.provenance import root_attributes
 from pipeline.store.root import find_stored, is_absent, open_root
 from pipeline.store.state import StoreState, continue_store, create_store
-from pipeline.store.tables import TableSpec
 from pipeline.store.write import StoreWriter
 
 LOG = logging.getLogger(__name__)
 SAVE_SECONDS = 5.0  # between two savings of the marks; a killed run loses what was done since
-FIRST_BLOCKS, TABLES_FIRST, OTHER_BLOCKS = 2, 1, 0  # priorities
 Progress = Callable[[int, int], None]  # rasters done, rasters to do
 Confirm = Callable[[Sequence[str]], bool]  # what a changed catalog changes; whether to do it
 
@@ -90,37 +72,6 @@ class RunReport:
     def unreadable(self) -> list[Unreadable]:
         """Rasters that were set aside."""
         return list(dict.fromkeys(one for block in self.blocks for one in block.unreadable))
-
-
-@dataclass
-class Execution:
-    """Tasks of a run in flight, and what came of them.
-
-    Attributes:
-        plan, state, client: of the run.
-        lease: of the run.
-        keep_going: whether unreadable rasters are set aside.
-        blocks: by task, the block and the forcings it does.
-        tables: tasks of the tables, the last of which finishes them.
-        reports: of finished blocks.
-        unreadable: rasters that were set aside.
-        token: ends the keys of the tasks, as one scheduler may serve several runs.
-        live: tells the page on the dashboard.
-    """
-
-    plan: Plan
-    state: StoreState
-    client: Client
-    lease: Lease
-    keep_going: bool = False
-    blocks: dict[Future, tuple[RasterBlock, list[str]]] = field(default_factory=dict)
-    tables: list[Future] = field(default_factory=list)
-    reports: list[BlockReport] = field(default_factory=list)
-    unreadable: dict[Unreadable, None] = field(default_factory=dict)
-    token: str = field(default_factory=lambda: uuid4().hex[:8])
-
-    def __post_init__(self) -> None:
-        self.live = Announcer(self.client, self.token)
 
 
 def refuse_changes(lines: Sequence[str]) -> bool:
@@ -231,9 +182,11 @@ def execute(execution: Execution, progress: Progress) -> list[BlockReport]:
     with execution.live.running(
         kind="pipeline",
         title=plan.catalog.title,
-        folder=str(state.writer.path),
+        folder=short_place(state.writer.path),
         rasters=rasters,
         raw_bytes=sum(block.raw_bytes for block in todo),
+        bounds=list(plan.grid.bounds),
+        cell=float(plan.grid.to_degrees(1)),
     ):
         _do(execution, todo, due, progress)
     return execution.reports
@@ -267,85 +220,6 @@ def _do(
         _save_unreadable(execution)
 
 
-def submit(execution: Execution, todo: Sequence[RasterBlock], due: dict[int, list[str]]) -> None:
-    """Submit the tasks: names begin with their stage, which the dashboard shows."""
-    plan, state, client = execution.plan, execution.state, execution.client
-    token = execution.token
-    here = socket.gethostname(), os.getpid()
-
-    def submit_one(key: str, priority: int, task: Callable[..., Any], *args: Any) -> Future:
-        key = f"{key}-{token}"
-        return client.submit(run_task, here, task, *args, key=key, priority=priority, pure=False)
-
-    job = Job(
-        sources=plan.sources,
-        min_valid={name: source.min_valid for name, source in plan.catalog.forcings.items()},
-        writer=state.block_writer,
-        keep_going=execution.keep_going,
-    )
-    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-        # a task, so that the scheduler keeps what it is made of
-        shared = client.submit(_identity, job, key=f"share-{token}", priority=FIRST_BLOCKS)
-    first = sum(client.nthreads().values())
-    for position, block in enumerate(todo):
-        priority = FIRST_BLOCKS if position < first else OTHER_BLOCKS
-        future = submit_one(
-            f"regrid-{block.name}", priority, regrid_block, shared, block, due[block.index]
-        )
-        execution.blocks[future] = block, due[block.index]
-    if state.tables_due:
-        retrying(state.begin_tables)
-        retrying(
-            partial(save_delineated, state.writer, plan.watersheds, plan.catalog.watersheds_path)
-        )
-        _submit_tables(execution, shared, submit_one)
-
-
-def _submit_tables(execution: Execution, shared: Future, submit_one: Callable[..., Future]) -> None:
-    """Submit the tasks of the tables."""
-    plan, writer = execution.plan, execution.state.writer
-    catalog = plan.catalog
-    spec = TableSpec(catalog.title, catalog.synthetic, len(plan.watersheds), plan.steps, plan.grid)
-    where = str(catalog.watersheds_path)
-    groups = {
-        part.start: {one.site_no: one.gauged_area for one in plan.watersheds[part]}
-        for part in plan.groups
-    }
-    if catalog.terrain is None:
-        LOG.warning(
-            "%d watersheds: no terrain: outlets are guessed, distances are straight ones times a "
-            "factor",
-            len(plan.watersheds),
-        )
-    covered, traced = [], []
-    for part in plan.groups:
-        watersheds, name = plan.watersheds[part], plan.sites[part.start]
-        covered.append(
-            submit_one(
-                f"cover-{name}", TABLES_FIRST, cover_group, shared, writer, spec, part.start,
-                watersheds, where,
-            )
-        )  # fmt: skip
-        traced.append(submit_one(f"trace-{name}", TABLES_FIRST, trace_group, catalog, covered[-1]))
-    one_file = "{site}" not in catalog.gauges.files  # which is read once
-    parts = [groups] if one_file else [{first: sites} for first, sites in groups.items()]
-    recorded = [
-        submit_one(
-            f"gauge-{plan.sites[min(part)]}", TABLES_FIRST, gauge_groups, catalog, writer, spec,
-            part,
-        )
-        for part in parts
-    ]  # fmt: skip
-    finish = submit_one(
-        "finish", TABLES_FIRST, finish_tables, writer, spec, covered, traced, recorded
-    )
-    execution.tables = [*covered, *traced, *recorded, finish]
-
-
-def _identity(job: Job) -> Job:
-    return job
-
-
 def _finish_block(execution: Execution, future: Future, report: BlockReport) -> None:
     """Note a finished block, and mark it as done."""
     block, names = execution.blocks[future]
@@ -354,8 +228,10 @@ def _finish_block(execution: Execution, future: Future, report: BlockReport) -> 
         report.name, report.rasters, report.invalid_pixels, report.invalid_cells,
         report.negative_pixels,
     )  # fmt: skip
-    execution.reports.append(report)
     execution.live.send("block", rasters=block.rasters, raw_bytes=block.raw_bytes)
+    if report.rain is not None:
+        execution.live.send_rain(report.rain)
+    execution.reports.append(replace(report, rain=None))  # a run may have many blocks
     # with totals the last raster of a block is read for the next one, too
     execution.unreadable |= dict.fromkeys(report.unreadable)
     if report.unreadable:

@@ -12,25 +12,22 @@ A task writes whole files that belong to it alone.
 from __future__ import annotations
 
 import logging
-import os
-import socket
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rasterio.errors import NotGeoreferencedWarning
 
-from pipeline.catalog.models import Catalog
-from pipeline.errors import InputError, RunError, client_errors
+from pipeline.catalog.models import PRECIPITATION, Catalog
+from pipeline.errors import InputError
 from pipeline.gauges.read import read_gauges
 from pipeline.gauges.to_steps import MAX_GAP, MIN_VALID, on_steps, shift_seconds
+from pipeline.live.rain import RainPicture
 from pipeline.rasters.accumulation import Totals
-from pipeline.retry import retrying
 from pipeline.run.aggregate import PixelCounts, StepMeans
+from pipeline.run.on_worker import Messages
 from pipeline.run.plan import Plan, RasterBlock, Source
 from pipeline.run.unreadable import Unreadable, read_around
 from pipeline.store.digests import digest_content
@@ -56,16 +53,6 @@ warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 LOG = logging.getLogger("pipeline")
 OUTSIDE_WARN, OUTSIDE_FAIL = 0.1, 0.5  # shares of a watershed outside the rasters
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Messages:
-    """Warnings of a task that ran in another process than the client's."""
-
-    lines: list[str] = field(default_factory=list)
-
 
 @dataclass(frozen=True)
 class Job:
@@ -76,15 +63,17 @@ class Job:
         min_valid: for each forcing, the smallest valid share of a cell that gets a value.
         writer: of the store.
         keep_going: whether unreadable rasters are set aside.
+        draw_rain: whether a picture of each block's rain is wanted.
     """
 
     sources: tuple[Source, ...]
     min_valid: Mapping[str, float]
     writer: BlockWriter
     keep_going: bool
+    draw_rain: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class BlockReport:
     """Statistics of a finished block.
 
@@ -95,6 +84,7 @@ class BlockReport:
         invalid_cells: for each forcing, the share of cells left without a value.
         negative_pixels: for each forcing, the number of precipitation's raw pixels below zero.
         unreadable: rasters that were set aside.
+        rain: picture of the rain, if it is wanted.
     """
 
     name: str
@@ -103,6 +93,7 @@ class BlockReport:
     invalid_cells: dict[str, float] = field(default_factory=dict)
     negative_pixels: dict[str, int] = field(default_factory=dict)
     unreadable: list[Unreadable] = field(default_factory=list)
+    rain: RainPicture | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,54 +118,6 @@ class Finished:
 
     metadata: dict[str, bytes]
     digests: dict[str, str]
-
-
-@contextmanager
-def collect_messages(client: tuple[str, int]) -> Iterator[Messages]:
-    """Collect what this thread logs, unless the client is this process and logs it itself."""
-    messages = Messages()
-    if client == (socket.gethostname(), os.getpid()):
-        yield messages
-        return
-    thread = threading.get_ident()
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.thread == thread:
-                messages.lines.append(record.getMessage())
-
-    collector = Collector(logging.WARNING)
-    LOG.addHandler(collector)
-    try:
-        yield messages
-    finally:
-        LOG.removeHandler(collector)
-
-
-def run_task(
-    client: tuple[str, int], task: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-) -> tuple[T, Messages]:
-    """Run a task on a worker, again if a service or the network fails for a moment.
-
-    Args:
-        client: host and process of the client.
-        task, args, kwargs: what to run.
-
-    Returns:
-        What the task returned, and what it logged.
-
-    Raises:
-        InputError, RunError: as the task, with their message alone: some of the errors that cause
-            them cannot be pickled.
-    """
-    try:
-        with collect_messages(client) as messages:
-            return retrying(lambda: task(*args, **kwargs)), messages
-    except (InputError, RunError) as error:
-        failure: Exception = type(error)(str(error))
-    except client_errors() as error:
-        failure = RunError(f"{error}: expected files and services to stay in reach")
-    raise failure
 
 
 def cover_group(
@@ -367,6 +310,8 @@ def _process_series(
         report.invalid_cells[name] = float(np.isnan(value).mean())
         report.negative_pixels[name] = counts.negative
         job.writer.write_block(block, name, value, valid)
+        if job.draw_rain and name == PRECIPITATION:
+            report.rain = RainPicture.draw(block.name, value)
 
 
 def _read_and_regrid(

@@ -26,7 +26,10 @@ TRAINING = {
     "outlines": [b"", b""],
     "curves": {},
 }
-PIPELINE = {"kind": "pipeline", "title": "", "folder": "", "rasters": 9, "raw_bytes": 90}
+PIPELINE = {
+    "kind": "pipeline", "title": "", "folder": "", "rasters": 9, "raw_bytes": 90,
+    "bounds": [0, 0, 1, 1], "cell": 1.0,
+}  # fmt: skip
 
 
 @pytest.fixture

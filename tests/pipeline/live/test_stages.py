@@ -6,15 +6,22 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline.catalog.models import load_catalog
+from pipeline.live.board import lines_topic, live_topic
 from pipeline.live.plugin import NAME
 from pipeline.live.stages import PipelineStatus, Stage
+from pipeline.live.stages_view import RAIN
 from pipeline.run.cluster import make_client
 from pipeline.run.execute import run
+from pipeline.store.read import open_region
 
-EVENT = {"title": "Region", "folder": "store", "rasters": 100, "raw_bytes": 4000}
+EVENT = {
+    "title": "Region", "folder": "store", "rasters": 100, "raw_bytes": 4000,
+    "bounds": [-85.0, 35.0, -84.0, 36.0], "cell": 1 / 12,
+}  # fmt: skip
 
 
 def counts(stage: Stage) -> tuple[int, int, int, int, int]:
@@ -72,12 +79,16 @@ def test_the_page_follows_a_run(tiny_sample: Path, tmp_path: Path) -> None:
             if 0 < done < total and not pages:
                 session = pull_session(url=address)
                 pages.append(session.document.get_model_by_name("stages").data)
-                pages.append({"text": session.document.get_model_by_name("summary").text})
+                document = session.document
+                pages.append({"text": document.get_model_by_name("summary").text})
+                pages.append(document.get_model_by_name("rain").data)
+                pages.append({"visible": document.get_model_by_name("rain_map").visible})
                 session.close()
 
         report = run(catalog, tmp_path / "store.zarr", client, visit)
         cluster: Any = client.cluster
         (seen,) = cluster.scheduler.plugins[NAME].board.runs.values()
+        events = cluster.scheduler._broker.get_events(live_topic(lines_topic(seen.run)))
 
     status = seen.status
     assert seen.state == "finished"
@@ -92,22 +103,35 @@ def test_the_page_follows_a_run(tiny_sample: Path, tmp_path: Path) -> None:
         "gauge": (0, 0, groups, 0, 0),
         "finish": (0, 0, 1, 0, 0),
     }
-    columns, summary = pages
+    columns, summary, rain, rain_map = pages
     assert set(columns["stage"]) >= {"share", "regrid"}
     assert f"of {report.files} rasters" in summary["text"]
     assert "rasters/s" in summary["text"]
+    assert summary["text"].endswith(f".../{tmp_path.name}/store.zarr")
+    west, south, east, north = report.plan.grid.bounds
+    ((x, y, width, height),) = zip(*(rain[name] for name in RAIN[1:]), strict=True)
+    np.testing.assert_allclose([x, y, x + width, y + height], [west, south, east, north])
+    assert rain_map["visible"]
+    assert status.rain is not None
+    (block,) = [one for one in report.plan.blocks if one.name == status.rain.block]
+    stored = open_region(tmp_path / "store.zarr").precipitation.isel(
+        time=slice(block.start, block.stop)
+    )
+    np.testing.assert_allclose(status.rain.values, stored.mean("time"), rtol=1e-3)
+    assert not any(one.rain for one in report.blocks)
+    assert not events
 
 
 def test_the_error_of_a_task_is_seen(
     tiny_sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipeline.errors import InputError
-    from pipeline.run import execute
+    from pipeline.run import submit
 
     def fail(*_: Any) -> None:
         raise InputError("raster 7: damaged")
 
-    monkeypatch.setattr(execute, "regrid_block", fail)
+    monkeypatch.setattr(submit, "regrid_block", fail)
     with make_client(workers=1) as client:
         with pytest.raises(InputError):
             run(tiny_sample / "catalog.yaml", tmp_path / "store.zarr", client)
