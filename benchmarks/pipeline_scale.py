@@ -276,7 +276,7 @@ def steps(
     json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
 ) -> None:
     """Measure runs of growing length, over a window of the fields and over all of them."""
-    logging.getLogger("pipeline").setLevel(logging.ERROR)  # no terrain: flow distances are guessed
+    logging.getLogger("domst").setLevel(logging.ERROR)  # no terrain: flow distances are guessed
     cases: dict[str, Any] = {}
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)

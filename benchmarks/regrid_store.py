@@ -277,7 +277,7 @@ def main(
     json_file: JsonFile = None, share: Share = 0.5, repeats: Repeats = 3, threads: Threads = CORES
 ) -> None:
     """Time raw store to regridded store on Dask: the pipeline's blocks, reading alone, peers."""
-    logging.getLogger("pipeline").setLevel(logging.ERROR)  # no terrain: flow distances are guessed
+    logging.getLogger("domst").setLevel(logging.ERROR)  # no terrain: flow distances are guessed
     warnings.filterwarnings("ignore", "invalid value encountered", RuntimeWarning)  # xarray-regrid
     warnings.filterwarnings(
         "ignore", "Sending large graph", UserWarning

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import gc
-import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ import typer
 
 from pipeline.catalog.models import load_catalog
 from pipeline.errors import InputError, RunError, exit_codes
+from pipeline.log import warn_on_stderr
 from pipeline.storage import parse_location
 
 app = typer.Typer(
@@ -360,9 +360,7 @@ def set_up() -> None:
     """
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    logging.getLogger("pipeline").addHandler(handler)  # not the root: Dask has handlers of its own
+    warn_on_stderr()
 
 
 if __name__ == "__main__":

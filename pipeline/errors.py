@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+from pipeline.log import say_error
+
 EXIT_FAILED = 1  # good input, failed run: a full disk, a failed check, a dead worker
 EXIT_INPUT = 2  # usage or input: the user can fix it, and the message says how
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
@@ -64,7 +66,7 @@ def exit_codes() -> Iterator[None]:
         message = f"{'terminated' if terminated else 'interrupted'}: {str(error) or RESUMES}"
     else:
         return
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    say_error(" ".join(message.split()), code)
     raise SystemExit(code)
 
 

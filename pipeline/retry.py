@@ -7,7 +7,6 @@ for minutes. A user's mistake, a wrong file or a full disk is not repeated.
 from __future__ import annotations
 
 import errno
-import logging
 import random
 import re
 import ssl
@@ -18,8 +17,9 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from pipeline.errors import RunError
+from pipeline.log import get_logger
 
-LOG = logging.getLogger(__name__)
+LOG = get_logger(__name__)
 TRIES = 8
 FIRST_WAIT = 1.0  # s before the second try at most; doubles each time
 LONGEST_WAIT = 60.0  # s

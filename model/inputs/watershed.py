@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,12 +22,13 @@ from model.inputs.split import Split, Steps
 from model.settings import Settings
 from pipeline.catalog.models import PRECIPITATION
 from pipeline.errors import InputError
+from pipeline.log import get_logger
 from pipeline.units import SECONDS_PER_DAY
 
 if TYPE_CHECKING:  # training on loaded arrays needs none of the packages that read a store
     import xarray as xr
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 MAP_DIMS = ("time", "y", "x")
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 from distributed import Client, Future
 
+from pipeline.log import get_logger
 from pipeline.run.cuda import GPU, offer_gpu
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 GPU_SHARE = 0.6  # of a GPU's free memory; the rest is PyTorch's workspace and the estimate's error
 HOST_SHARE = 0.6  # of a worker's memory limit; from 0.7 on Dask writes results to disk
 

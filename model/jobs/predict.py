@@ -19,6 +19,7 @@ from distributed import Client
 
 from model.inputs.split import Split, unlearned
 from model.inputs.watershed import Survey, survey_store
+from model.jobs.schedule import log_unheard
 from model.jobs.tasks import predict_head
 from model.jobs.train import absolute, local_client, split_record, summarise
 from model.output.report.write import write_report
@@ -26,10 +27,12 @@ from model.output.run_directory import Run
 from model.settings import Settings
 from model.training import checkpoint
 from pipeline.errors import InputError, RunError
+from pipeline.log import collect_warnings, get_logger
 from pipeline.run.cluster import LOST
 from pipeline.store.fence import require_lease
 from pipeline.store.lease import hold_lease
 
+log = get_logger(__name__)
 AGAIN = "nothing has changed, and the same command predicts again"
 
 
@@ -133,12 +136,14 @@ def run_prediction(
     """
     if folder.exists() and not Run(folder).predicts:
         raise InputError(f"{folder}: not a prediction: expected one to replace, or another --out")
-    with replacing(folder, take_over) as new:
-        return _predict(prediction, Run(new), client)
+    with replacing(folder, take_over) as new, collect_warnings() as warned:
+        return _predict(prediction, Run(new), client, warned)
 
 
-def _predict(prediction: Prediction, run: Run, client: Client) -> dict[str, Any]:
-    """Predict as `run_prediction`, into a new folder."""
+def _predict(
+    prediction: Prediction, run: Run, client: Client, warned: Sequence[str]
+) -> dict[str, Any]:
+    """Predict as `run_prediction`, into a new folder; `warned` is what has been warned of."""
     began, survey, settings = time.monotonic(), prediction.survey, prediction.settings
     sites = list(prediction.heads)
     run.begin(settings, prediction.store, survey.digest, sites, heads=prediction.trained.folder)
@@ -149,18 +154,20 @@ def _predict(prediction: Prediction, run: Run, client: Client) -> dict[str, Any]
         )
         for row, (site, path) in enumerate(prediction.heads.items())
     ]
-    scores = []
+    scores: list[dict[str, Any]] = []
     try:
         for found in client.gather(futures):
             if isinstance(found, str):
                 raise InputError(found)
             scores.append(found)
+            log.info("head %(site_no)s done: test NSE %(nse).3f", found)
     except LOST as error:
         reason = f"{prediction.trained.folder}: lost the scheduler or its workers ({error})"
         raise RunError(f"{reason}: {AGAIN}") from error
     workers = len(client.scheduler_info(n_workers=-1)["workers"])
     metrics = summarise(survey, settings, scores, 0, workers, time.monotonic() - began)
     metrics["split"] = prediction.split.describe(survey.dates)
+    log_unheard(metrics["warnings"], warned)
     write_report(run, metrics)
     run.finish(metrics)
     return metrics

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +20,11 @@ from model.output.run_directory import Run
 from model.settings import Settings
 from pipeline.errors import RunError
 from pipeline.live.announce import Announcer
+from pipeline.log import get_logger
 from pipeline.run.cluster import LOST
 from pipeline.run.cuda import DEVICE, GPU
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 POLL_SECONDS = 0.05  # until the first GPU has answered
 SHOWN_SITES = 10  # of a message
 
@@ -38,6 +38,7 @@ class Jobs:
         settings: of the run, resolved.
         client: its workers train.
         progress: is told about each validation and each finished head.
+        warned: what has been warned of so far; others add to it.
 
     Attributes:
         fleet: the workers.
@@ -45,8 +46,15 @@ class Jobs:
     """
 
     def __init__(
-        self, store: str, run: Run, settings: Settings, client: Client, progress: Progress
+        self,
+        store: str,
+        run: Run,
+        settings: Settings,
+        client: Client,
+        progress: Progress,
+        warned: Sequence[str] = (),
     ) -> None:
+        self.warned = warned
         self.store, self.run, self.settings = store, run, settings
         self.client, self.progress = client, progress
         self.run_id = uuid.uuid4().hex[:8]  # one scheduler may serve several runs
@@ -169,7 +177,8 @@ class Jobs:
                     scores.append(score)
                     self.progress.head_done(score)
                     self.live.send("done", **done_event(score))
-                    log.info("head %s done: test NSE %.3f", score["site_no"], score["nse"])
+                    log.info("head %(site_no)s done: test NSE %(nse).3f", score)
+                    log_unheard(score["warnings"], self.warned)
                 if too_large:
                     log.warning("%s: too large for the GPU's memory: smaller packs", names(pack))
                     dispatcher.halve(too_large)
@@ -191,6 +200,13 @@ def lost_workers(run: Run, error: Exception) -> RunError:
         f"{run.folder}: lost the scheduler or its workers ({reason}): expected them to stay; "
         f"{run.resume_hint}"
     )
+
+
+def log_unheard(lines: Sequence[str], heard: Sequence[str]) -> None:
+    """Log what a worker warned of, unless this process has logged it, as workers in it do."""
+    for line in lines:
+        if line not in heard:
+            log.warning("%s", line)
 
 
 def names(pack: Sequence[str]) -> str:

@@ -6,7 +6,6 @@ all that returns.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,9 +28,10 @@ from model.training.loop import Diverged, Fitted, fit_pack
 from model.training.trunk import load_trunk
 from pipeline.errors import InputError
 from pipeline.live.board import live_topic
+from pipeline.log import collect_warnings, get_logger
 from pipeline.units import discharge_of
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class PackResult(NamedTuple):
@@ -39,7 +39,7 @@ class PackResult(NamedTuple):
 
     Attributes:
         scores: one entry of metrics.json per head, with `busy`, the seconds that the task spent on
-            it, and `worker`, its address.
+            it, `worker`, its address, and `warnings`, what was ignored or corrected of its data.
         failures: one line per head that was given up.
         too_large: site numbers of heads that need a smaller pack, as the GPU's memory was full.
     """
@@ -95,9 +95,10 @@ def train_pack(
         for sites in by_update.values():
             began = time.monotonic()
             loaded: dict[str, HeadData] = {}
+            warned: dict[str, list[str]] = {}
             for site in sites:
-                with failing_alone(site, failures):
-                    loaded[site] = load_head(store, site, settings)
+                with failing_alone(site, failures), collect_warnings(this_thread=True) as lines:
+                    loaded[site], warned[site] = load_head(store, site, settings), lines
             for heads in of_equal_length(loaded):
                 start = load_trunk(Path(trunk)) if trunk else None
                 scores, unfinished = [], set(heads)
@@ -113,7 +114,7 @@ def train_pack(
                             continue
                         with failing_alone(site, failures):
                             score = finish_head(
-                                run, heads[site], result, rows[site], cpu, settings.history
+                                run, heads[site], result, rows[site], cpu, settings, warned[site]
                             )
                             scores.append(score)
                 except torch.OutOfMemoryError:
@@ -154,15 +155,16 @@ def predict_head(
         trained: the head's checkpoint.
 
     Returns:
-        An entry of metrics.json, with `busy` and `worker` as of `train_pack`; or one line that says
-        what is wrong with the head or the watershed.
+        An entry of metrics.json, with `busy`, `worker` and `warnings` as of `train_pack`; or one
+        line that says what is wrong with the head or the watershed.
     """
     began = time.monotonic()
     try:
         with one_thread():
-            head, cpu = load_head(store, site_no, settings), torch.device("cpu")
+            with collect_warnings(this_thread=True) as lines:
+                head, cpu = load_head(store, site_no, settings), torch.device("cpu")
             fitted = Fitted.read(Path(trained), 0.0)
-            scores = finish_head(run, head, fitted, row, cpu, settings.history)
+            scores = finish_head(run, head, fitted, row, cpu, settings, lines)
         return scores | {"busy": time.monotonic() - began, "worker": get_worker().address}
     except InputError as error:  # Dask would print its traceback
         return str(error)
@@ -183,9 +185,18 @@ def learned_physics(network: DomST) -> dict[str, float]:
 
 
 def finish_head(
-    run: Run, head: HeadData, fitted: Fitted, row: int, device: torch.device, history: bool
+    run: Run,
+    head: HeadData,
+    fitted: Fitted,
+    row: int,
+    device: torch.device,
+    settings: Settings,
+    warned: list[str],
 ) -> dict[str, Any]:
     """Simulate a trained head's record, and write its prediction, scores and hydrograph.
+
+    Args:
+        warned: what was ignored or corrected of its data, which stays with its scores.
 
     Raises:
         RunError: another run holds the directory.
@@ -207,7 +218,7 @@ def finish_head(
             head.split.train,
             head.split.validation,
             head.split.test,
-            sees_discharge=history,
+            sees_discharge=settings.history,
         ),
         **learned_physics(network),
         "validation_nse": fitted.validation_nse,
@@ -216,6 +227,7 @@ def finish_head(
         "cells": head.share.size,
         "snow": head.snow._asdict() if head.snow else None,
         "seconds": fitted.seconds,
+        "warnings": warned,
     }
     test = np.flatnonzero(head.split.test)
     drawn = slice(test[0], test[-1] + 1)  # discharge between two test periods is left out

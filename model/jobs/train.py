@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections import defaultdict
@@ -28,10 +27,11 @@ from model.output.run_directory import Run
 from model.settings import Settings
 from model.training.memory import Record
 from pipeline.errors import InputError, RunError
+from pipeline.log import get_logger
 from pipeline.run.cluster import make_client
 from pipeline.storage import parse_location
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -159,12 +159,13 @@ def _train(training: Training, run: Run, client: Client, progress: Progress) -> 
     record = Record(len(survey.times), learnable, survey.step.total_seconds(), survey.forcings)
     progress.begin(len(costs), settings.all_updates)
     try:
-        with run.logged(), ExitStack() as live:
-            jobs = Jobs(training.store, run, settings, client, progress)
+        with run.logged() as warned, ExitStack() as live:
+            jobs = Jobs(training.store, run, settings, client, progress, warned)
             about = announcement(training.store, survey, run, settings)
             live.enter_context(jobs.live.running(**about))
             workers, gpus = jobs.fleet.workers, len(jobs.fleet.gpus)
-            log.info("%d heads on %d workers, %d with a GPU", len(costs), workers, gpus)
+            sizes = {"heads": len(costs), "workers": workers, "gpus": gpus}
+            log.info("%(heads)d heads on %(workers)d workers, %(gpus)d with a GPU", sizes)
             shared = settings.trunk == "shared"
             trunk = jobs.train_trunk(trunk_branches(costs, settings)) if shared else None
             rows = {site: row for row, site in enumerate(costs)}
@@ -175,6 +176,7 @@ def _train(training: Training, run: Run, client: Client, progress: Progress) -> 
     finally:
         progress.end()
     metrics = summarise(survey, settings, scores, gpus, workers, time.monotonic() - began)
+    metrics["warnings"] = warned
     metrics["split"] = training.split.describe(survey.dates)
     run.collect_lines()
     if failures:
@@ -247,9 +249,11 @@ def summarise(
     workers: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """Return the content of metrics.json; takes `busy` and `worker` out of the scores."""
+    """Return the content of metrics.json, with what the scores say of their tasks taken out."""
     busy: dict[str, float] = defaultdict(float)
+    warned: list[str] = []
     for score in scores:
+        warned += score.pop("warnings")
         busy[score.pop("worker")] += score.pop("busy")
     return {
         "variant": settings.title,
@@ -263,6 +267,7 @@ def summarise(
             "busy_max": max(busy.values(), default=0.0),
             "busy_mean": sum(busy.values()) / max(workers, 1),
         },
+        "warnings": warned,
         "heads": scores,
         "median_nse": median_known([score["nse"] for score in scores]) if scores else None,
     }

@@ -9,26 +9,13 @@ files whenever it begins or ends.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pipeline.json_text import as_json
 from pipeline.store.lease import replace_file
-
-
-def as_json(value: Any, indent: int | None = None) -> str:
-    """Return a value as JSON, with null for NaN and infinity."""
-
-    def known(one: Any) -> Any:
-        if isinstance(one, dict):
-            return {name: known(part) for name, part in one.items()}
-        if isinstance(one, list):
-            return [known(part) for part in one]
-        return None if isinstance(one, float) and not math.isfinite(one) else one
-
-    return json.dumps(known(value), indent=indent, allow_nan=False)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -33,9 +33,11 @@ import yaml
 import zarr
 from pydantic import ValidationError
 
-from model.output.journal import append_line, as_json, put_together, write_text
+from model.output.journal import append_line, put_together, write_text
 from model.settings import Settings
 from pipeline.errors import InputError, RunError
+from pipeline.json_text import as_json
+from pipeline.log import collect_warnings, handling
 from pipeline.store.fence import remove_partial_files, require_lease
 from pipeline.store.lease import hold_lease
 
@@ -295,19 +297,15 @@ class Run:
             array[row, : len(values)] = values.astype(np.float32)
 
     @contextmanager
-    def logged(self) -> Iterator[None]:
-        """Write what the product logs meanwhile to log.txt too."""
+    def logged(self) -> Iterator[list[str]]:
+        """Write what the product logs meanwhile to log.txt too; yields the warnings among it."""
         handler = logging.FileHandler(self.folder / "log.txt")
+        handler.setLevel(logging.INFO)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        loggers = [logging.getLogger(name) for name in ("model", "pipeline")]
-        for logger in loggers:
-            logger.addHandler(handler)
-            logger.setLevel(logging.INFO)
         try:
-            yield
+            with handling(handler), collect_warnings() as warned:
+                yield warned
         finally:
-            for logger in loggers:
-                logger.removeHandler(handler)
             handler.close()
 
     def append(self, line: dict[str, Any]) -> None:
@@ -342,7 +340,8 @@ class Run:
             score = json.loads(self._score_path(site_no).read_bytes())
         except (FileNotFoundError, ValueError):
             return None
-        return score if isinstance(score, dict) and score.get("site_no") == site_no else None
+        whole = isinstance(score, dict) and score.get("site_no") == site_no
+        return {"warnings": [], **score} if whole else None
 
     def _score_path(self, site_no: str) -> Path:
         return self.checkpoints / f"{site_no}.json"

@@ -10,7 +10,6 @@ and in any other pack.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import zlib
 from collections.abc import Mapping
@@ -32,9 +31,10 @@ from model.settings import Settings
 from model.training.padding import stack_padded, without_padding
 from model.training.trainer import Trainer
 from pipeline.errors import InputError
+from pipeline.log import get_logger
 from pipeline.store.lease import replace_file
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 FORMAT = "dom-st weights 4"  # version of the tensors, of the settings and of what they mean
 EXPECTED = "expected a checkpoint as training writes it"
 

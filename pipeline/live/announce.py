@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError
@@ -16,9 +15,10 @@ from distributed.client import ClosedClientError
 from pipeline.live.board import lines_topic, live_topic
 from pipeline.live.plugin import LivePlugin
 from pipeline.live.rain import RainPicture
+from pipeline.log import get_logger
 from pipeline.storage import Location
 
-LOG = logging.getLogger(__name__)
+LOG = get_logger(__name__)
 # What a scheduler answers that lacks this package, has another version of it, or takes no plugins.
 REFUSALS = (ImportError, AttributeError, TypeError, ValueError)
 # There is no scheduler any more; a client that has closed has lost the attribute.

@@ -5,7 +5,6 @@ The file's own metadata decide; a catalog states what they leave open.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError, client_errors
+from pipeline.log import get_logger
 from pipeline.rasters.pixels import catalog_crs
 from pipeline.regrid.axis import UndecidedError
 from pipeline.regrid.coordinates import (
@@ -31,7 +31,7 @@ from pipeline.regrid.coordinates import (
 from pipeline.regrid.placement import Axes, Curvilinear, doubt_of, place_pixels
 from pipeline.storage import Location
 
-LOG = logging.getLogger(__name__)
+LOG = get_logger(__name__)
 # What backends raise on truncated, damaged or other files.
 UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, IndexError, AttributeError, TypeError)
 DESCRIPTIONS = ("standard_name", "long_name", "description")

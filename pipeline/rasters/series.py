@@ -11,7 +11,6 @@ A driver is a module with these functions:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,6 +28,7 @@ from pipeline.catalog.products import PRODUCTS
 from pipeline.catalog.raster_source import TIME_FIELD, RasterSource
 from pipeline.catalog.time import STEP, Period
 from pipeline.errors import InputError
+from pipeline.log import get_logger
 from pipeline.rasters.accumulation import begins
 from pipeline.rasters.files import ONLY, Files, Intervals, Named, Template, format_duration
 from pipeline.rasters.pixels import Layout
@@ -39,7 +39,7 @@ from pipeline.units import FORCING_UNITS, recognise_unit, split_factor
 
 __all__ = ["RasterSeries", "group_forcings", "open_series"]
 
-LOG = logging.getLogger(__name__)
+LOG = get_logger(__name__)
 MODULES = {  # imported when needed: importing xarray takes longer than a small run
     "geotiff": "pipeline.rasters.drivers.gdal",
     "gdal": "pipeline.rasters.drivers.gdal",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import logging
 import os
 import tempfile
 from pathlib import Path
@@ -17,7 +16,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load, save
 
-LOG = logging.getLogger(__name__)
+from pipeline.log import get_logger
+
+LOG = get_logger(__name__)
 
 DIGEST = hashlib.sha256().digest_size
 

@@ -29,9 +29,10 @@ from distributed.deploy.cluster import Cluster
 from distributed.scheduler import KilledWorker
 
 from pipeline.errors import InputError, RunError
+from pipeline.log import get_logger
 from pipeline.run.cuda import count_gpus, start_cuda_cluster, unusable_gpu
 
-LOG = logging.getLogger(__name__)
+LOG = get_logger(__name__)
 Kind = Literal["auto", "cpu", "cuda"]
 TIMEOUT_SECONDS = 10.0  # to connect to a scheduler, and by default for it to have a worker
 MEMORY_SHARE = 0.6  # of a worker's limit; from 0.7 on Dask writes results to disk

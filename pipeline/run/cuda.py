@@ -6,7 +6,6 @@ worker, knows whether it can compute on one: it may have been built for CPUs, or
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,8 +17,9 @@ from distributed.deploy.cluster import Cluster
 from distributed.utils import sync
 
 from pipeline.errors import InputError
+from pipeline.log import get_logger
 
-LOG = logging.getLogger(__name__)
+LOG = get_logger(__name__)
 GPU = "GPU"  # name of a worker's resource; a task that uses the GPU takes one
 DEVICE = "cuda:0"  # of a worker, which sees its own GPU first
 

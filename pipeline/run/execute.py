@@ -5,12 +5,11 @@ The client alone marks blocks as done and changes the root's metadata.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from distributed import Client, Future, as_completed
 from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.errors import InputError, RunError
 from pipeline.live.announce import short_place
+from pipeline.log import collect_warnings, get_logger
 from pipeline.retry import retrying
 from pipeline.run.cluster import LOST, make_client, worker_memory
 from pipeline.run.memory import MemoryLimit
@@ -41,8 +41,9 @@ from pipeline.store.root import find_stored, is_absent, open_root
 from pipeline.store.state import StoreState, continue_store, create_store
 from pipeline.store.write import StoreWriter
 
-LOG = logging.getLogger(__name__)
+LOG = get_logger(__name__)
 SAVE_SECONDS = 5.0  # between two savings of the marks; a killed run loses what was done since
+LOGGED = ("name", "rasters", "invalid_pixels", "invalid_cells", "negative_pixels")  # of a block
 Progress = Callable[[int, int], None]  # rasters done, rasters to do
 Confirm = Callable[[Sequence[str]], bool]  # what a changed catalog changes; whether to do it
 
@@ -56,12 +57,14 @@ class RunReport:
         blocks: those that this run did, in the order in which they finished.
         tables: whether this run wrote the tables of watersheds and gauges.
         seconds: time spent on blocks and tables.
+        warnings: what was ignored or corrected, a line each.
     """
 
     plan: Plan
     blocks: list[BlockReport]
     tables: bool
     seconds: float
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def files(self) -> int:
@@ -124,7 +127,8 @@ def run(
     place = parse_location(store)
     if isinstance(place, Path):
         place = Path(os.path.abspath(place))  # workers may have another working directory
-    with nullcontext(client) if client is not None else make_client() as workers:
+    own = nullcontext(client) if client is not None else make_client()
+    with own as workers, collect_warnings() as warned:
         threads = max(workers.nthreads().values())
         limit = MemoryLimit(memory or worker_memory(workers), threads, memory is not None)
         plan = make_plan(catalog, find_stored(place), limit)
@@ -134,7 +138,7 @@ def run(
             execution = Execution(plan, state, workers, lease, keep_going)
             tables = state.tables_due
             reports = execute(execution, progress)
-    return RunReport(plan, reports, tables, time.perf_counter() - started)
+    return RunReport(plan, reports, tables, time.perf_counter() - started, warned)
 
 
 def prepare(
@@ -224,10 +228,10 @@ def _finish_block(execution: Execution, future: Future, report: BlockReport) -> 
     """Note a finished block, and mark it as done."""
     block, names = execution.blocks[future]
     LOG.info(
-        "block %s: %d rasters, invalid pixels %s, invalid cells %s, negative pixels %s",
-        report.name, report.rasters, report.invalid_pixels, report.invalid_cells,
-        report.negative_pixels,
-    )  # fmt: skip
+        "block %(name)s: %(rasters)d rasters, invalid pixels %(invalid_pixels)s, "
+        "invalid cells %(invalid_cells)s, negative pixels %(negative_pixels)s",
+        {name: vars(report)[name] for name in LOGGED},
+    )
     execution.live.send("block", rasters=block.rasters, raw_bytes=block.raw_bytes)
     if report.rain is not None:
         execution.live.send_rain(report.rain)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from pipeline.errors import InputError, RunError, client_errors
+from pipeline.log import collect_warnings
 from pipeline.retry import retrying
-
-LOG = logging.getLogger("pipeline")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,23 +27,11 @@ class Messages:
 @contextmanager
 def collect_messages(client: tuple[str, int]) -> Iterator[Messages]:
     """Collect what this thread logs, unless the client is this process and logs it itself."""
-    messages = Messages()
     if client == (socket.gethostname(), os.getpid()):
-        yield messages
+        yield Messages()
         return
-    thread = threading.get_ident()
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.thread == thread:
-                messages.lines.append(record.getMessage())
-
-    collector = Collector(logging.WARNING)
-    LOG.addHandler(collector)
-    try:
-        yield messages
-    finally:
-        LOG.removeHandler(collector)
+    with collect_warnings(this_thread=True) as lines:
+        yield Messages(lines)
 
 
 def run_task(

@@ -7,13 +7,13 @@ its raw files identifies a block, so that changed files are noticed.
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
+from pipeline.log import get_logger
 from pipeline.rasters.file_list import describe_files
 from pipeline.rasters.series import RasterSeries, group_forcings, open_series
 from pipeline.regrid.grid import Grid
@@ -25,7 +25,7 @@ from pipeline.store.spec import ALGORITHM, Block, RawFiles, StoreSpec
 from pipeline.watersheds.coverage import region_grid
 from pipeline.watersheds.polygons import Watershed, read_watersheds
 
-LOG = logging.getLogger(__name__)
+LOG = get_logger(__name__)
 MAX_BLOCK_STEPS = 366  # an interrupted run loses a year of days at most
 TARGET_BLOCKS = 8  # that a shorter period is divided into, so that workers share it
 

@@ -10,7 +10,6 @@ weights; it is a task, and no scattered data, so that Dask makes it again if its
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ import dask
 from distributed import Client, Future
 
 from pipeline.live.announce import Announcer
+from pipeline.log import get_logger
 from pipeline.retry import retrying
 from pipeline.run.delineated import save_delineated
 from pipeline.run.on_worker import run_task
@@ -41,7 +41,7 @@ from pipeline.store.lease import Lease
 from pipeline.store.state import StoreState
 from pipeline.store.tables import TableSpec
 
-LOG = logging.getLogger(__name__)
+LOG = get_logger(__name__)
 FIRST_BLOCKS, TABLES_FIRST, OTHER_BLOCKS = 2, 1, 0  # priorities
 
 

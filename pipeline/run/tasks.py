@@ -11,7 +11,6 @@ A task writes whole files that belong to it alone.
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from pipeline.errors import InputError
 from pipeline.gauges.read import read_gauges
 from pipeline.gauges.to_steps import MAX_GAP, MIN_VALID, on_steps, shift_seconds
 from pipeline.live.rain import RainPicture
+from pipeline.log import get_logger
 from pipeline.rasters.accumulation import Totals
 from pipeline.run.aggregate import PixelCounts, StepMeans
 from pipeline.run.on_worker import Messages
@@ -50,7 +50,7 @@ if TYPE_CHECKING:  # imported beside the first blocks
 # rasterio suppresses this warning of its own for the time of a call, which threads undo.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
-LOG = logging.getLogger("pipeline")
+LOG = get_logger(__name__)
 OUTSIDE_WARN, OUTSIDE_FAIL = 0.1, 0.5  # shares of a watershed outside the rasters
 
 

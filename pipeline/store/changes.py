@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,12 +13,13 @@ from pydantic import ValidationError
 from pipeline.catalog.models import Catalog
 from pipeline.catalog.time import Period
 from pipeline.errors import InputError
+from pipeline.log import get_logger
 from pipeline.storage import Location
 from pipeline.store.root import GRID, TABLES, attributes_of, read_marks
 from pipeline.store.sites import read_sites
 from pipeline.store.spec import StoreSpec
 
-LOG = logging.getLogger(__name__)
+LOG = get_logger(__name__)
 ADVICE = "give another --store, or remove this one"
 # Keys of a forcing that change no value.
 WITHOUT_EFFECT = ("max_invalid", "max_negative", "max_missing_steps", "product")

@@ -10,7 +10,6 @@ one of the runs fails. The same happens where the clocks of two hosts differ by 
 from __future__ import annotations
 
 import getpass
-import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -26,9 +25,10 @@ import psutil
 from pydantic import AwareDatetime, TypeAdapter
 
 from pipeline.errors import InputError, RunError, client_errors
+from pipeline.log import get_logger
 from pipeline.storage import Location, file_system, reporting_access
 
-LOG = logging.getLogger(__name__)
+LOG = get_logger(__name__)
 LEASE = "lease.json"  # at the root of a store that a run writes
 LEASE_SECONDS = 60.0  # without a renewal, after which a run counts as dead
 START_TOLERANCE = 2.0  # s between two readings of when a process started, if the clock is set

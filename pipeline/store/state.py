@@ -8,7 +8,6 @@ differences, and makes them again.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from pipeline.log import get_logger
 from pipeline.storage import has_file
 from pipeline.store.changes import Changes
 from pipeline.store.digests import digest_parts
@@ -28,7 +28,7 @@ from pipeline.store.spec import Block, StoreSpec, valid_fraction_name
 from pipeline.store.tables import GAUGES, WATERSHEDS
 from pipeline.store.write import BlockWriter, MarkWriter, StoreWriter
 
-LOG = logging.getLogger(__name__)
+LOG = get_logger(__name__)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ from shapely.geometry import MultiPolygon, Point, Polygon
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
+from pipeline.log import get_logger
 from pipeline.units import M2_PER_KM2
 from pipeline.watersheds.flow_directions import (
     DEM_MARGIN,
@@ -24,7 +24,7 @@ from pipeline.watersheds.outlet_points import GaugePoint, SnappedOutlet, read_ou
 from pipeline.watersheds.pixel_outline import pixel_outline
 from pipeline.watersheds.straight_distance import straight_distance
 
-LOG = logging.getLogger(__name__)
+LOG = get_logger(__name__)
 SNAP = 1000.0  # default distance [m] within which a gauge's river is looked for
 TOLERANCE = 0.2  # default relative difference of the delineated from the known area
 EDGE_TOLERANCE = 0.1  # likewise, if the watershed reaches the edge of the terrain

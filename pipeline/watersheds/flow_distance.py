@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +10,7 @@ import numpy as np
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
+from pipeline.log import get_logger
 from pipeline.regrid.grid import CELLS_PER_DEGREE, Grid
 from pipeline.units import M2_PER_KM2
 from pipeline.watersheds.flow_directions import open_terrain
@@ -23,7 +23,7 @@ from pipeline.watersheds.straight_distance import (
     straight_distance,
 )
 
-LOG = logging.getLogger(__name__)
+LOG = get_logger(__name__)
 AREA_WARN, AREA_FAIL = 0.1, 0.5  # relative difference of the traced area from the polygon's
 SINUOSITY = 1.7  # flow path over straight line; 1.69 to 1.76 traced on Daddys Creek
 FIT_PIXELS = 2000  # number of traced pixels to fit a watershed's own sinuosity to, about

@@ -6,7 +6,6 @@ ellipsoid.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,13 +17,14 @@ from shapely.geometry import MultiPolygon, Polygon
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
+from pipeline.log import get_logger
 from pipeline.regrid.grid import zone_area
 from pipeline.units import M2_PER_KM2
 from pipeline.watersheds.outlet_points import SnappedOutlet
 from pipeline.watersheds.site_table import SiteFields, select_sites
 from pipeline.watersheds.vector_files import read_features, rounded
 
-LOG = logging.getLogger(__name__)
+LOG = get_logger(__name__)
 REPAIR_TOLERANCE = 1e-3  # largest relative change of area by the repair of a ring
 AREA_WARN, AREA_FAIL = 0.1, 0.5  # relative differences from the reported drainage area
 AREA_SAME = 0.02  # likewise: the polygons of one basin by two agencies

@@ -6,7 +6,6 @@ that their coordinates contradict.
 
 from __future__ import annotations
 
-import logging
 import warnings
 from pathlib import Path
 from typing import Literal
@@ -22,8 +21,9 @@ from pyproj.exceptions import ProjError
 
 from pipeline.catalog.models import Catalog
 from pipeline.errors import InputError
+from pipeline.log import get_logger
 
-LOG = logging.getLogger(__name__)
+LOG = get_logger(__name__)
 Kind = Literal["Polygon", "Point"]
 PARQUET = (".parquet", ".geoparquet")  # GDAL's wheels do not read it
 NEAR = 10.0  # degrees beside a CRS's area of use: rivers cross the borders of zones

@@ -15,7 +15,7 @@ from model.evaluation.bootstrap import interval, nse_samples
 from model.evaluation.metrics import nse
 from model.settings import Settings
 from pipeline.store.read import list_sites, open_watershed
-from tests.end_to_end.training import QUICK, train, train_in_a_process
+from tests.end_to_end.training import QUICK, steps_without_rain, train, train_in_a_process
 
 
 def test_the_command_prints_the_dashboard_and_the_median(tiny_run: Path) -> None:
@@ -46,6 +46,10 @@ def test_a_run_directory_holds_scores_weights_figures_and_a_report(
     }
     assert "synthetic data" in (tiny_run / "report.html").read_text()
     assert "done" in (tiny_run / "log.txt").read_text()
+    for site in sites:  # of worker processes
+        gaps = steps_without_rain(tiny_store, site)
+        line = f"watershed {site}: precipitation is missing on {gaps} steps"
+        assert metrics["warnings"].count(line) == (gaps > 0)
 
 
 def test_metrics_follow_from_the_predictions(tiny_run: Path, tiny_store: Path) -> None:

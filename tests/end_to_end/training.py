@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from model.train import main
+from pipeline.store.read import open_watershed
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 QUICK = ("--cluster", "cpu", "--workers", "2", "--updates", "30")
@@ -42,3 +43,10 @@ def train(*arguments: object) -> Result:
     app.command()(main)
     environment = {"COLUMNS": "120", "DASK_SCHEDULER_ADDRESS": None}
     return CliRunner().invoke(app, [*map(str, arguments)], env=environment)
+
+
+def steps_without_rain(store: Path, site: str) -> int:
+    """Number of steps on which no cell of a watershed has precipitation."""
+    shed = open_watershed(store, site)
+    rain = shed["precipitation"].where(shed["coverage"] > 0)
+    return int(rain.isnull().all(("y", "x")).sum())

@@ -436,7 +436,9 @@ def test_a_lasting_failure_ends_with_one_line(proxy: Proxy, raw: World, caplog):
     assert message.startswith(f"{url('small_20200102.tif')}: not readable (Please reduce")
     assert message.endswith("(tried 8 times)")
     assert "\n" not in message
-    logged = [record.getMessage() for record in caplog.records if record.name == "pipeline.retry"]
+    logged = [
+        record.getMessage() for record in caplog.records if record.name == "domst.pipeline.retry"
+    ]
     assert len(waits) == TRIES - 1 == len(logged)
     assert 60 < sum(waits) < 127
     assert "Please reduce your request rate" in logged[0]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from model.output.journal import as_json
+from pipeline.json_text import as_json
 
 DROPPED_BITS = 11  # of the 23 of a float32's mantissa; the rounding is at most 0.013 %
 

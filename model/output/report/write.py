@@ -14,13 +14,14 @@ from markupsafe import Markup
 from pydantic import ValidationError
 
 from model.output.figures import label
-from model.output.journal import as_json, write_text
+from model.output.journal import write_text
 from model.output.progress import FLOORS, NO_INTERVAL, lacks_interval, loses, number
 from model.output.report.measures import measures_of, medians, verdict
 from model.output.report.panels import Panels, simplified
 from model.output.run_directory import Run
 from model.settings import Settings
 from pipeline.errors import InputError
+from pipeline.json_text import as_json
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),

@@ -80,7 +80,7 @@ class World:
         if device != "cpu" and len(sites) > 1 and self.too_large:
             return PackResult([], [], [self.too_large.pop(), *sites][1:])
         trained = {"nse": 0.5, "validation_nse": 0.5, "updates": 1}
-        score = trained | {"worker": get_worker().address, "busy": 0.0}
+        score = trained | {"worker": get_worker().address, "busy": 0.0, "warnings": []}
         return PackResult([score | {"site_no": site} for site in sites], [], [])
 
     def start(self, cells: dict[str, int]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from model.inputs.periods import water_years
 from model.output.progress import Progress
 from pipeline.errors import InputError
 from pipeline.store.read import list_sites, open_watershed
+from tests.end_to_end.training import steps_without_rain
 
 QUICK = Settings(updates=4, evaluate_every=2)
 
@@ -126,3 +128,19 @@ def test_prediction_scores_the_years_asked_for(finished: Run, site: str, tmp_pat
 def test_an_unfinished_run_has_no_scores(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no metrics\.json: expected a finished run"):
         _ = Run(tmp_path).scores
+
+
+def test_warnings_of_heads_are_collected_also_by_the_call_that_resumes(
+    finished: Run, tiny_store: Path, site: str, tmp_path: Path
+) -> None:
+    gaps = steps_without_rain(tiny_store, site)
+    expected = [f"watershed {site}: precipitation is missing on {gaps} steps"]
+    assert gaps > 0
+    assert finished.metrics["warnings"] == expected
+    assert "warnings" not in finished.metrics["heads"][0]
+    assert expected[0] in (finished.folder / "log.txt").read_text()
+    copy = shutil.copytree(finished.folder, tmp_path / "run")
+    (copy / "metrics.json").unlink()
+    again = train(tiny_store, copy, sites=[site], settings=QUICK)
+    assert again.metrics["warnings"] == expected
+    assert predict(finished, out=tmp_path / "out").metrics["warnings"] == expected

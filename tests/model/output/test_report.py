@@ -13,10 +13,10 @@ import lxml.html
 import pytest
 from rich.console import Console
 
-from model.output.journal import as_json
 from model.output.progress import skill_table
 from model.output.report.measures import verdict
 from model.output.report.write import page
+from pipeline.json_text import as_json
 from tests.model.output.made_up_report import (
     ABOUT,
     OUTLINE,

@@ -116,7 +116,7 @@ def test_a_scheduler_without_the_package_is_one_line_and_the_run_goes_on(
         return __import__, ("a_package_that_the_scheduler_lacks",)
 
     monkeypatch.setattr(LivePlugin, "__reduce__", refuse)
-    with caplog.at_level(logging.WARNING, "pipeline"), Announcer(client, "run-4").running(**ABOUT):
+    with caplog.at_level(logging.WARNING, "domst"), Announcer(client, "run-4").running(**ABOUT):
         pass
     (record,) = [one for one in caplog.records if one.name.startswith("pipeline")]
     assert "no page /domst" in record.message

@@ -530,7 +530,7 @@ def test_a_damaged_file_is_noticed_and_made_again(damage, counted, own_cache, ca
     content[-1000] ^= 1 if damage == "bit" else 0
     kept = {"cut": content[:-8], "bit": content, "empty": b"", "garbage": b"\0" * 5000}[damage]
     path.write_bytes(kept)
-    with caplog.at_level(logging.WARNING, "pipeline"):
+    with caplog.at_level(logging.WARNING, "domst"):
         assert equal(projected_weights(x_edges, y_edges, DAYMET, IOWA), first)
     assert len(counted) == 2
     assert f"{path}: damaged" in caplog.text
@@ -541,7 +541,7 @@ def test_a_damaged_file_is_noticed_and_made_again(damage, counted, own_cache, ca
 def test_a_folder_that_takes_nothing_stops_nobody(own_cache, monkeypatch, caplog):
     (own_cache / "file").write_text("in the way")
     monkeypatch.setenv("DOMST_CACHE", str(own_cache / "file" / "folder"))
-    with caplog.at_level(logging.WARNING, "pipeline"):
+    with caplog.at_level(logging.WARNING, "domst"):
         weights = projected_weights(*around(DAYMET, IOWA, 9.0, 9.0), DAYMET, IOWA)
     assert (weights.coverage > 0.99).all()
     assert f"not cached ([Errno 20] Not a directory: '{own_cache / 'file'}" in caplog.text
@@ -553,7 +553,7 @@ def test_a_user_without_a_home_is_told_how_to_name_a_folder(monkeypatch, caplog)
 
     monkeypatch.delenv("DOMST_CACHE")
     monkeypatch.setattr(Path, "home", nowhere)
-    with caplog.at_level(logging.WARNING, "pipeline"):
+    with caplog.at_level(logging.WARNING, "domst"):
         weights = projected_weights(*around(DAYMET, IOWA, 9.0, 9.0), DAYMET, IOWA)
     assert (weights.coverage > 0.99).all()
     assert "set DOMST_CACHE" in caplog.text

@@ -341,7 +341,7 @@ def test_files_that_are_no_dem(tmp_path: Path) -> None:
 def test_an_area_that_is_off_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     field = drawn([[E] * 9 + [PIT]], -90.0, 45.0, CELL / 4)
     longer = box(-90, 45 - CELL / 4, -90 + 12 * CELL / 4, 45)  # two pixels past the DEM
-    with caplog.at_level(logging.WARNING, logger="pipeline.watersheds.flow_distance"):
+    with caplog.at_level(logging.WARNING, logger="domst.pipeline.watersheds.flow_distance"):
         trace(field, longer)
     assert "drawn.tif: traces" in caplog.text
     assert "-16.7% off its polygon's" in caplog.text
@@ -357,7 +357,7 @@ def test_without_terrain_distances_are_straight(
     polygon = shapely.Polygon([(-91, 45), (-90, 45.05), (-89.9, 45), (-90, 44.95)])
     grid = watershed_grid(polygon)
     share = coverage(polygon, grid)
-    with caplog.at_level(logging.INFO, logger="pipeline.watersheds.flow_distance"):
+    with caplog.at_level(logging.INFO, logger="domst.pipeline.watersheds.flow_distance"):
         path = flow_paths(make_catalog(tmp_path, None), watershed_of(polygon), grid, share)
     assert "00000001: no terrain: outlet guessed at -89.9000, 45.0000" in caplog.text
     assert path.method == "great-circle"

@@ -88,7 +88,7 @@ def test_other_crs_and_chosen_sites(tmp_path: Path) -> None:
 def test_reported_areas(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     square = polygon_area(BASIN) / 1609.344**2  # square miles
     right = make_catalog(tmp_path, area_field="AREA", area_units="mi2")
-    with caplog.at_level(logging.WARNING, logger="pipeline.watersheds.polygons"):
+    with caplog.at_level(logging.WARNING, logger="domst.pipeline.watersheds.polygons"):
         write(tmp_path, BASIN, BASIN, BASIN, AREA=[square * 1.05, 0.0, None])
         found = read_watersheds(right)
         assert not caplog.records
@@ -162,7 +162,7 @@ def test_across_the_antimeridian(
 ) -> None:
     """However its longitudes are written."""
     write(tmp_path, polygon)
-    with caplog.at_level(logging.WARNING, logger="pipeline.watersheds.polygons"):
+    with caplog.at_level(logging.WARNING, logger="domst.pipeline.watersheds.polygons"):
         (found,) = read_watersheds(make_catalog(tmp_path))
     assert not caplog.text
     assert found.polygon.equals(box(179.5, 51, 180.5, 52))
@@ -199,7 +199,7 @@ def test_slivers_and_parts_that_touch(tmp_path: Path, caplog: pytest.LogCaptureF
     halves = MultiPolygon([west, east, *slivers])
     assert not halves.is_valid
     write(tmp_path, halves)
-    with caplog.at_level(logging.WARNING, logger="pipeline.watersheds.polygons"):
+    with caplog.at_level(logging.WARNING, logger="domst.pipeline.watersheds.polygons"):
         (found,) = read_watersheds(make_catalog(tmp_path))
     assert "03539600: repaired: Self-intersection" in caplog.text
     assert found.area == pytest.approx(polygon_area(BASIN), rel=1e-9)
@@ -298,7 +298,7 @@ def real(domst_data: Path, tmp_path: Path) -> Catalog:
 
 
 def test_the_27_basins(real: Catalog, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, logger="pipeline.watersheds.polygons"):
+    with caplog.at_level(logging.WARNING, logger="domst.pipeline.watersheds.polygons"):
         basins = {w.site_no: w for w in read_watersheds(real)}
     assert len(basins) == 27
     assert basins["03539600"].area / 1e6 == pytest.approx(358.7, abs=0.05)
