@@ -31,7 +31,7 @@ LABEL = "synthetic: a made-up world, nothing in it was measured"
 
 CATALOG = """\
 # SYNTHETIC: a made-up world with fictitious rivers, written by `python -m pipeline sample`
-# (generator version {version}, seed {seed}). The true velocities are in truth.json.
+# (generator version {version}, seed {seed}). What no agency knows is in truth.json.
 title: "{title}"
 synthetic: true
 root: .
@@ -73,12 +73,13 @@ Written by `python -m pipeline sample` of Dom-ST, generator version {version}, s
 
 catalog.yaml      describes all of it for `python -m pipeline run`
 rasters/          {days} days of rain [mm, band 1] and mean temperature [degC, band 2], GeoTIFF,
-                  2.5 arc-minutes; a day runs from 06:00 UTC of its date; nodata -9999
+                  2.5 arc-minutes; a day runs from 06:00 UTC of its date; nodata -9999; the rain
+                  is as measured, with errors: the gauges answer to the rain that fell
 dem.tif           elevation [m], 30 arc-seconds, without pits
 watersheds.gpkg   {gauges} watersheds, delineated from dem.tif
 gauges/           daily discharge [ft3/s] of each, USGS RDB with flags, gaps and ice
-truth.json        what the gauges do not tell: velocity and dispersion of each watershed, its soil,
-                  its water balance
+truth.json        what the gauges do not tell: roughness of each watershed's channels, how long
+                  water is in them, its soil, its water balance
 """
 
 Outage = tuple[int, int, float, float, float]  # first day, end day, longitude, latitude, degrees
@@ -115,12 +116,12 @@ def write_rasters(
     folder: Path,
     world: World,
     start: datetime,
-    rain: np.ndarray,
+    rain: Sequence[np.ndarray],
     temperature: np.ndarray,
     missing: Sequence[np.ndarray],
     pool: Executor,
 ) -> list[Future[None]]:
-    """Start writing one GeoTIFF a day: float32 (days, rows, columns) each, from `start` on."""
+    """Start writing one GeoTIFF a day from `start` on: rain and temperature (rows, columns)."""
 
     def write(day: int) -> None:
         date = start - DAY_START + timedelta(days=day)
@@ -148,7 +149,7 @@ def write_rasters(
             raster.update_tags(TITLE=LABEL, TIFFTAG_SOFTWARE=f"Dom-ST sample {GENERATOR_VERSION}")
             raster.descriptions = ("precipitation, mm per day", "mean temperature, degC")
 
-    return [pool.submit(write, day) for day in range(rain.shape[0])]
+    return [pool.submit(write, day) for day in range(len(rain))]
 
 
 def write_dem(path: Path, world: World, elevation: np.ndarray) -> None:

@@ -1,8 +1,11 @@
 """The embedded sample: a deterministic synthetic world, written as raw files.
 
 Terrain, storms, soils and rivers are generated; gauges, rasters and polygons are written in the
-formats of agencies, and the pipeline reads them as it reads real data. The true velocity of each
-watershed, which no agency knows, is written to truth.json.
+formats of agencies, and the pipeline reads them as it reads real data. The physics is kept apart
+from what `model` assumes: kinematic waves in channels, whose speed depends on the discharge;
+hillslopes and groundwater that drain by powers of what they hold; Hamon's evaporation; and rasters
+that hold the rain with errors. It is a model all the same, simpler and more regular than a
+landscape. What no agency knows, such as soils and the roughness of channels, is in truth.json.
 """
 
 from __future__ import annotations

@@ -1,33 +1,40 @@
-"""A bucket model that turns rain into runoff, pixel by pixel.
+"""Soil, groundwater and hillslopes: a pixel's way from rain to what its channels receive.
 
 A soil store of variable infiltration capacity (Zhao 1992; Wood et al. 1992) turns rain on its
-saturated share into runoff, evaporates, and percolates into a linear groundwater reservoir. Depths
-are millimetres. Water is conserved: rain = evaporation + runoff + change of both stores.
+saturated share into surface runoff, evaporates, and percolates to the groundwater. Surface runoff
+fills a store on the hillslope, which drains with the power 3/2 of what it holds; groundwater drains
+with its square, as an unconfined aquifer does (Boussinesq 1904; Brutsaert and Nieber 1977).
+Depths are millimetres. Water is conserved: rain = evaporation + outflow + change of the stores.
 """
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numba
 import numpy as np
 
-from pipeline.sample.terrain import Basin, resample, spectral_noise
+from pipeline.sample.stores import held_after
+from pipeline.sample.terrain import Basin, innermost, resample, spectral_noise
 from pipeline.sample.world import DEM_PER_PIXEL, STEP_HOURS, STEPS_PER_DAY, World
 
 QUARTERS = (0.05, 0.35, 0.50, 0.10)  # share of a day's evaporation from local midnight on
 STRIPS = 4  # strips of pixels simulated side by side
+GROUND_DEPTH = 40.0  # [mm] of groundwater whose mean residence is `residence`
+SLOPE_DEPTH = 10.0  # [mm] on the hillslope whose mean residence is `lingering`
 
 
 @dataclass(frozen=True)
 class Soil:
-    """Parameters of the soil, each float64 (pixels,)."""
+    """Parameters of the pixels, each float64 (pixels,)."""
 
     capacity: np.ndarray  # of the soil store [mm]
     shape: np.ndarray  # exponent of the distribution of infiltration capacities
     percolation: np.ndarray  # from a full soil [mm/day]
-    residence: np.ndarray  # of the groundwater [days]
+    residence: np.ndarray  # of the groundwater at `GROUND_DEPTH` [days]
+    lingering: np.ndarray  # of surface runoff on the hillslope at `SLOPE_DEPTH` [days]
 
 
 @dataclass
@@ -36,11 +43,18 @@ class Stores:
 
     soil: np.ndarray
     ground: np.ndarray
+    slope: np.ndarray
 
     @classmethod
     def before(cls, soil: Soil) -> Stores:
         """Return partly filled stores, which a year of warm-up brings into balance."""
-        return cls(0.5 * soil.capacity, 0.4 * soil.residence)
+        half = np.full(soil.capacity.shape, GROUND_DEPTH / 2)
+        return cls(0.5 * soil.capacity, half, np.zeros_like(half))
+
+    @property
+    def total(self) -> np.ndarray:
+        """Water in all stores, (pixels,) [mm]."""
+        return self.soil + self.ground + self.slope
 
 
 # Median, spread (of the logarithm) among watersheds, spread within them.
@@ -49,7 +63,9 @@ PARAMETERS = {
     "shape": (0.35, 0.35, 0.12),
     "percolation": (7.0, 0.35, 0.15),
     "residence": (32.0, 0.35, 0.10),
+    "lingering": (0.35, 0.35, 0.15),
 }
+assert list(PARAMETERS) == [field.name for field in fields(Soil)]
 
 
 def draw_soil(
@@ -60,11 +76,8 @@ def draw_soil(
     Each innermost watershed has its own soil, with mild variation in space; so a nested watershed
     has the same soil in its own record as in that of the river that it feeds.
     """
-    innermost = np.full(world.dem_shape, len(basins))
-    for index in sorted(range(len(basins)), key=lambda i: -basins[i].area):
-        innermost[basins[index].mask] = index
     half = DEM_PER_PIXEL // 2
-    owner = innermost[half::DEM_PER_PIXEL, half::DEM_PER_PIXEL].ravel()[pixels]
+    owner = innermost(world, basins)[half::DEM_PER_PIXEL, half::DEM_PER_PIXEL].ravel()[pixels]
     values = {}
     for name, (median, among, within) in PARAMETERS.items():
         offset = among * np.clip(rng.standard_normal(len(basins) + 1), -1.6, 1.6)
@@ -81,10 +94,12 @@ def _bucket(
     capacity: np.ndarray,
     shape: np.ndarray,
     percolation: np.ndarray,  # [mm/step]
-    recession: np.ndarray,  # share of the groundwater that leaves in a step
+    ground_rate: np.ndarray,  # groundwater that leaves over its square [1/mm a step]
+    slope_rate: np.ndarray,  # surface runoff that leaves over its power 3/2 [mm^-1/2 a step]
     soil: np.ndarray,  # updated
     ground: np.ndarray,  # updated
-    runoff: np.ndarray,  # float32 (steps, pixels) [mm], written
+    slope: np.ndarray,  # updated
+    outflow: np.ndarray,  # float64 (steps, pixels) [mm], written
     evaporated: np.ndarray,  # float64 (pixels,) [mm], added to
 ) -> None:
     per_day = quarters.size
@@ -107,26 +122,31 @@ def _bucket(
             evaporated[i] += loss
             seep = min(percolation[i] * wetness**4, water)
             soil[i] = water - seep
-            ground[i] += seep
-            base = ground[i] * recession[i]
-            ground[i] -= base
-            runoff[step, i] = quick + base
+            wet = ground[i] + seep
+            # The positive root of x + rate x^2 = wet.
+            ground[i] = 2.0 * wet / (1.0 + math.sqrt(1.0 + 4.0 * ground_rate[i] * wet))
+            flood = slope[i] + quick
+            slope[i] = held_after(flood, slope_rate[i], slope[i])
+            outflow[step, i] = (wet - ground[i]) + (flood - slope[i])
 
 
 def simulate(
     rain: np.ndarray, demand: np.ndarray, soil: Soil, stores: Stores, pool: Executor
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Run the bucket model over some days and update `stores`.
+    """Run soil, groundwater and hillslopes over some days and update `stores`.
 
     Args:
         rain: float32 (steps, pixels) [mm a step], four steps a day.
         demand: potential evaporation, float32 (days, pixels) [mm/day].
 
     Returns:
-        runoff, float32 (steps, pixels) [mm a step], and evaporation, float64 (pixels,) [mm].
+        outflow to the channels, float64 (steps, pixels) [mm a step], and evaporation, float64
+        (pixels,) [mm].
     """
-    runoff, evaporated = np.empty_like(rain), np.zeros(rain.shape[1])
-    recession = -np.expm1(-STEP_HOURS / 24.0 / soil.residence)
+    outflow, evaporated = np.empty(rain.shape), np.zeros(rain.shape[1])
+    step_days = STEP_HOURS / 24.0
+    ground_rate = step_days / (soil.residence * GROUND_DEPTH)
+    slope_rate = step_days / (soil.lingering * math.sqrt(SLOPE_DEPTH))
 
     def strip(part: slice) -> None:
         _bucket(
@@ -136,14 +156,16 @@ def simulate(
             soil.capacity[part],
             soil.shape[part],
             soil.percolation[part] / STEPS_PER_DAY,
-            recession[part],
+            ground_rate[part],
+            slope_rate[part],
             stores.soil[part],
             stores.ground[part],
-            runoff[:, part],
+            stores.slope[part],
+            outflow[:, part],
             evaporated[part],
         )
 
     edges = np.linspace(0, rain.shape[1], STRIPS + 1).astype(int)
     for _ in pool.map(strip, map(slice, edges[:-1], edges[1:])):
         pass
-    return runoff, evaporated
+    return outflow, evaporated

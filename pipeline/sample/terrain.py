@@ -18,7 +18,7 @@ from pyproj import Geod
 from scipy import ndimage
 
 from pipeline.errors import RunError
-from pipeline.sample.world import World
+from pipeline.sample.world import DEM_PER_PIXEL, World
 
 AREA_EXPONENT = 0.45  # m of the stream power law
 ERODIBILITY = 0.25  # K times the time step, relative to the pixel's width
@@ -182,6 +182,20 @@ def delineate(world: World, elevation: np.ndarray, rng: np.random.Generator) -> 
         outlet = int(rng.choice(near))
         basins.append(_trace(flow, world, outlet, area, length, gauge.inside))
     return basins
+
+
+def rain_pixels(world: World, basin: Basin) -> np.ndarray:
+    """Flat indices of the rain pixels that a watershed touches, ascending."""
+    row, column = np.nonzero(basin.mask)
+    return np.unique(row // DEM_PER_PIXEL * world.shape[1] + column // DEM_PER_PIXEL)
+
+
+def innermost(world: World, basins: list[Basin]) -> np.ndarray:
+    """Index of the smallest watershed around each terrain pixel, (rows, columns); outside: n."""
+    index = np.full(world.dem_shape, len(basins))
+    for number in sorted(range(len(basins)), key=lambda i: -basins[i].area):
+        index[basins[number].mask] = number
+    return index
 
 
 def _below(flow: pyflwdir.FlwdirRaster, basin: Basin) -> np.ndarray:

@@ -14,7 +14,7 @@ from rasterio.transform import Affine
 
 from pipeline.regrid.grid import Grid, cell_areas
 
-GENERATOR_VERSION = "1"  # a change of any byte of the sample is a new version
+GENERATOR_VERSION = "2"  # a change of any byte of the sample is a new version
 SEED = 9
 CRS = "EPSG:4326"
 
