@@ -100,7 +100,7 @@ def test_reaches_lead_to_their_gauge_over_the_length_of_the_meanders(made: River
 
 def test_a_steady_river_obeys_mannings_law():
     area, slope, roughness = 3000.0, 4e-4, 0.04
-    k = float(bed_conveyance(area, slope, roughness))
+    k = float(bed_conveyance(*(np.array([x]) for x in (area, slope, roughness)))[0])
     width, full = 2.7 * area**0.4, 1.5 * area**0.7
     depth = (full / k) ** (2 / 3) / width
     radius_law = width * depth ** (5 / 3) * np.sqrt(slope) / roughness
