@@ -1,12 +1,13 @@
 """What each part of the model is worth: skill without it, down to a plain LSTM.
 
-    DOMST_DATA=... python -m benchmarks.ablation [--world creek] [--seeds N] [--json FILE]
+    DOMST_DATA=... python -m benchmarks.ablation [--world W] [--row NAME] [--seeds N] [--json FILE]
 
 Worlds: the 23 heads of the *sample*; *made-up* watersheds of `benchmarks.synthetic`, half of them
-with snow; and the *creek*, Daddys Creek, with the test water years 2019, 2020 and 2021, each after
-its validation year. `--store` adds stores of your own. Each world is trained as it is, without one
-part after the other (`docs/model.md`), with flow distances shuffled among the cells, and as a plain
-LSTM, with every seed. All of them use the same training. Finished runs in the folder are kept, so
+with snow; the *creek*, Daddys Creek, with the test water years 2019, 2020 and 2021, each after
+its validation year; and the *cance*, whose store `make real` writes, with two autumn floods in
+turn. `--store` adds stores of your own. Each world is trained as it is, without one part after the
+other (`docs/model.md`), with flow distances shuffled among the cells, and as a plain LSTM, with
+every seed. All of them use the same training. Finished runs in the folder are kept, so
 that an interrupted command goes on, and the table is printed after each seed.
 """
 
@@ -35,7 +36,7 @@ from benchmarks.synthetic_store import write_store
 from model.jobs.train import train
 from model.settings import Settings
 from pipeline.catalog.models import load_catalog
-from pipeline.errors import exit_codes
+from pipeline.errors import InputError, exit_codes
 from pipeline.run.cluster import make_client
 from pipeline.run.execute import run as run_pipeline
 from pipeline.sample.make import make_sample
@@ -44,6 +45,11 @@ from pipeline.store.sites import read_sites
 
 CATALOG = Path(__file__).resolve().parents[1] / "catalogs/daddys_creek.yaml"
 CREEK_YEARS = (2019, 2020, 2021)
+CANCE = Path("build/real/cance.zarr")
+CANCE_FLOODS = {  # test: what to learn from, as `make real` has it
+    "2014-11": "2014-09-15/2014-10-31",
+    "2014-09-15/2014-10-31": "2014-11",
+}
 MADE_UP = {"made-up": (701, False), "made-up, snow": (751, True)}  # first number, whether it snows
 MADE_UP_HEADS, MADE_UP_YEARS = 6, 6
 
@@ -77,6 +83,7 @@ class World(StrEnum):
     """What the product's own table is made of."""
 
     CREEK = "creek"
+    CANCE = "cance"
     SAMPLE = "sample"
     MADE_UP = "made-up"
 
@@ -126,6 +133,12 @@ def make_cases(
         if World.SAMPLE in worlds:
             run_pipeline(load_catalog(make_sample(sample)), sample / "store.zarr", client)
             yield Case("sample", sample / "store.zarr")
+    if World.CANCE in worlds:
+        if not CANCE.exists():
+            raise InputError(f"{CANCE}: not found: expected the store that `make real` writes")
+        for test, train_on in CANCE_FLOODS.items():
+            split = {"train": (train_on,), "validation": ("2014-12-01/..",), "test": (test,)}
+            yield Case("cance November" if test == "2014-11" else "cance October", CANCE, split)
     if World.MADE_UP in worlds:
         for name, (number, snowy) in MADE_UP.items():
             store = folder / f"{name.replace(', ', '-')}.zarr"
@@ -162,12 +175,14 @@ def score(case: Case, row: str, seed: int, folder: Path, client: Client) -> dict
 Report = dict[str, dict[str, list[dict[str, float]]]]  # by case and row: of each seed, NSE by site
 
 
-def measure(cases: Sequence[Case], seeds: int, folder: Path, workers: int | None) -> Report:
-    """Train every case without every part, seed after seed, and return the scores."""
+def measure(
+    cases: Sequence[Case], chosen: Sequence[str], seeds: int, folder: Path, workers: int | None
+) -> Report:
+    """Train every case as every chosen row says, seed after seed, and return the scores."""
     report: Report = {case.name: {row: [] for row in ROWS} for case in cases}
     with make_client(processes=True, workers=workers) as client:
         for seed in range(seeds):
-            for row in ROWS:
+            for row in chosen:
                 for case in cases:
                     found = score(case, row, seed, folder, client)
                     if found is not None:
@@ -193,7 +208,7 @@ def show(report: Report) -> None:
     table = Table(title="test NSE", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("", *report):
         table.add_column(heading, justify="right")
-    for row in ROWS:
+    for row in [row for row in ROWS if any(rows[row] for rows in report.values())]:
         cells = []
         for rows in report.values():
             middle, worst = summarise(rows[row])
@@ -227,6 +242,7 @@ def main(
     store: Annotated[
         list[Path] | None, typer.Option(help="a store of your own; repeatable")
     ] = None,
+    row: Annotated[list[str] | None, typer.Option(help="repeatable; all if not given")] = None,
     sample: Annotated[Path, typer.Option(help="where the sample is, or will be")] = Path(
         "build/sample"
     ),
@@ -239,7 +255,10 @@ def main(
     with exit_codes():
         worlds = world or ([] if store else list(World))
         cases = list(make_cases(worlds, store or [], sample, folder))
-        report = measure(cases, seeds, folder, workers)
+        chosen = [one for one in ROWS if not row or one in (WHOLE, *row)]
+        if unknown := set(row or ()) - set(ROWS):
+            raise InputError(f"--row {unknown.pop()}: expected some of: {'; '.join(ROWS)}")
+        report = measure(cases, chosen, seeds, folder, workers)
         if json_file:
             json_file.write_text(json.dumps(report, indent=2) + "\n")
 
