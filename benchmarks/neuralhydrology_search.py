@@ -3,9 +3,10 @@
     DOMST_DATA=... python -m benchmarks.neuralhydrology_search [--peer NAME] [--year Y] [--seeds N]
 
 From a first recipe, each setting in turn is replaced by its alternatives, and the best mean NSE of
-the validation years is kept. Every recipe is trained anew for each validation year, on the years
-before it. Finished trainings in the folder are kept, so that an interrupted command goes on. The
-chosen recipes are written into `benchmarks.neuralhydrology_peer` by hand.
+the validation years is kept; the second peer starts from the best recipe of the first. Every recipe
+is trained anew for each validation year, on the years before it. Finished trainings in the folder
+are kept, so that an interrupted command goes on. The chosen recipes are written into
+`benchmarks.neuralhydrology_peer` by hand.
 """
 
 from __future__ import annotations

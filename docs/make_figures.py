@@ -162,7 +162,7 @@ def regridding_figure(basin: xr.Dataset, region: xr.Dataset) -> Figure:
 
 def contribution_figure(basin: xr.Dataset, run: Run) -> Figure:
     """What the head learned of the river: travel time to the gauge, by cell and as a density."""
-    block = load_head(run, SITE).network.contribution
+    block = load_head(run, SITE).networks[0].contribution
     assert block is not None
     velocity, dispersion = (
         float(log.detach().exp()[0]) for log in (block.log_velocity, block.log_dispersion)

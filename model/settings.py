@@ -261,6 +261,12 @@ class Settings(BaseModel):
     # Experiment
     variant: Variant = Field(default="multihead", description="the name of these choices")
     seed: int = Field(default=0, description="of initial weights, draws and dropout")
+    seeds: int = Field(
+        default=1,
+        ge=1,
+        description="networks of a head, trained with this many seeds from `seed` on; their mean "
+        "discharge is the answer",
+    )
 
     # Split: periods as `model.inputs.periods` reads them; `model.inputs.split` chooses the others
     train: Periods = Field(default=(), description="water years or dates to learn from")
@@ -296,10 +302,19 @@ class Settings(BaseModel):
         chosen = {name: getattr(self, name) for name in self.model_fields_set}
         return Settings(**(defaults | chosen))
 
+    def member(self, k: int) -> Settings:
+        """Settings of the k-th of a head's `seeds` networks."""
+        return self.model_copy(update={"seed": self.seed + k, "seeds": 1})
+
     @property
     def all_updates(self) -> int:
-        """Gradient steps of a head, including those of the refit."""
+        """Gradient steps of a network, including those of the refit."""
         return self.updates + (self.refit_updates if self.refit else 0)
+
+    @property
+    def head_updates(self) -> int:
+        """Gradient steps of a head: those of all its networks."""
+        return self.seeds * self.all_updates
 
     @property
     def capacities(self) -> tuple[float, ...]:
@@ -348,5 +363,6 @@ class Settings(BaseModel):
         words += ["on a shared trunk"] * (self.trunk == "shared")
         words += ["with past discharge"] * self.history
         words += ["refitted with the validation part"] * self.refit
+        words += [f"the mean of {self.seeds} seeds"] * (self.seeds > 1)
         name = "plain LSTM" if self.variant == "lstm" else self.variant
         return " ".join([name, " and ".join(words)]).strip()

@@ -59,6 +59,13 @@ def main(
         typer.Option(min=1, max=12, help="First month of a water year; 10 if left out."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run; 0 if left out.")] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Networks of a head, one per seed; their mean discharge counts; 1 if left out.",
+        ),
+    ] = None,
     updates: Annotated[
         int | None,
         typer.Option(
@@ -143,6 +150,7 @@ def main(
                 "wetness": wetness,
                 "history": history,
                 "seed": seed,
+                "seeds": seeds,
                 "updates": updates,
                 "train": train,
                 "validation": validation,

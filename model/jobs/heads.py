@@ -27,24 +27,25 @@ class TrainedHead:
 
     Attributes:
         data: the watershed's record and static fields, as arrays.
-        network: the PyTorch module, in evaluation mode.
+        networks: PyTorch modules in evaluation mode, one per seed of the run.
         pack: the record as tensors.
     """
 
     data: HeadData
-    network: DomST
+    networks: tuple[DomST, ...]
     pack: Pack
 
     @torch.no_grad()
     def simulate(self) -> xr.Dataset:
-        """Simulate the whole record.
+        """Simulate the whole record; of several networks, the mean discharge.
 
         Returns:
             simulated, observed (time) discharge [m3 s-1], rain (time) basin mean [mm per step]; and
             `period` (time): "train", "validation", "test" or "".
         """
-        runoff = self.network(*self.pack.inputs())[0, self.pack.spinup :].cpu().numpy()
-        data = self.data
+        inputs, data = self.pack.inputs(), self.data
+        every = torch.stack([network(*inputs)[0, self.pack.spinup :] for network in self.networks])
+        runoff = every.mean(0).cpu().numpy()
         simulated = discharge_of(runoff, data.area, data.step_seconds)
         period = np.full(simulated.size, "", dtype="<U10")
         period[data.split.train] = "train"
@@ -87,10 +88,11 @@ def load_head(
     """
     trained = run if isinstance(run, Run) else Run(Path(run))
     about = trained.recorded()
-    path = checkpoint.head_path(trained.checkpoints, site_no)
-    if not path.exists():
-        raise InputError(f"{path}: not found: expected the head of watershed {site_no}")
+    paths = [checkpoint.head_path(one, site_no) for one in trained.networks(about.settings)]
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: not found: expected the head of watershed {site_no}")
     where = str(parse_location(store)) if store is not None else about.store
     data = load_watershed(where, site_no, about.settings)
-    network, pack = checkpoint.load_head(path, data, torch.device(device))
-    return TrainedHead(data, network, pack)
+    loaded = [checkpoint.load_head(path, data, torch.device(device)) for path in paths]
+    return TrainedHead(data, tuple(network for network, _ in loaded), loaded[0][1])

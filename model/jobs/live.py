@@ -39,7 +39,7 @@ def announcement(store: str, survey: Survey, run: Run, settings: Settings) -> di
         "kind": "training",
         "title": survey.title,
         "folder": short_place(run.folder),
-        "updates": settings.all_updates,
+        "updates": settings.head_updates,
         "sites": sites,
         "names": [table.text["name"][rows[site]] for site in sites],
         "outlines": [outlines[rows[site]] for site in sites],

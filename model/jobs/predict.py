@@ -42,14 +42,14 @@ class Prediction:
 
     Attributes:
         trained: the run of the heads.
-        heads: their checkpoints, by site number.
+        heads: checkpoints of their networks, by site number.
         store: path or URL of the record.
         survey, split: of the store.
         settings: the run's, with the test periods that are scored.
     """
 
     trained: Run
-    heads: dict[str, Path]
+    heads: dict[str, list[Path]]
     store: str
     survey: Survey
     split: Split
@@ -117,7 +117,8 @@ def prepare(
     periods = tuple(map(str, test)) or unlearned(survey.dates, about.settings)
     settings = about.settings.model_copy(update={"test": periods})
     split, settings = split_record(survey, settings)
-    heads = {site: checkpoint.head_path(trained.checkpoints, site) for site in sites}
+    folders = trained.networks(settings)
+    heads = {site: [checkpoint.head_path(one, site) for one in folders] for site in sites}
     return Prediction(trained, heads, where, survey, split, settings)
 
 
@@ -149,10 +150,8 @@ def _predict(
     run.begin(settings, prediction.store, survey.digest, sites, heads=prediction.trained.folder)
     run.prepare_predictions(sites, survey.times, survey.title)
     futures = [
-        client.submit(
-            predict_head, prediction.store, site, row, settings, run, str(path), pure=False
-        )
-        for row, (site, path) in enumerate(prediction.heads.items())
+        client.submit(predict_head, prediction.store, site, row, settings, run, paths, pure=False)
+        for row, (site, paths) in enumerate(prediction.heads.items())
     ]
     scores: list[dict[str, Any]] = []
     try:

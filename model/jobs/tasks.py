@@ -7,29 +7,30 @@ all that returns.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from distributed import get_worker
 
+from model.evaluation.metrics import nse
 from model.evaluation.score import score_with_floors
 from model.inputs.watershed import HeadData, load_head
+from model.jobs.members import fit_heads, simulate
 from model.jobs.threads import on_device, one_thread
-from model.network.domst import DomST
 from model.output.figures import hydrograph, label
 from model.output.run_directory import Run
 from model.settings import Settings
 from model.training import checkpoint
-from model.training.loop import Diverged, Fitted, fit_pack
+from model.training.loop import Diverged, Fitted
 from model.training.trunk import load_trunk
 from pipeline.errors import InputError
 from pipeline.live.board import live_topic
 from pipeline.log import collect_warnings, get_logger
-from pipeline.units import discharge_of
 
 log = get_logger(__name__)
 
@@ -80,49 +81,45 @@ def train_pack(
 
     worker.log_event(live_topic(topic), {"event": "pack", "sites": [*rows], "device": device})
     with on_device(target):
-        done, left = [], []
-        for site in rows:
-            score = run.score(site)
-            if score and checkpoint.find_head(run.checkpoints, site, settings):
-                done.append(score | {"busy": 0.0, "worker": worker.address})
-            else:
-                left.append(site)
-        by_update: dict[int, list[str]] = {}
-        for site in left:
-            by_update.setdefault(checkpoint.updates_done(run.checkpoints, site), []).append(site)
+        began, folders = time.monotonic(), run.networks(settings)
+        done = []
         failures: list[str] = []
         too_large: list[str] = []
-        for sites in by_update.values():
-            began = time.monotonic()
-            loaded: dict[str, HeadData] = {}
-            warned: dict[str, list[str]] = {}
-            for site in sites:
-                with failing_alone(site, failures), collect_warnings(this_thread=True) as lines:
-                    loaded[site], warned[site] = load_head(store, site, settings), lines
-            for heads in of_equal_length(loaded):
-                start = load_trunk(Path(trunk)) if trunk else None
-                scores, unfinished = [], set(heads)
-                results = fit_pack(
-                    list(heads.values()), settings, target, run.checkpoints, on_validation, start
-                )
-                try:
-                    for result in results:
-                        site = result.site_no
-                        unfinished.remove(site)
-                        if isinstance(result, Diverged):
-                            failures.append(str(result))
-                            continue
-                        with failing_alone(site, failures):
-                            score = finish_head(
-                                run, heads[site], result, rows[site], cpu, settings, warned[site]
-                            )
-                            scores.append(score)
-                except torch.OutOfMemoryError:
-                    if len(heads) == 1:
-                        raise
-                    too_large += sorted(unfinished)
-                busy, began = (time.monotonic() - began) / len(heads), time.monotonic()
-                done += [score | {"busy": busy, "worker": worker.address} for score in scores]
+        loaded: dict[str, HeadData] = {}
+        warned: dict[str, list[str]] = {}
+        for site in rows:
+            score = run.score(site)
+            if score and all(
+                checkpoint.find_head(folder, site, settings.member(k))
+                for k, folder in enumerate(folders)
+            ):
+                done.append(score | {"busy": 0.0, "worker": worker.address})
+                continue
+            with failing_alone(site, failures), collect_warnings(this_thread=True) as lines:
+                loaded[site], warned[site] = load_head(store, site, settings), lines
+        for heads in of_equal_length(loaded):
+            start = load_trunk(Path(trunk)) if trunk else None
+            scores, unfinished = [], set(heads)
+            results = fit_heads(
+                list(heads.values()), settings, target, folders, on_validation, start
+            )
+            try:
+                for result in results:
+                    site = result.site_no
+                    unfinished.remove(site)
+                    if isinstance(result, Diverged):
+                        failures.append(str(result))
+                        continue
+                    with failing_alone(site, failures):
+                        fitted, about = result.networks, (settings, warned[site])
+                        score = finish_head(run, heads[site], fitted, rows[site], cpu, *about)
+                        scores.append(score)
+            except torch.OutOfMemoryError:
+                if len(heads) == 1:
+                    raise
+                too_large += sorted(unfinished)
+            busy, began = (time.monotonic() - began) / len(heads), time.monotonic()
+            done += [score | {"busy": busy, "worker": worker.address} for score in scores]
         return PackResult(done, failures, too_large)
 
 
@@ -147,12 +144,12 @@ def failing_alone(site: str, failures: list[str]) -> Iterator[None]:
 
 
 def predict_head(
-    store: str, site_no: str, row: int, settings: Settings, run: Run, trained: str
+    store: str, site_no: str, row: int, settings: Settings, run: Run, trained: Sequence[Path]
 ) -> dict[str, Any] | str:
     """Simulate, score and draw with a head of another run; arguments as of `train_pack`.
 
     Args:
-        trained: the head's checkpoint.
+        trained: checkpoints of the head's networks.
 
     Returns:
         An entry of metrics.json, with `busy`, `worker` and `warnings` as of `train_pack`; or one
@@ -163,31 +160,17 @@ def predict_head(
         with one_thread():
             with collect_warnings(this_thread=True) as lines:
                 head, cpu = load_head(store, site_no, settings), torch.device("cpu")
-            fitted = Fitted.read(Path(trained), 0.0)
+            fitted = [Fitted.read(path, 0.0) for path in trained]
             scores = finish_head(run, head, fitted, row, cpu, settings, lines)
         return scores | {"busy": time.monotonic() - began, "worker": get_worker().address}
     except InputError as error:  # Dask would print its traceback
         return str(error)
 
 
-def learned_physics(network: DomST) -> dict[str, float]:
-    """Return what a single head's contribution block learned: velocity [m s-1], dispersion
-    [m2 s-1], and the share of rain that arrives after the last lag."""
-    block = network.contribution
-    if block is None or not block.travels:
-        return {}
-    with torch.no_grad():
-        return {
-            "velocity": float(block.log_velocity.exp()),
-            "dispersion": float(block.log_dispersion.exp()),
-            "truncated": float(block.truncated()),
-        }
-
-
 def finish_head(
     run: Run,
     head: HeadData,
-    fitted: Fitted,
+    fitted: Sequence[Fitted],
     row: int,
     device: torch.device,
     settings: Settings,
@@ -195,17 +178,15 @@ def finish_head(
 ) -> dict[str, Any]:
     """Simulate a trained head's record, and write its prediction, scores and hydrograph.
 
-    Args:
-        warned: what was ignored or corrected of its data, which stays with its scores.
+    Of several networks the mean discharge is the prediction. The scores have `warned`, the warnings
+    about the watershed's data.
 
     Raises:
         RunError: another run holds the directory.
     """
     run.require_held()
-    network, pack = checkpoint.load_head(fitted.checkpoint, head, device)
-    with torch.no_grad():
-        runoff = network(*pack.inputs())[0, pack.spinup :].cpu().numpy()
-    simulated = discharge_of(runoff, head.area, head.step_seconds)
+    by_network, physics = simulate(head, [one.checkpoint for one in fitted], device)
+    simulated, test = by_network.mean(0), head.split.test
     run.write_prediction(row, simulated, head.discharge)
     scores = {
         "site_no": head.site_no,
@@ -220,22 +201,23 @@ def finish_head(
             head.split.test,
             sees_discharge=settings.history,
         ),
-        **learned_physics(network),
-        "validation_nse": fitted.validation_nse,
-        "kept_update": fitted.kept_update,
-        "updates": fitted.updates,
+        **physics,
+        "network_nse": [nse(one[test], head.discharge[test]) for one in by_network],
+        "validation_nse": fmean(one.validation_nse for one in fitted),
+        "kept_update": (len(fitted) - 1) * settings.all_updates + fitted[-1].kept_update,
+        "updates": sum(one.updates for one in fitted),
         "cells": head.share.size,
         "snow": head.snow._asdict() if head.snow else None,
-        "seconds": fitted.seconds,
+        "seconds": sum(one.seconds for one in fitted),
         "warnings": warned,
     }
-    test = np.flatnonzero(head.split.test)
-    drawn = slice(test[0], test[-1] + 1)  # discharge between two test periods is left out
+    tested = np.flatnonzero(test)
+    drawn = slice(tested[0], tested[-1] + 1)  # discharge between two test periods is left out
     hydrograph(
         run.hydrographs / f"{head.site_no}.png",
         times=head.times.to_numpy()[drawn],
-        observed=np.where(head.split.test, head.discharge, np.nan)[drawn],
-        simulated=np.where(head.split.test, simulated, np.nan)[drawn],
+        observed=np.where(test, head.discharge, np.nan)[drawn],
+        simulated=np.where(test, simulated, np.nan)[drawn],
         rain=head.rain[drawn],
         title=label(head.name, head.site_no),
         scores=scores | {"n": scores["n_test"]},

@@ -140,4 +140,8 @@ def skill_table(metrics: dict[str, Any]) -> Table:
     ]
     table.add_section()
     table.add_row("median", nse, "", *others, style="bold")
+    networks = [head["network_nse"] for head in heads if len(head.get("network_nse", ())) > 1]
+    if networks:
+        alone = median_known([median_known(scores) for scores in networks])
+        table.add_row("one seed", number("{:.3f}", alone))
     return table

@@ -3,7 +3,8 @@
 run.yaml            resolved settings, watersheds, versions, git revision, the store's provenance
 metrics.jsonl       one line per head and validation
 metrics.json        the final scores; null where a score is undefined
-checkpoints/        <site_no>.safetensors, .json (its scores) and .jsonl (its validations)
+checkpoints/        <site_no>.safetensors, .json (its scores) and .jsonl (its validations);
+                    seed+K/ has the networks of further seeds
 predictions.zarr    observed and simulated discharge of every head
 hydrographs/        <site_no>.png
 report.html         scores, map and hydrographs on one page
@@ -111,6 +112,11 @@ class Run:
     def scores(self) -> pd.DataFrame:
         """Scores of the test years, one row per head by site number; raises as `metrics`."""
         return pd.DataFrame(self.metrics["heads"]).set_index("site_no")
+
+    def networks(self, settings: Settings) -> list[Path]:
+        """Folders of the checkpoints of a head's networks, one per seed."""
+        more = [self.checkpoints / f"seed+{k}" for k in range(1, settings.seeds)]
+        return [self.checkpoints, *more]
 
     def open_predictions(self) -> xr.Dataset:
         """Open observed and simulated discharge, both (site_no, time) [m3 s-1]."""

@@ -14,7 +14,7 @@ import torch
 import zarr
 
 from model.inputs.watershed import HeadData, load_head, survey_store
-from model.jobs import tasks
+from model.jobs import members, tasks
 from model.jobs.tasks import PackResult, of_equal_length, train_pack
 from model.output.figures import hydrograph
 from model.output.run_directory import Run
@@ -85,11 +85,11 @@ def test_heads_without_memory_on_the_gpu_are_returned(
         yield from fit_pack(heads[:1], *others)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(tasks, "fit_pack", fill_memory)
+    monkeypatch.setattr(members, "fit_pack", fill_memory)
     result = pack()
     assert [score["site_no"] for score in result.scores] == sites[:1]
     assert (result.failures, result.too_large) == ([], sites[1:])
-    monkeypatch.setattr(tasks, "fit_pack", fit_pack)
+    monkeypatch.setattr(members, "fit_pack", fit_pack)
     assert [score["site_no"] for score in pack().scores] == sites
 
 
