@@ -128,7 +128,7 @@ def make_cases(
             creek = folder / "daddys_creek.zarr"
             run_pipeline(load_catalog(CATALOG), creek, client)
             for year in CREEK_YEARS:
-                split = {"validation": (year - 1,), "test": (year,)}
+                split = {"validation": (str(year - 1),), "test": (str(year),)}
                 yield Case(f"creek {year}", creek, split)
         if World.SAMPLE in worlds:
             run_pipeline(load_catalog(make_sample(sample)), sample / "store.zarr", client)

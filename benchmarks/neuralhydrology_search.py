@@ -38,10 +38,10 @@ START: dict[str, Any] = {
 ALTERNATIVES: list[tuple[str, list[dict[str, Any]]]] = [
     (
         "learning rate",
-        [{"learning_rate": {0: high, 20: high / 5}} for high in (1e-2, 2e-3)],
+        [{"learning_rate": {0: high, 20: high / 5}} for high in (1e-2, 5e-3, 2e-3)],
     ),
-    ("hidden size", [{"hidden_size": size} for size in (32, 128)]),
-    ("dropout", [{"output_dropout": share} for share in (0.2, 0.6)]),
+    ("hidden size", [{"hidden_size": size} for size in (32, 64, 128)]),
+    ("dropout", [{"output_dropout": share} for share in (0.2, 0.4, 0.6)]),
     ("sequence length", [{"seq_length": days} for days in (180,)]),
     ("batch size", [{"batch_size": size} for size in (128,)]),
     (
@@ -64,7 +64,9 @@ def with_alternative(recipe: dict[str, Any], change: dict[str, Any]) -> dict[str
     return changed
 
 
-def search(folder: Path, store: str, peer: str, years: list[int], seeds: int) -> dict[str, Any]:
+def search(
+    folder: Path, store: str, peer: str, start: dict[str, Any], years: list[int], seeds: int
+) -> dict[str, Any]:
     """Return the best recipe, and every recipe tried with its validation NSE by year."""
     tried: list[tuple[dict[str, Any], dict[str, float]]] = []
 
@@ -82,9 +84,11 @@ def search(folder: Path, store: str, peer: str, years: list[int], seeds: int) ->
 
     for year in years:  # the year after is the test year of the data set; nobody looks at it
         write_dataset(folder / f"data/{peer}-{year}", store, SITE, peer, (year, year + 1))
-    best, highest = START, score(START)
+    best, highest = start, score(start)
     for _, changes in ALTERNATIVES:
         for recipe in [with_alternative(best, change) for change in changes]:
+            if any(recipe == one for one, _ in tried):
+                continue
             found = score(recipe)
             if found > highest:
                 best, highest = recipe, found
@@ -114,9 +118,11 @@ def main(
     """Search the settings of NeuralHydrology's LSTM on Daddys Creek."""
     with exit_codes():
         store, folder = make_store(folder), folder.resolve() / "neuralhydrology"
-        reports = {}
+        reports: dict[str, dict[str, Any]] = {}
+        start = START
         for name in peer or list(PEERS):
-            reports[name] = search(folder, store, name, year or [2018, 2020], seeds)
+            reports[name] = search(folder, store, name, start, year or [2018, 2020], seeds)
+            start = reports[name]["best"]
             show(name, reports[name])
         if json_file:
             json_file.write_text(json.dumps(reports, indent=2) + "\n")

@@ -43,7 +43,7 @@ def simulated(run: Run) -> np.ndarray:
 def test_the_prediction_is_the_mean_of_single_runs(runs: tuple[Path, str, Run, list[Run]]) -> None:
     _, _, both, alone = runs
     singles = [simulated(run) for run in alone]
-    assert not np.allclose(*singles, rtol=1e-2)
+    assert not np.allclose(singles[0], singles[1], rtol=1e-2)
     np.testing.assert_allclose(simulated(both), np.mean(singles, 0), rtol=1e-5)
     (head,) = both.metrics["heads"]
     expected = [run.metrics["heads"][0]["nse"] for run in alone]
