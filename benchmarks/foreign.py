@@ -24,7 +24,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks.foreign_rasters import CASES, Case, Expected
+from benchmarks.foreign_expected import Expected
+from benchmarks.foreign_rasters import CASES, Case
 from pipeline.catalog.models import load_catalog
 from pipeline.errors import InputError
 from pipeline.inspect.draft.catalog import draft_catalog

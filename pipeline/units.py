@@ -158,16 +158,20 @@ def recognise_unit(text: str, known: Iterable[str]) -> str | None:
 
 
 def split_factor(text: str) -> tuple[float, str]:
-    """Split a unit into a factor and the rest: `0.1 mm`, `10^-1 mm`, `1/10 mm` or `mm/3h`."""
+    """Split a unit into a factor and the rest: `0.1 mm`, `10^-1 mm`, `1/10 mm` or `mm/3h`.
+
+    The factor is 0 where there can be none, as in `mm/0h`.
+    """
     if found := PER_SEVERAL.fullmatch(text.strip().strip("[]")):
-        return 1 / float(found[2]), f"{found[1]}/{found[3]}"
+        several = float(found[2])
+        return 1 / several if several else 0.0, f"{found[1]}/{found[3]}"
     found = NUMBER.fullmatch(text.strip().strip("[]"))
     if found is None:
         return 1.0, text
     base = float(found["base"])
     if found["e"] or found["divisor"]:
         return base * 10.0 ** int(found["e"] or 0) / float(found["divisor"] or 1), found["unit"]
-    return base ** int(found["power"] or 1), found["unit"]
+    return base ** int(found["power"] or 1) if base else 0.0, found["unit"]
 
 
 def require_unit(text: str, known: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from distributed import Client, Future
+from distributed.comm.core import CommClosedError
 
 from pipeline.log import get_logger
 from pipeline.run.cuda import GPU, offer_gpu
@@ -52,8 +53,14 @@ class Fleet:
         return Budget(min(one.device for one in self.gpus.values()), min(hosts, default=None))
 
     def refresh(self) -> None:
-        """Look which workers there are, and ask new ones for their GPU."""
-        known = self.client.scheduler_info(n_workers=-1)["workers"]
+        """Look which workers there are, and ask new ones for their GPU.
+
+        Raises:
+            CommClosedError: the scheduler has gone.
+        """
+        known = self.client.scheduler_info(n_workers=-1).get("workers")
+        if known is None:  # Dask's client forgets what it knew of a scheduler that has gone
+            raise CommClosedError("scheduler-connection-lost")
         offers = {name for name, one in known.items() if one["resources"].get(GPU)}
         for name in self._asked.keys() - known.keys():
             del self._asked[name]

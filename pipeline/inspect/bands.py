@@ -76,7 +76,7 @@ def _describe(description: Description, file: DatasetReader) -> None:
         return
     units = file.units[rain - 1] or file.tags(rain).get("GRIB_UNIT", "")
     factor, plain = split_factor(units)
-    known = recognise_unit(plain, FORCING_UNITS)
+    known = recognise_unit(plain if factor else units, FORCING_UNITS)
     if known:
         description.propose("units", known, f"the file says {units}")
         if factor != 1:
@@ -166,7 +166,7 @@ def _add_values(description: Description, file: DatasetReader, band: int) -> NDA
     suspects = add_suspects(description, values, "missing")
     if suspects and packing == (1.0, 0.0):
         description.propose("missing", suspects, f"{OPEN}: see what looks missing")
-    box = file.window_bounds(window) if hasattr(file, "window_bounds") else file.bounds
+    box = file.window_bounds(window)
     extent = (box[0], box[2], box[1], box[3])
     step = max(1, max(values.shape) // 1000)
     description.draw = draw_map(

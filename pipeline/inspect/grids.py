@@ -166,7 +166,9 @@ def _add_units(description: Description, variable: xr.DataArray) -> None:
         if not text:
             continue
         factor, plain = split_factor(text)
-        known = recognise_unit(plain, FORCING_UNITS) or recognise_unit(text, DISCHARGE_M3_S)
+        known = recognise_unit(plain if factor else text, FORCING_UNITS) or recognise_unit(
+            text, DISCHARGE_M3_S
+        )
         where = (
             "" if attribute == "units" else f" (attribute {attribute!r}, which CF does not know)"
         )

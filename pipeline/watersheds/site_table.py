@@ -55,7 +55,9 @@ def select_sites(
             raise InputError(
                 f"{path}: {fields.site} {site!r}: expected a site number of letters and digits"
             )
-    names = [str(one).strip() for one in table[fields.name].fillna("")] if fields.name else sites
+    names = sites
+    if fields.name:
+        names = ["" if pd.isna(one) else str(one).strip() for one in table[fields.name]]
     reported = table[fields.area] if fields.area else pd.Series(None, table.index, object)
     table = table.assign(
         site_no=sites,

@@ -215,6 +215,8 @@ def test_names_need_no_pint():
         ("1/10 mm", 0.1, "mm"),
         ("mm/3h", 1 / 3, "mm/h"),
         ("mm per 6 hours", 1 / 6, "mm/hours"),
+        ("mm/0h", 0.0, "mm/h"),  # which no catalog has
+        ("0^-1 mm", 0.0, "mm"),
         ("mm", 1.0, "mm"),
         ("mm d-1", 1.0, "mm d-1"),
     ],

@@ -70,6 +70,10 @@ def _rows(
     along = data[time].dims[0]
     discharge = _over_sites(path, data[columns.discharge], along)
     flags = None if columns.flag is None else _over_sites(path, data[columns.flag], along)
+    if flags is not None and flags.shape != discharge.shape:
+        shown = [f"{data[one].name} ({', '.join(map(str, data[one].dims))})"
+                 for one in (columns.flag, columns.discharge)]  # fmt: skip
+        raise InputError(f"{path}: {shown[0]}: expected the shape of {shown[1]}")
     names = [""]
     if columns.site is not None:
         names = texts_of(data[columns.site])
@@ -131,7 +135,8 @@ def _check_variable(catalog: Catalog, path: Path, variable: xr.DataArray) -> Non
 
 def _times(catalog: Catalog, path: Path, time: xr.DataArray) -> list[str]:
     """Days, or instants without an offset, as text."""
-    if time.ndim != 1 or time.dtype.kind not in "MO":
+    instants = time.dtype.kind == "M" or hasattr(time, "dt")  # or of another calendar
+    if time.ndim != 1 or not instants:
         raise InputError(
             f"{path}: {time.name} ({', '.join(map(str, time.dims))}) {time.dtype}: expected times "
             "along one dimension, with units such as 'days since 1970-01-01'"

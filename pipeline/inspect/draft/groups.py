@@ -160,7 +160,8 @@ def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.suffix.lower() in PARTS:
             continue
-        if path.is_file() or any((path / name).exists() for name in ZARR_ROOT_FILES):
+        store = any((path / name).exists() for name in ZARR_ROOT_FILES)
+        if path.is_file() or store or not path.exists():  # a link to nothing is named as such
             yield path
-        else:
+        elif path.is_dir() and not folder.resolve().is_relative_to(path.resolve()):
             yield from _files(path)

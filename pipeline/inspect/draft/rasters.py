@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from rasterio.errors import RasterioError
 
+from pipeline.errors import InputError
 from pipeline.inspect.bands import gdal_path
 from pipeline.inspect.description import OPEN
 from pipeline.inspect.draft.groups import Group
@@ -145,10 +147,14 @@ def _bands(group: Group) -> Iterator[tuple[int, str, str]]:
     planes: dict[int, list[np.ndarray]] = {}
     texts: Sequence[str | None] = ()
     for path in (group.paths[k] for k in at):
-        with rasterio.open(gdal_path(path)) as file:
-            texts = file.descriptions
-            for band in range(1, file.count + 1):
-                planes.setdefault(band, []).append(file.read(band, masked=True).compressed())
+        try:
+            with rasterio.open(gdal_path(path)) as file:
+                texts = file.descriptions
+                for band in range(1, file.count + 1):
+                    planes.setdefault(band, []).append(file.read(band, masked=True).compressed())
+        except RasterioError as error:
+            reason = " ".join(str(error.__cause__ or error).split())
+            raise InputError(f"{path}: not readable ({reason}): expected a raster") from error
     found = []
     for band, parts in planes.items():
         values, text = np.concatenate(parts), texts[band - 1] or ""

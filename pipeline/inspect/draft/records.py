@@ -15,6 +15,7 @@ from pipeline.inspect.draft.sites import Match
 UNIT_CHOICE = "m3/s, ft3/s, l/s, ML/day, mm/day or mm/h"
 IN_NAMES = ("the names of the files", "the file's name")
 DONE = ("format", "files", "units", "columns")
+USUAL = {"delimiter": ",", "values": "daily"}  # if the catalog does not state them
 
 
 def record_of(records: Sequence[Group]) -> Group | None:
@@ -48,18 +49,13 @@ def gauge_lines(group: Group | None, records: Sequence[Group], match: Match) -> 
         "whole": f"{OPEN}: the last line is {facts.get('last line', '')}",
     }
     for key, value in keys.items():
-        if key not in DONE and value != _usual(keys, key):
+        if key not in DONE and value != USUAL.get(key):
             yield Line(("gauges", key), value, reasons.get(key, "as the text is"))
     if keys.get("values", "daily") == "daily":
         midnight = f"{OPEN}: offset: how far midnight at the gauge is from 00:00 UTC"
         yield Line(("gauges", "time"), {"label": "start"}, midnight)
     if "columns" in keys:
         yield Line(("gauges", "columns"), _columns(keys, match), "by names and values")
-
-
-def _usual(keys: dict[str, Any], key: str) -> Any:
-    """The value that a key has if the catalog does not state it."""
-    return {"delimiter": ",", "values": "daily"}.get(key)
 
 
 def _units(group: Group) -> tuple[str, str]:

@@ -80,11 +80,11 @@ def span_of(group: Group) -> Span | None:
         step = DAY if times[0].hour % 12 == times[0].minute == 0 else HOUR
         why = f"{OPEN}: one time alone does not tell"
     label, why_label = _label(keys, times, step)
-    shift = timedelta(seconds=-step.total_seconds() * _share(label, keys, step))
+    shift = timedelta(seconds=-step.total_seconds() * _share(label))
     return Span([time + shift for time in times], step, why, label, why_label)
 
 
-def _share(label: dict[str, str], keys: dict[str, Any], step: timedelta) -> float:
+def _share(label: dict[str, str]) -> float:
     """Share of an interval that lies before its label."""
     if "offset" in label:
         return 0.5

@@ -84,10 +84,12 @@ def opened(path: Location, source: RasterSource) -> Iterator[DatasetReader]:
         cause = ConnectionError(reason) if cut else error
         hint = None
         if isinstance(path, Path) and not is_open:
-            # it loads NetCDF and xarray, which takes longer than a small run
-            from pipeline.rasters.drivers.signatures import conversion_of
+            # they load NetCDF and xarray, which takes longer than a small run
+            from pipeline.rasters.drivers import signatures
+            from pipeline.rasters.drivers.netcdf_zarr import NETCDF
 
-            hint = conversion_of(path)
+            with NETCDF:
+                hint = signatures.conversion_of(path)
         raise InputError(
             f"{path}: {hint}" if hint else f"{path}: not readable ({reason}): expected {expected}"
         ) from cause

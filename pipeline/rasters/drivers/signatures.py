@@ -17,12 +17,10 @@ HINTS = (  # first bytes, and what to do about such a file
     (b"BUFR", "BUFR: expected GRIB or NetCDF, such as by ecCodes"),
     (b"\x0e\x03\x13\x01", "HDF4: expected NetCDF or HDF5, such as by h4toh5"),
     (b"7z\xbc\xaf", "a 7z archive: expected it unpacked (7z x FILE)"),
+    (b"\x1f\x8b", "packed with gzip: expected it unpacked (gunzip FILE)"),
+    (b"BZh", "packed with bzip2: expected it unpacked (bunzip2 FILE)"),
     (b"\xfd7zXZ", "packed with xz: expected it unpacked (unxz FILE)"),
     (b"(\xb5/\xfd", "packed with zstd: expected it unpacked (unzstd FILE)"),
-)
-PACKED = (
-    (b"\x1f\x8b", "gzip", "gunzip FILE"),
-    (b"BZh", "bzip2", "bunzip2 FILE"),
 )
 
 
@@ -41,9 +39,6 @@ def conversion_of(path: Path) -> str | None:
         return f"{kind}: expected driver: radar"
     if inside[TAR_AT : TAR_AT + 5] == b"ustar":
         return "a tar archive: expected it unpacked (tar -xf FILE)"
-    for signature, name, command in PACKED:
-        if start.startswith(signature):
-            return f"packed with {name}: expected it unpacked ({command})"
     if start.startswith(NIMROD) and _is_year(start[4:6]):
         return f"Met Office NIMROD: {IRIS}"
     if start.startswith(PP) and start[260:264] == PP:

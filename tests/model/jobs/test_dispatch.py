@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dask
@@ -26,6 +27,7 @@ from model.output.run_directory import Run
 from model.settings import Settings
 from model.training.memory import Record, device_bytes
 from pipeline.errors import RunError
+from pipeline.run.cluster import LOST
 from pipeline.run.cuda import GPU
 
 RECORD = Record(steps=3000, learnable=2000, step_seconds=86400.0, forcings=2)
@@ -242,3 +244,10 @@ def test_a_scheduler_that_ends_is_one_line(start: Start) -> None:
         with pytest.raises(RunError, match=r"lost the scheduler or its workers"):
             done.result(30)
         gate.set()
+
+
+def test_a_client_that_has_lost_its_scheduler_is_lost() -> None:
+    """It then answers with what it knows, which is nothing."""
+    client: Any = SimpleNamespace(scheduler_info=lambda n_workers: {})
+    with pytest.raises(LOST):
+        fleet.Fleet(client).refresh()

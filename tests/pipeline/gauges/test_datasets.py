@@ -139,17 +139,25 @@ def test_undeclared_codes_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"discharge": "flow"}, r"variables gauge, q, time: expected 'flow', as gauges.columns"),
+        (
+            {"discharge": "flow"},
+            r"variables .*: expected 'flow', as gauges.columns",
+        ),
         ({"discharge": 1, "site": 2, "time": 3}, r"expected one variable each of NetCDF, by name"),
         ({"time": "gauge"}, r"expected times along one dimension"),
         ({"discharge": "cube"}, r"cube \(gauge, time, level\): expected one over time"),
         ({"site": "time"}, r"time of 4: expected one for each of 2 sites"),
+        ({"flag": "one"}, r"one \(time\): expected the shape of q \(gauge, time\)"),
+        ({"time": "day"}, r"day \(time\) .*: expected times along one dimension"),
     ],
 )
 def test_variables_of_another_shape(tmp_path: Path, columns: Any, message: str) -> None:
     data = dataset().assign(cube=(("gauge", "time", "level"), np.ones((2, 4, 3))))
     if "flow" in columns.values():
         del data["cube"]
+    data["one"] = ("time", ["A"] * 4)
+    # an attribute of missing values makes objects of texts
+    data["day"] = ("time", [str(day.date()) for day in DAYS], {"missing_value": "none"})
     with pytest.raises(InputError, match=message):
         read(tmp_path, data, columns=NAMES | columns)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ import yaml
 from rasterio.transform import from_origin
 
 from pipeline.catalog.raster_source import RasterSource
+from pipeline.errors import InputError
 from pipeline.inspect.description import Description
 from pipeline.inspect.draft.catalog import draft_catalog
 from pipeline.inspect.running_totals import propose_totals
@@ -176,6 +178,32 @@ def test_doubtful_numbers_without_a_unit_have_to_be_decided(
     for day in (1, 2):
         write_tif(tmp_path / f"rain_2020010{day}.tif", numbers)
     assert drafted(tmp_path)["forcings"]["precipitation"]["units"] == "unknown"
+
+
+def test_a_folder_with_links(tmp_path: Path) -> None:
+    """A link that leads nowhere is named; one to a folder above is not followed."""
+    for day in (1, 2):
+        write_tif(tmp_path / f"rain_2020010{day}.tif", rain(1))
+    (tmp_path / "gone.nc").symlink_to(tmp_path / "nothing.nc")
+    (tmp_path / "again").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    text = draft_catalog(tmp_path, tmp_path / "catalog.yaml")
+    (line,) = [line for line in text.splitlines() if "gone.nc" in line]
+    assert "not readable" in line
+    assert "again" not in text
+    assert source_of(tmp_path)["files"] == "rain_{time:%Y%m%d}.tif"
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_damaged_raster_of_a_series_is_one_line(tmp_path: Path, damaged: int) -> None:
+    paths = [tmp_path / f"rain_2020010{day}.tif" for day in (1, 2, 3)]
+    for path in paths:
+        write_tif(path, rain(1))
+    paths[damaged].write_bytes(paths[damaged].read_bytes()[:100])
+    with pytest.raises(InputError) as error:
+        draft_catalog(tmp_path, tmp_path / "catalog.yaml")
+    assert str(error.value).startswith(f"{paths[damaged]}: not readable (")
+    assert "\n" not in str(error.value)
 
 
 def test_rain_without_a_date_is_no_dem(tmp_path: Path) -> None:

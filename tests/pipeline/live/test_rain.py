@@ -50,7 +50,7 @@ def test_pictures_are_sent_once_a_second_and_only_to_a_scheduler_that_listens(
 
     refused = False
     sent: list[str] = []
-    clock = iter((100.0, 100.9, 101.0, 101.5))
+    clock = iter((100.0, 100.9, 101.0, 101.5, 200.0))
     monkeypatch.setattr(announce, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     picture = RainPicture.draw("2010", np.ones((2, 100, 100), np.float32))
     client: Any = Recorder()

@@ -480,6 +480,12 @@ def test_an_unknown_unit_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureF
     assert "read as mm" in caplog.text
 
 
+def test_a_unit_per_no_time_is_refused(tmp_path: Path):
+    data = degrees()
+    data.rain.attrs["units"] = "mm/0h"
+    refused(lambda: series_of(tmp_path, data), "rain.nc", "'mm/0h'", "expected 'mm'")
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [

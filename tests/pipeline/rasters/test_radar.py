@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 from pyproj import Transformer
 
+from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError
+from pipeline.rasters.drivers import signatures
+from pipeline.rasters.drivers.gdal_open import environment, opened
+from pipeline.rasters.drivers.netcdf_zarr import NETCDF
 from pipeline.rasters.drivers.radar import as_dataset, kind_of
 from pipeline.rasters.drivers.signatures import conversion_of
 
@@ -155,12 +159,30 @@ def test_other_files_are_no_composites(tmp_path: Path) -> None:
         as_dataset(tmp_path / "text")
 
 
+def test_the_netcdf_library_is_locked_while_a_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It opens HDF5, and other threads may read NetCDF."""
+    held: list[bool] = []
+    monkeypatch.setattr(signatures, "conversion_of", lambda path: held.append(NETCDF.locked()))
+    (tmp_path / "rain").write_bytes(bytes(90))
+    source = RasterSource(driver="gdal", files="{time:%Y}.tif", units="mm")
+    with (
+        pytest.raises(InputError, match="not readable"),
+        environment(source),
+        opened(tmp_path / "rain", source),
+    ):
+        pass
+    assert held == [True]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (b"BUFR" + bytes(90), "BUFR"),
         (b"\x0e\x03\x13\x01" + bytes(90), "HDF4"),
         (b"\x1f\x8b" + bytes(90), "gunzip"),
+        (b"BZh9" + bytes(90), "bunzip2"),
         (bytes(257) + b"ustar" + bytes(90), "tar -xf"),
         (b"\x00\x00\x02\x00\x07\xe4" + bytes(90), "NIMROD"),
         (b"\x00\x00\x02\x00\x27\xe4" + bytes(90), None),  # no year

@@ -112,14 +112,20 @@ class Programs:
 
 
 @contextmanager
-def programs(folder: Path, workers: int) -> Iterator[Programs]:
-    """Start a scheduler and some workers, and kill them at the end."""
+def programs(folder: Path, workers: int, *options: object) -> Iterator[Programs]:
+    """Start a scheduler and some workers, and kill them at the end.
+
+    Args:
+        folder: for the scheduler's file and the gates.
+        workers: how many.
+        options: of the scheduler, instead of `--no-dashboard`.
+    """
     folder.mkdir()
     made = Programs(folder)
     (folder / "gates.py").write_text(GATES.format(folder=str(folder)))
     made.scheduler = made.start(
-        "scheduler", "--host", "127.0.0.1", "--port", 0, "--no-dashboard",
-        "--scheduler-file", made.file,
+        "scheduler", "--host", "127.0.0.1", "--port", 0,
+        "--scheduler-file", made.file, *(options or ["--no-dashboard"]),
     )  # fmt: skip
     try:
         wait_for(made.file.exists)

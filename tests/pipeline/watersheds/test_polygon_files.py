@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import geopandas as gpd
+import pandas as pd
 import pytest
 from shapely.geometry import Point, box
 
@@ -144,3 +145,12 @@ def test_foreign_files(
     path = str(domst_data / "foreign" / "polygons" / name)
     with pytest.raises(InputError, match=message):
         read_watersheds(make_catalog(tmp_path, file=path, **keys))
+
+
+def test_a_field_of_categories(tmp_path: Path, table: gpd.GeoDataFrame) -> None:
+    """GeoParquet keeps the categories of pandas."""
+    names = pd.Categorical(["Creek", None] + ["River"] * 38)
+    table.assign(NAME=names, SITE_NO=pd.Categorical(SITES)).to_parquet(tmp_path / "basins.parquet")
+    catalog = make_catalog(tmp_path, file="basins.parquet", name_field="NAME")
+    found = [one.name for one in read_watersheds(catalog)]
+    assert found == ["Creek", SITES[1]] + ["River"] * 38

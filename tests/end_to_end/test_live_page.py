@@ -1,0 +1,102 @@
+"""The live page of a `dask scheduler`, with two clients, and of the one that replaces it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bokeh.client import ClientSession, pull_session
+from distributed import Client, Worker
+from distributed.utils import LoopRunner
+
+from model import Settings
+from model.jobs.train import prepare, run_training
+from model.output.progress import Progress
+from pipeline.errors import RunError
+from pipeline.live.announce import Announcer
+from pipeline.run import cluster
+from pipeline.run.cluster import dashboard_address, make_client
+from pipeline.store.read import list_sites
+from tests.pipeline.run.programs import programs
+
+PIPELINE: dict[str, Any] = {
+    "kind": "pipeline", "title": "Another region", "folder": "my.zarr", "rasters": 9,
+    "raw_bytes": 90, "bounds": [0, 0, 1, 1], "cell": 1.0,
+}  # fmt: skip
+
+
+@contextmanager
+def own_programs(folder: Path) -> Iterator[tuple[Any, Client]]:
+    """A `dask scheduler` without any preload, a worker in this process, and a client."""
+    with programs(folder, 0, "--dashboard-address", "127.0.0.1:0") as made:
+        runner = LoopRunner()
+        runner.start()
+        worker = runner.run_sync(start_worker, made.address)
+        try:
+            with make_client(made.address) as client:
+                yield made, client
+        finally:
+            runner.run_sync(worker.close, executor_wait=False)
+            runner.stop()
+
+
+async def start_worker(address: str) -> Worker:
+    return await Worker(address, nthreads=1, dashboard=False)
+
+
+def model_of(session: ClientSession, name: str) -> Any:
+    return session.document.get_model_by_name(name)
+
+
+def test_runs_of_two_clients_and_after_a_restart_of_the_scheduler(
+    tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "TIMEOUT_SECONDS", 5.0)
+    sites = list_sites(tiny_store)[:2]
+    settings = Settings(updates=4, evaluate_every=2)
+    training = prepare(tiny_store, tmp_path / "run", sites=sites, settings=settings)
+    seen: list[str] = []
+
+    class Killer(Progress):
+        """Looks at the page from a second client when a head is done, and ends the scheduler."""
+
+        def head_done(self, score: dict[str, Any]) -> None:
+            seen.append(score["site_no"])
+            with Client(made.address) as other, Announcer(other, "run2").running(**PIPELINE):
+                session = pull_session(url=page)
+                (_, text), (old, _) = model_of(session, "run").options
+                assert "Another region, pipeline" in text
+                assert model_of(session, "stages")
+                model_of(session, "run").value = old
+                session.pull()
+                assert sorted(model_of(session, "heads").data["site"]) == sites
+                assert model_of(session, "stages") is None
+                session.close()
+            made.scheduler.kill()
+
+    with own_programs(tmp_path / "first") as (made, client):
+        page = dashboard_address(client).replace("/status", "/domst")
+        with pytest.raises(RunError, match="lost the scheduler"):
+            run_training(training, client, Killer())
+    (done,) = seen
+
+    curves: dict[str, Any] = {}
+
+    class Visitor(Progress):
+        def head_done(self, score: dict[str, Any]) -> None:
+            session = pull_session(url=page)
+            heads = model_of(session, "heads")
+            heads.selected.indices = [list(heads.data["site"]).index(done)]
+            session.pull()
+            curves.update(model_of(session, "curves").data)
+            session.close()
+
+    with own_programs(tmp_path / "second") as (made, client):
+        page = dashboard_address(client).replace("/status", "/domst")
+        run_training(training, client, Visitor())
+    # the head that was done is not trained again: its curve is that of metrics.jsonl
+    assert list(curves["site"]) == [done]
+    assert [list(one) for one in curves["update"]] == [[2, 4]]
