@@ -3,7 +3,8 @@
     python -m benchmarks.made_up hourly|snow [--heads N] [--updates N] [--json FILE]
 
 Writes a store of watersheds of 39 to 67 cells with six water years, four of them to train on, and
-runs `python -m model.train` on it. With `snow` the steps are days, and precipitation goes through a
+runs `python -m model.train` on it. Their rivers are kinematic waves and the rain has errors, see
+`benchmarks.synthetic`. With `snow` the steps are days, and precipitation goes through a
 snow model of another kind than `model/inputs/snow.py`. The settings of the model were chosen on
 other watersheds.
 """

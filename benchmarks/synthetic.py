@@ -1,26 +1,32 @@
 """Made-up watersheds straight from numpy, for measurements that need no raw data.
 
 Rain of storms falls on cells. The soil of each cell turns a larger share of it into runoff the
-fuller it is; this runoff travels to the outlet, and water that seeps through the soil follows later
-from the ground. Steps may have any length.
+fuller it is; this runoff runs down the hillslope, then to the outlet as a kinematic wave, and water
+that seeps through the soil follows later from the ground. The physics is that of `pipeline.sample`,
+none of which the model shares; a head sees the rain with errors. Steps may have any length.
 
     T steps   N cells
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numba
 import numpy as np
 import pandas as pd
-from scipy.signal import lfilter, oaconvolve
-from scipy.stats import invgauss
+from scipy import sparse
+from scipy.signal import lfilter
 
 from model.inputs.features import attributes_of
 from model.inputs.split import Split
 from model.inputs.watershed import HeadData
 from model.settings import Settings
 from pipeline.evaporation import potential_evaporation
-from pipeline.units import SECONDS_PER_DAY
+from pipeline.sample import rivers
+from pipeline.sample.evaporation import hamon_evaporation
+from pipeline.sample.stores import held_after
+from pipeline.units import M2_PER_KM2, MM_PER_M, SECONDS_PER_DAY
 
 CELL_AREA = 6e7  # m2, about that of 5 arc-minutes at 45 degrees
 CELL_SIDE = 8e3  # m
@@ -33,9 +39,14 @@ WARMTH = (11.0, 13.0, 4.0)  # degC: mean, swing of the year and of the day
 SOIL_DEPTH = (150.0, 450.0)  # mm: ranges of what a watershed's cells, or watersheds, have
 SHEDDING = (1.0, 3.0)  # power of the filling at which rain runs off
 SEEPING = 2.0  # mm per day, of a full soil
-GROUND_DAYS = (15.0, 60.0)  # in which groundwater leaves
-VELOCITY = (0.4, 1.2)  # m s-1
-DISPERSION_LENGTH = 3e3  # m, dispersion over velocity
+GROUND_DAYS = (15.0, 60.0)  # in which groundwater of `STORE_DEPTH` leaves
+SLOPE_DAYS = (0.1, 0.4)  # and surface runoff
+STORE_DEPTH = 20.0  # mm
+ROUGHNESS = (0.025, 0.075)  # s m^-1/3, Manning's n
+BED_SLOPE = 4e-4
+REACH = 4e3  # m
+SUBSTEP = 7200.0  # s, at most, of the routing
+RAIN_ERRORS = (0.15, 0.2)  # of a day's logarithm: common to the cells, and of each
 NOISE = 0.03  # of the gauge, as a share of the runoff
 
 COLDER = (3.0, 9.0)  # degrees, than WARMTH, where there is snow
@@ -79,6 +90,7 @@ def make_head(
     distance = (CELL_SIDE * (away[inside] + 0.5)).astype(np.float32)
     hourly = draw_storms(rng, len(times) * step_hours, cells)
     rain = hourly.reshape(len(times), step_hours, cells).sum(1)
+    measured = rain * draw_rain_errors(rng, dates, cells)
     warm = draw_temperature(rng, dates, step_hours)
     day = dates.day_of_year.to_numpy()
     water = rain
@@ -86,9 +98,12 @@ def make_head(
         warm = warm - rng.uniform(*COLDER)
         water = melt_snow(rng, rain, warm, day, step_days)
     demand = potential_evaporation(warm[:, None], np.array([LATITUDE]), day) * step_days
-    runoff = simulate_runoff(rng, water, demand[:, 0].astype(np.float32), distance, step_days)
+    lost = hamon_evaporation(
+        warm[:, None], rain.mean(1)[:, None] / step_days, np.array([LATITUDE]), day
+    )
+    runoff = simulate_runoff(rng, water, lost[:, 0] * np.float32(step_days), distance, step_days)
     split = Split.of(dates, Settings())
-    depth, observed = rain[split.train].mean(1), runoff[split.train]
+    depth, observed = measured[split.train].mean(1), runoff[split.train]
     usual, swing = float(warm[split.train].mean()), float(warm[split.train].std())
     relative = np.repeat(((warm - usual) / swing)[:, None], cells, 1)
     area = CELL_AREA * cells
@@ -103,7 +118,7 @@ def make_head(
         dates=dates,
         inside=inside,
         channels=("precipitation", "temperature"),
-        forcing=np.stack([rain, relative], 1).astype(np.float32),
+        forcing=np.stack([measured, relative], 1).astype(np.float32),
         demand=np.repeat(demand, cells, 1).astype(np.float32),
         attributes=attributes_of(
             settings=Settings(),
@@ -148,10 +163,10 @@ def simulate_runoff(
         rng.uniform(*SHEDDING),
         SEEPING * step_days,
     )
-    left = step_days / rng.uniform(*GROUND_DAYS)
-    ground = lfilter([left], [1, left - 1], seeped)
-    arrived = route(quick, distance, rng.uniform(*VELOCITY), step_days * SECONDS_PER_DAY)
-    noisy = (arrived + ground) * np.exp(rng.normal(0, NOISE, len(rain)))
+    ground = drain(seeped[:, None], rng.uniform(*GROUND_DAYS) / step_days)
+    slope = drain(quick, rng.uniform(*SLOPE_DAYS) / step_days)
+    arrived = route(slope + ground, distance, rng.uniform(*ROUGHNESS), step_days * SECONDS_PER_DAY)
+    noisy = arrived * np.exp(rng.normal(0, NOISE, len(rain)))
     return np.asarray(noisy, np.float32)
 
 
@@ -166,6 +181,15 @@ def draw_storms(rng: np.random.Generator, hours: int, cells: int) -> np.ndarray:
         pattern = rng.gamma(2, 1 / 2, cells)
         rain[hour : hour + len(course)] += rng.gamma(*STORM_RATE) * course[:, None] * pattern
     return rain
+
+
+def draw_rain_errors(rng: np.random.Generator, dates: pd.DatetimeIndex, cells: int) -> np.ndarray:
+    """Draw what rain is measured to be over what it is, (T, N): the same in all steps of a day."""
+    common, own = RAIN_ERRORS
+    day = np.asarray((dates - dates[0].normalize()) // pd.Timedelta(days=1))
+    noise = common * rng.standard_normal((day[-1] + 1, 1))
+    noise = noise + own * rng.standard_normal((day[-1] + 1, cells))
+    return np.asarray(np.exp(noise - (common**2 + own**2) / 2)[day], np.float32)
 
 
 def draw_temperature(
@@ -250,17 +274,52 @@ def simulate_soil(
     return quick, seeped
 
 
-def route(
-    quick: np.ndarray, distance: np.ndarray, velocity: float, step_seconds: float
-) -> np.ndarray:
-    """Route runoff of the cells to the outlet, (T,) [mm per step].
+@numba.njit(cache=True)
+def drain(inflow: np.ndarray, residence: float) -> np.ndarray:
+    """Outflow of stores that drain with the power 3/2 of what they hold, (T, N) [mm per step].
 
-    Arrival times are first passages of advection with `velocity` [m s-1] and dispersion over
-    `distance` [m], (N,).
+    Args:
+        inflow: (T, N) [mm per step].
+        residence: of water in a store that holds `STORE_DEPTH` [steps].
     """
-    mean = distance / velocity / step_seconds  # steps
-    spread = DISPERSION_LENGTH / distance  # half the variance over the squared mean
-    lags = int(np.ceil((mean * (1 + 6 * np.sqrt(2 * spread))).max())) + 2
-    passed = invgauss.cdf(np.arange(lags + 1)[:, None], 2 * spread, scale=mean / (2 * spread))
-    arrived = oaconvolve(quick, np.diff(passed, axis=0), axes=0)[: len(quick)]
-    return np.asarray(arrived.mean(1))
+    out, held = np.empty(inflow.shape), np.zeros(inflow.shape[1])
+    rate = 1 / (residence * np.sqrt(STORE_DEPTH))
+    for t in range(inflow.shape[0]):
+        for i in range(inflow.shape[1]):
+            water = held[i] + inflow[t, i]
+            held[i] = held_after(water, rate, held[i])
+            out[t, i] = water - held[i]
+    return out
+
+
+def route(
+    runoff: np.ndarray, distance: np.ndarray, roughness: float, step_seconds: float
+) -> np.ndarray:
+    """Route runoff of the cells to the outlet, (T,) [mm per step], through one river.
+
+    A cell's runoff, (T, N) [mm per step], enters at its `distance` from the outlet [m], (N,), a
+    river that grows with the area that it drains; see `pipeline.sample.rivers`.
+    """
+    cells, reaches = distance.size, int(distance.max() // REACH) + 1
+    enters = reaches - 1 - (distance // REACH).astype(int)
+    shares = sparse.csr_array(
+        (np.full(cells, CELL_AREA), (enters, np.arange(cells))), shape=(reaches, cells)
+    )
+    area = np.cumsum(shares.sum(axis=1)) / M2_PER_KM2
+    channels = rivers.Channels(
+        downstream=np.append(np.arange(1, reaches), -1),
+        length=np.full(reaches, REACH),
+        conveyance=rivers.bed_conveyance(
+            area, np.full(reaches, BED_SLOPE), np.full(reaches, roughness)
+        ),
+        shares=shares,
+        gauge=np.array([reaches - 1]),
+        above=np.ones((1, reaches), bool),
+        bounds=np.array([0, reaches]),
+    )
+    substeps = int(np.ceil(step_seconds / SUBSTEP))
+    with ThreadPoolExecutor(1) as pool:
+        discharge, _ = rivers.route(
+            runoff, channels, np.zeros(reaches), pool, step_seconds, substeps
+        )
+    return discharge[:, 0] * step_seconds * MM_PER_M / (CELL_AREA * cells)

@@ -21,7 +21,15 @@ from benchmarks.counted_s3 import counted_s3
 from benchmarks.head_access import SOME, WAYS
 from benchmarks.made_up_watersheds import make_rings
 from benchmarks.pipeline_speed import measure, show
-from benchmarks.synthetic import make_head, melt_snow, route, simulate_soil
+from benchmarks.synthetic import (
+    RAIN_ERRORS,
+    drain,
+    draw_rain_errors,
+    make_head,
+    melt_snow,
+    route,
+    simulate_soil,
+)
 from benchmarks.trunk import shorten_record
 from model.inputs.watershed import survey_store
 from model.settings import SWITCHES
@@ -87,13 +95,37 @@ def test_made_up_soils_keep_the_water_balance() -> None:
     assert quick.min() >= 0
 
 
-def test_made_up_runoff_arrives_after_its_travel_time() -> None:
-    quick = np.zeros((400, 2), np.float32)
-    quick[0] = 1.0
-    arrived = route(quick, np.array([20e3, 60e3]), velocity=0.5, step_seconds=3600.0)
-    assert arrived.sum() == pytest.approx(1.0, abs=1e-4)
-    hours = np.arange(400) + 0.5
-    assert hours @ arrived == pytest.approx(40e3 / 0.5 / 3600, abs=0.6)
+@pytest.mark.parametrize("hours", [1, 24])
+def test_made_up_rivers_lose_no_water_and_carry_floods_faster(hours: int) -> None:
+    distance, delay = np.array([20e3, 60e3]), {}
+    for depth in (0.5, 50.0):
+        runoff = np.zeros((24_000 // hours, 2))
+        runoff[0] = depth
+        arrived = route(runoff, distance, 0.04, hours * 3600.0)
+        assert arrived.sum() == pytest.approx(depth, rel=0.01)  # the last of it takes long
+        delay[depth] = hours * (np.arange(len(arrived)) @ arrived) / arrived.sum()
+    assert delay[50.0] < 0.5 * delay[0.5]
+    assert 40e3 / 3600 / delay[50.0] > 0.2  # m/s
+
+
+def test_made_up_stores_lose_no_water_and_slow_down() -> None:
+    inflow = np.zeros((4000, 2))
+    inflow[0] = 30.0, 3.0
+    out = drain(inflow, 10.0)
+    rate = out[1:60] / (inflow[0] - out.cumsum(0)[1:60])
+    assert (np.diff(rate, axis=0) < 0).all()
+    assert (rate[:, 0] > rate[:, 1]).all()
+    np.testing.assert_allclose(out.sum(0), inflow[0], rtol=2e-3)
+
+
+def test_made_up_heads_see_the_rain_with_errors() -> None:
+    errors = draw_rain_errors(
+        np.random.default_rng(0), pd.date_range("2001-10-01T12:00", periods=4000, freq="h"), 300
+    )
+    assert errors.mean() == pytest.approx(1.0, abs=0.03)
+    assert np.ptp(errors[:12], axis=0).max() == 0
+    spread = np.log(errors[::24]).mean(1).std(), np.log(errors).std(1).mean()
+    assert spread == pytest.approx(RAIN_ERRORS, rel=0.15)
 
 
 def test_a_made_up_watershed_has_the_same_rain_at_any_step() -> None:
