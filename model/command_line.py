@@ -1,4 +1,4 @@
-"""The command `domst`: the pipeline's commands, `train`, `predict` and `report`."""
+"""The command `domst`: the pipeline's commands, `train`, `predict`, `report` and `compare`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from model.compare import main as compare
 from model.predict import main as predict
 from model.report import main as report
 from model.train import main as train
@@ -23,6 +24,7 @@ app.registered_commands.extend(pipeline_app.registered_commands)
 app.command("train")(train)
 app.command("predict")(predict)
 app.command("report")(report)
+app.command("compare")(compare)
 
 
 def print_version(asked: bool) -> None:

@@ -23,6 +23,18 @@ def basin_mean(field: np.ndarray, share: np.ndarray) -> np.ndarray:
     return np.asarray(np.einsum("...n,n->...", field, share))
 
 
+def known_basin_mean(field: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Average a field (T, N) over the cells that have a value, by their shares of the area: (T,).
+
+    NaN where no cell has one.
+    """
+    known = np.isfinite(field)
+    total = basin_mean(known, share)
+    mean = np.full(len(field), np.nan, np.result_type(field, share))
+    np.divide(np.where(known, field * share, 0).sum(1), total, out=mean, where=total > 0)
+    return mean
+
+
 def season_of(day_of_year: np.ndarray) -> np.ndarray:
     """Sine and cosine of the day of year (T,): (T, 2) float32."""
     angle = day_of_year * (2 * math.pi / DAYS_IN_JULIAN_YEAR)

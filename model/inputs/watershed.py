@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from model.inputs.features import attributes_of, basin_mean
+from model.inputs.features import attributes_of, basin_mean, known_basin_mean
 from model.inputs.snow import Snow, choose_snow, melt_snow
 from model.inputs.soil import TEMPERATURE, evaporation_demand
 from model.inputs.split import Split, Steps
@@ -360,10 +360,8 @@ def _filled(
 ) -> np.ndarray:
     """Fill the gaps of a field (T, N): missing cells take the area-weighted mean of the valid ones,
     a step without a valid cell takes the mean of the training steps."""
-    total = basin_mean(np.isfinite(values), share)
-    with np.errstate(invalid="ignore"):
-        mean = np.nansum(values * share, axis=1) / total
-    empty = total == 0
+    mean = known_basin_mean(values, share)
+    empty = np.isnan(mean)
     if empty.all() or empty[train].all():
         raise InputError(f"watershed {site_no}: {name} has no valid value to train on")
     if empty.any():

@@ -2,8 +2,8 @@
 
 A block is deflated and then written as base64. Inside are four bytes with the length of a header
 (JSON), the header, and the arrays that it names as float32. Of an array, all first bytes come
-first, then all second ones, and so on, and mantissas are rounded to 12 bits: both make rivers
-compress to about half.
+first, then all second ones, and so on, and mantissas are rounded to 12 bits or fewer: both make
+rivers compress to about half.
 """
 
 from __future__ import annotations
@@ -22,16 +22,20 @@ from pipeline.json_text import as_json
 DROPPED_BITS = 11  # of the 23 of a float32's mantissa; the rounding is at most 0.013 %
 
 
-def pack(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+def pack(
+    fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray], dropped_bits: int = DROPPED_BITS
+) -> str:
     """Pack named values and arrays as text.
 
     Args:
         fields: what JSON can hold; NaN becomes null.
         arrays: one-dimensional, of numbers.
+        dropped_bits: of the 23 of a number's mantissa.
     """
     header = as_json({**fields, "arrays": [[name, len(a)] for name, a in arrays.items()]}).encode()
     parts = [struct.pack("<I", len(header)), header]
-    parts += [round_mantissa(a).view(np.uint8).reshape(-1, 4).T.tobytes() for a in arrays.values()]
+    rounded = (round_mantissa(values, dropped_bits) for values in arrays.values())
+    parts += [one.view(np.uint8).reshape(-1, 4).T.tobytes() for one in rounded]
     return base64.b64encode(zlib.compress(b"".join(parts), 9)).decode()
 
 
@@ -48,11 +52,9 @@ def unpack(block: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return fields, arrays
 
 
-def round_mantissa(values: np.ndarray) -> np.ndarray:
-    """Round numbers to float32 of 12 bits of mantissa, little-endian."""
+def round_mantissa(values: np.ndarray, dropped_bits: int) -> np.ndarray:
+    """Round numbers to float32 without the last bits of the mantissa, little-endian."""
     bits = np.ascontiguousarray(values, "<f4").view("<u4")
-    half, mask = (
-        np.uint32(1 << (DROPPED_BITS - 1)),
-        np.uint32(0xFFFFFFFF << DROPPED_BITS & 0xFFFFFFFF),
-    )
+    half = np.uint32(1 << (dropped_bits - 1))
+    mask = np.uint32(0xFFFFFFFF << dropped_bits & 0xFFFFFFFF)
     return np.asarray(((bits + half) & mask).view("<f4"))

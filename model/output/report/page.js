@@ -1,35 +1,11 @@
-// The overview: map, distribution of NSE, sortable and searchable table, all linked with the panels.
+// The overview of one run: watersheds by NSE, and the distributions of its and the floors' NSE.
 "use strict";
 
-const run = JSON.parse(document.getElementById("run").textContent);
-const heads = run.metrics.heads;
 const OWN = "#d55e00";
 const FLOORS = {persistence: ["#5f5f5f", "dotted"], climatology: ["#0072b2", "dashed"], ridge: ["#009e73", "dotdash"]};
-const LOWEST_NSE = -0.5; // left edge of the distribution; lower scores are drawn on it
-const UNDEFINED = "\u2013";
 
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
-
-function figure(options) {
-  const made = Bokeh.Plotting.figure({
-    sizing_mode: "stretch_width", height: 260, min_border_right: 12, toolbar_location: "above",
-    tools: "pan,box_zoom,wheel_zoom,reset,save", ...options,
-  });
-  made.toolbar.logo = null;
-  made.toolbar.active_scroll = null; // a page scrolls, whatever lies under the mouse
-  if (matchMedia("(pointer: coarse)").matches) made.toolbar.active_drag = null;
-  return made;
-}
-
-function show(parent, title, note, alternative, model) {
-  const place = make("div", {role: "img", "aria-label": alternative});
-  parent.append(make("figure", {}, make("figcaption", {}, title, " ", make("small", {}, note)), place));
-  Bokeh.Plotting.show(model, place);
+function scoreOf(index, key) {
+  return heads[index][key];
 }
 
 function colour(nse) {
@@ -38,133 +14,20 @@ function colour(nse) {
   return run.colours[Math.min(run.colours.length - 1, Math.floor(nse * run.colours.length))];
 }
 
-function digits(value, count = 3) {
-  return value === null || !Number.isFinite(value) ? UNDEFINED : String(Number(value.toPrecision(count)));
-}
-
-const source = new Bokeh.ColumnDataSource({data: outlineColumns()});
-const chosen = new Bokeh.ColumnDataSource({data: {xs: [], ys: []}});
-
-function outlineColumns() {
-  const middle = run.outlines.flat(2).map(ring => ring[1][0]).reduce((a, b, _, all) => a + b / all.length, 0);
-  const narrow = Math.cos(middle * Math.PI / 180);
-  const size = rings => Math.abs(rings[0][0].reduce((sum, x, i, all) => {
-    const next = (i + 1) % all.length;
-    return sum + x * rings[0][1][next] - all[next] * rings[0][1][i];
-  }, 0));
-  const area = run.outlines.map(polygons => polygons.reduce((sum, rings) => sum + size(rings), 0));
-  // The largest first, so that watersheds inside others are drawn on top.
-  const order = heads.map((_, i) => i).sort((a, b) => area[b] - area[a]);
-  return {
-    head: order,
-    xs: order.map(i => run.outlines[i].map(rings => rings.map(ring => ring[0].map(x => x * narrow)))),
-    ys: order.map(i => run.outlines[i].map(rings => rings.map(ring => ring[1]))),
-    name: order.map(i => heads[i].name),
-    nse: order.map(i => digits(heads[i].nse)),
-    colour: order.map(i => colour(heads[i].nse)),
-  };
-}
-
-function drawMap() {
-  const map = figure({height: 380, match_aspect: true, tools: "pan,box_zoom,wheel_zoom,tap,reset,save"});
-  map.xaxis.visible = map.yaxis.visible = map.xgrid.visible = map.ygrid.visible = false;
-  const line = {line_color: "#1a1a1a", line_width: 0.7};
-  const same = {fill_alpha: 1, nonselection_fill_alpha: 1, nonselection_line_alpha: 1};
-  const drawn = map.multi_polygons({field: "xs"}, {field: "ys"}, {source, fill_color: {field: "colour"}, ...line, ...same});
-  map.multi_polygons({field: "xs"}, {field: "ys"}, {source: chosen, fill_color: null, line_color: "#ffffff", line_width: 6});
-  map.multi_polygons({field: "xs"}, {field: "ys"}, {source: chosen, fill_color: null, line_color: "#000000", line_width: 3});
-  map.add_tools(new Bokeh.HoverTool({renderers: [drawn], tooltips: [["", "@name"], ["NSE", "@nse"]]}));
-  source.selected.properties.indices.change.connect(() => {
-    const found = source.selected.indices;
-    if (!found.length) return;
-    choose(source.data.head[Math.max(...found)], true); // the smallest of those that overlap
-    source.selected.indices = [];
-  });
+function drawOverview() {
   const best = heads.reduce((a, b) => (b.nse ?? -Infinity) > (a.nse ?? -Infinity) ? b : a);
-  const box = document.getElementById("map");
-  show(box, "Watersheds by NSE", "a watershed opens its panel",
-    `Map of ${heads.length} watersheds coloured by NSE; the highest is ${digits(best.nse)} of ${best.name}.`, map);
-  const swatch = (fill, text) => make("span", {}, make("i", {style: `border: .45rem solid ${fill}; outline: 1px solid #777`}), text);
-  box.append(make("div", {class: "key"}, swatch(OWN, "below 0"),
-    ...[0, 2, 4, 6, 8].map(i => swatch(run.colours[i], `from ${i / 10}`)),
-    ...(heads.some(head => head.nse === null) ? [swatch("#ffffff", "undefined")] : [])));
-}
-
-function drawDistribution() {
-  const plot = figure({height: 380, x_range: [LOWEST_NSE, 1.02], y_range: [0, 1.02]});
-  plot.xaxis.axis_label = "NSE";
-  plot.yaxis.axis_label = "share of heads below";
-  const said = [];
-  for (const [name, key, stroke, dash] of [["Dom-ST", "nse", OWN, "solid"],
-    ...run.floors.map(floor => [floor, `${floor}_nse`, ...FLOORS[floor]])]) {
-    const scores = heads.map(head => head[key]).filter(score => score !== null).sort((a, b) => a - b);
-    if (!scores.length) continue;
-    const x = scores.map(score => Math.max(score, LOWEST_NSE));
-    plot.step([LOWEST_NSE, ...x, 1], [0, ...x.map((_, i) => (i + 1) / x.length), 1],
-      "after", {line_color: stroke, line_dash: dash, line_width: name === "Dom-ST" ? 3 : 2, legend_label: name});
-    said.push(`${name} ${digits((scores[(scores.length - 1) >> 1] + scores[scores.length >> 1]) / 2)}`);
-  }
-  plot.legend.location = "top_left";
-  plot.legend.background_fill_alpha = 0.7;
-  show(document.getElementById("distribution"), "Distribution of NSE over the heads",
-    `left edge: ${LOWEST_NSE} or less`, `Cumulative distribution of NSE; medians: ${said.join(", ")}.`, plot);
-}
-
-// Choose a head: mark it in map and table, and open its panel.
-function choose(index, scroll) {
-  for (const marked of document.querySelectorAll(".chosen")) marked.classList.remove("chosen");
-  document.querySelector(`tr[data-head="${index}"]`).classList.add("chosen");
-  const panel = document.getElementById(`head-${index}`);
-  panel.classList.add("chosen");
-  panel.open = true;
-  const place = source.data.head.indexOf(index);
-  chosen.data = {xs: [source.data.xs[place]], ys: [source.data.ys[place]]};
-  if (location.hash !== `#head-${index}`) history.replaceState(null, "", `#head-${index}`);
-  if (scroll) panel.scrollIntoView();
-}
-
-function chooseFromAddress() {
-  const found = /^#head-(\d+)$/.exec(location.hash);
-  if (found && Number(found[1]) < heads.length) choose(Number(found[1]), true);
-}
-
-function linkTable() {
-  const table = document.getElementById("scores"), body = table.tBodies[0];
-  const names = table.tHead.querySelectorAll("th");
-  for (const heading of names) {
-    const button = heading.querySelector("button"), measure = button.dataset.measure;
-    button.addEventListener("click", () => {
-      const up = measure ? heading.ariaSort === "descending" : heading.ariaSort !== "ascending";
-      for (const other of names) other.ariaSort = "none";
-      heading.ariaSort = up ? "ascending" : "descending";
-      const value = row => measure ? heads[row.dataset.head][measure] : row.cells[0].textContent;
-      const compare = (a, b) => a === b ? 0 : a === null ? 1 : b === null ? -1
-        : (measure ? a - b : a.localeCompare(b)) * (up ? 1 : -1);
-      body.append(...[...body.rows].sort((a, b) => compare(value(a), value(b))));
+  drawMap("Watersheds by NSE",
+    `Map of ${heads.length} watersheds coloured by NSE; the highest is ${digits(best.nse)} of ${best.name}.`, {
+      columns: {nse: i => digits(heads[i].nse), colour: i => colour(heads[i].nse)},
+      fill: {fill_color: {field: "colour"}},
+      tooltips: [["NSE", "@nse"]],
+      key: [swatch(OWN, "below 0"), ...[0, 2, 4, 6, 8].map(i => swatch(run.colours[i], `from ${i / 10}`)),
+        ...(heads.some(head => head.nse === null) ? [swatch("#ffffff", "undefined")] : [])],
     });
-  }
-  body.addEventListener("click", event => {
-    const link = event.target.closest("a");
-    if (!link) return;
-    event.preventDefault();
-    choose(Number(link.closest("tr").dataset.head), true);
-  });
-  const search = document.getElementById("search");
-  search.addEventListener("input", () => {
-    const wanted = search.value.trim().toLowerCase();
-    const hidden = heads.map(head => !`${head.name} ${head.site_no}`.toLowerCase().includes(wanted));
-    for (const part of document.querySelectorAll("tbody tr[data-head], details.head")) part.hidden = hidden[part.dataset.head];
-    document.getElementById("found").textContent = wanted ? `${hidden.filter(one => !one).length} of ${heads.length}` : "";
-  });
+  drawDistribution("Distribution of NSE over the heads", [
+    {name: "Dom-ST", scores: heads.map(head => head.nse), stroke: OWN, dash: "solid", width: 3},
+    ...run.floors.map(floor => ({
+      name: floor, scores: heads.map(head => head[`${floor}_nse`]), stroke: FLOORS[floor][0], dash: FLOORS[floor][1], width: 2,
+    })),
+  ]);
 }
-
-document.addEventListener("DOMContentLoaded", () => {
-  drawMap();
-  drawDistribution();
-  linkTable();
-  for (const panel of document.querySelectorAll("details.head")) {
-    panel.addEventListener("toggle", () => { if (panel.open) drawPanel(panel); });
-  }
-  addEventListener("hashchange", chooseFromAddress);
-  chooseFromAddress();
-});

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import shapely
 import xarray as xr
 
 from model.evaluation.metrics import default_peak_window
-from model.inputs.split import Split
+from model.inputs.features import known_basin_mean
 from model.output.journal import read_lines
 from model.output.report.blocks import pack
+from model.output.report.discharge import Discharge, milliseconds, segments
 from model.output.report.floods import largest_floods
 from model.output.report.learned import read_learned
 from model.output.run_directory import Run
@@ -39,10 +40,7 @@ class Panels:
 
     def __init__(self, run: Run, settings: Settings, trained: Path, store: str) -> None:
         self.settings, self.trained, self.store = settings, trained, store
-        self.predictions = run.open_predictions()
-        self.times = pd.DatetimeIndex(self.predictions["time"].values)
-        self.step = self.times[1] - self.times[0]
-        self.test = Split.of(self.times + self.step / 2, settings).test
+        self.discharge = Discharge(run, settings)
         self.curves = read_curves(run.folder / "metrics.jsonl")
 
     def read(self, head: Mapping[str, Any]) -> tuple[str, str]:
@@ -51,25 +49,16 @@ class Panels:
         Raises:
             InputError: the store is not there, or has no such watershed.
         """
-        site = head["site_no"]
-        flows = self.predictions.sel(site_no=site)
-        observed, simulated = (
-            np.where(self.test, flows[name].values.astype(np.float64), np.nan)
-            for name in ("observed", "simulated")
-        )
-        seconds = self.step.total_seconds()
-        window = default_peak_window(self.step.to_timedelta64())
-        floods = [
-            {**flood._asdict(), "time": self._milliseconds(flood.step)}
-            for flood in largest_floods(observed, simulated, seconds, window)
-        ]
-        steps = np.flatnonzero(self.test)
+        site, record = head["site_no"], self.discharge
+        observed, simulated = record.read(site)
+        seconds, times = record.step.total_seconds(), record.times[record.test]
+        floods = describe_floods(record, observed, [simulated])
         with open_watershed(self.store, site) as watershed:
             inside = watershed["coverage"].values > 0
             area = (watershed["coverage"] * watershed["cell_area"]).values[inside]
             share = area / area.sum()
             distance = np.nan_to_num(watershed["flow_distance"].values[inside])
-            rain = read_rain(watershed, inside, share, steps)
+            rain = read_rain(watershed, inside, share, times)
             learned = read_learned(
                 self.trained / f"{site}.safetensors",
                 self.settings,
@@ -82,15 +71,15 @@ class Panels:
             outline = str(watershed["polygon"].values)
             fields = {
                 "step": 1000 * seconds,
-                "segments": self._segments(steps),
+                "segments": segments(times, record.step),
                 "floods": floods,
                 "kept_update": head["kept_update"],
                 "outlet": list(map(float, watershed.attrs["outlet"])),
                 "cell_size": cell_size(watershed),
             }
         arrays = {
-            "observed": observed[steps],
-            "simulated": simulated[steps],
+            "observed": observed[record.test],
+            "simulated": simulated[record.test],
             "rain": rain,
             "longitude": longitude[inside],
             "latitude": latitude[inside],
@@ -99,25 +88,49 @@ class Panels:
         }
         return pack(fields, arrays), outline
 
-    def _segments(self, steps: np.ndarray) -> list[list[int]]:
-        """Return start [ms since 1970] and number of steps of each unbroken part of the test."""
-        parts = np.split(steps, np.flatnonzero(np.diff(steps) > 1) + 1)
-        return [[self._milliseconds(part[0]), part.size] for part in parts]
 
-    def _milliseconds(self, step: int) -> int:
-        return int(self.times[step].value // 10**6)
+def describe_floods(
+    record: Discharge, observed: np.ndarray, simulated: Sequence[np.ndarray]
+) -> list[dict[str, Any]]:
+    """Describe the largest floods of a record, for a page.
+
+    Args:
+        record: its times.
+        observed: (T,) [m3 s-1], NaN where missing.
+        simulated: some of (T,), each known wherever `observed` is.
+
+    Returns:
+        Of each flood `time` of its observed peak [ms since 1970], `observed`, and lists with a
+        number a simulation: `simulated`, `peak_error`, `lag`, as of `Flood`.
+    """
+    window = default_peak_window(record.step.to_timedelta64())
+    seconds = record.step.total_seconds()
+    found = [largest_floods(observed, one, seconds, window) for one in simulated]
+    return [
+        {
+            "time": milliseconds(record.times[same[0].step]),
+            "observed": same[0].observed,
+            "simulated": [flood.simulated for flood in same],
+            "peak_error": [flood.peak_error for flood in same],
+            "lag": [flood.lag for flood in same],
+        }
+        for same in zip(*found, strict=True)
+    ]
 
 
 def read_rain(
-    watershed: xr.Dataset, inside: np.ndarray, share: np.ndarray, steps: np.ndarray
+    watershed: xr.Dataset, inside: np.ndarray, share: np.ndarray, times: pd.DatetimeIndex
 ) -> np.ndarray:
-    """Average precipitation over the cells that have it, on some steps [mm per step]."""
-    first = int(steps[0])
-    field = watershed[PRECIPITATION].isel(time=slice(first, int(steps[-1]) + 1)).values
-    rain = field[steps - first][:, inside]
-    known = np.isfinite(rain) @ share
-    mean = np.full(steps.size, np.nan)
-    np.divide(np.nan_to_num(rain) @ share, known, out=mean, where=known > 0)
+    """Average precipitation over the cells that have it, at some times [mm per step].
+
+    NaN where the store has no such step.
+    """
+    steps = pd.DatetimeIndex(watershed["time"].values).get_indexer(times)
+    there, mean = steps >= 0, np.full(len(times), np.nan)
+    if there.any():
+        first, last = int(steps[there].min()), int(steps[there].max())
+        field = watershed[PRECIPITATION].isel(time=slice(first, last + 1)).values
+        mean[there] = known_basin_mean(field[steps[there] - first][:, inside], share)
     return mean
 
 

@@ -7,8 +7,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.inputs.features import antecedent_wetness, attributes_of, season_of
+from model.inputs.features import (
+    antecedent_wetness,
+    attributes_of,
+    known_basin_mean,
+    season_of,
+)
 from model.settings import Settings
+
+
+def test_a_mean_over_known_cells_is_that_of_masked_arrays() -> None:
+    rng = np.random.default_rng(0)
+    field = rng.gamma(0.3, 10, (50, 7))
+    field[rng.random(field.shape) < 0.4] = np.nan
+    field[3], field[4] = np.nan, 2.0
+    share = rng.random(7)
+    found = known_basin_mean(field, share / share.sum())
+    expected: Any = np.ma.average(np.ma.masked_invalid(field), axis=1, weights=share)
+    np.testing.assert_allclose(found, expected.filled(np.nan))
+    assert np.isnan(found[3])
+    assert known_basin_mean(field.astype("f4"), share.astype("f4")).dtype == np.float32
 
 
 def test_season_has_a_period_of_one_year() -> None:

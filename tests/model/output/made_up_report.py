@@ -71,7 +71,16 @@ def made_up_block(steps: int, seed: int = 0, *, bare: bool = False) -> str:
     fields = {
         "step": HOUR_MS,
         "segments": [[start, steps // 2], [start + steps * HOUR_MS, steps - steps // 2]],
-        "floods": [{**f._asdict(), "time": start + f.step * HOUR_MS} for f in floods],
+        "floods": [
+            {
+                "time": start + f.step * HOUR_MS,
+                "observed": f.observed,
+                "simulated": [f.simulated],
+                "peak_error": [f.peak_error],
+                "lag": [f.lag],
+            }
+            for f in floods
+        ],
         "kept_update": 200,
         "outlet": [0.1, 40.1],
         "cell_size": [1 / 12, 1 / 12],
