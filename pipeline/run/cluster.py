@@ -1,6 +1,8 @@
 """Provide a Dask client: with workers of its own, or of a running scheduler.
 
-Own workers are threads or processes of this machine, or one per GPU, and end with the client.
+Own workers are threads or processes of this machine, or one per GPU, and end with the client. They
+listen on the loopback interface alone, and processes use TLS with a certificate of their own, so that
+no other user of the machine can run code in them.
 """
 
 from __future__ import annotations
@@ -12,25 +14,28 @@ import signal
 import socket
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Literal
+from uuid import uuid4
 
 import dask
 from distributed import Client, LocalCluster, Nanny, SpecCluster
 from distributed.client import ClosedClientError, FutureCancelledError
-from distributed.comm.addressing import parse_address
+from distributed.comm.addressing import get_address_host_port, parse_address
 from distributed.comm.core import CommClosedError
 from distributed.comm.registry import get_backend
 from distributed.deploy.cluster import Cluster
 from distributed.scheduler import KilledWorker
+from distributed.security import Security
 
 from pipeline.errors import InputError, RunError
 from pipeline.log import get_logger
 from pipeline.run.cuda import count_gpus, start_cuda_cluster, unusable_gpu
+from pipeline.run.tls import is_exposed, read_certificates, refusal, require_encrypted
 
 LOG = get_logger(__name__)
 Kind = Literal["auto", "cpu", "cuda"]
@@ -59,6 +64,7 @@ def make_client(
     at_most: int | None = None,
     threads_per_worker: int | None = None,
     wait: float | None = None,
+    tls: Path | None = None,
 ) -> Iterator[Client]:
     """Yield a Dask client, and close it at the end together with the workers started for it.
 
@@ -71,15 +77,18 @@ def make_client(
             NVML finds, and "cpu" elsewhere.
         processes: workers are processes, else threads of this process ("cpu" only).
         workers: number of processes or GPUs, or of threads without processes; by default all cores
-            or GPUs.
+            or GPUs. "auto" uses no GPU if there are fewer than this.
         at_most: upper limit of the default number of cores.
         threads_per_worker: threads of each process; by default 1.
         wait: seconds to wait for the first worker of a running scheduler, which may start workers
             on demand; by default 10. Workers that come later are used too.
+        tls: folder with ca.pem, cert.pem and key.pem for a running scheduler at tls://; by default
+            the files that Dask's configuration names.
 
     Raises:
         InputError: both an address and a file, `workers` beside either, an address or a file that
-            is not one, or "cuda" without a GPU that PyTorch can use or without dask-cuda.
+            is not one, certificates that are missing or that the scheduler refuses, or "cuda"
+            without a GPU that PyTorch can use or without dask-cuda.
         RunError: a scheduler that does not answer within 10 s, or has no worker in time.
     """
     address = _address(scheduler, scheduler_file)
@@ -88,11 +97,14 @@ def make_client(
             raise InputError(
                 f"--workers {workers}: the scheduler {address} has its own: expected one of the two"
             )
-        with _connected(address, TIMEOUT_SECONDS if wait is None else wait) as client:
+        security = Security() if tls is None else read_certificates(tls)
+        with _connected(address, TIMEOUT_SECONDS if wait is None else wait, security) as client:
             yield client
         return
-    if cluster == "cuda" or (cluster == "auto" and _has_cuda()):
-        with _started(partial(_start_cuda, workers)) as own, Client(own) as client:
+    if tls is not None:
+        raise InputError(f"--tls {tls}: no scheduler is given: expected one at tls://")
+    if cluster == "cuda" or (cluster == "auto" and _has_cuda(workers)):
+        with _started(partial(_start_cuda, workers)) as client:
             reason = unusable_gpu(client)
             if reason is None:
                 yield client
@@ -105,7 +117,7 @@ def make_client(
         LOG.warning("a GPU is there, but not used: PyTorch in a worker: %s", reason)
     count = workers or min(available_cores(), at_most or available_cores())
     start = partial(_start, processes, count, threads_per_worker)
-    with _started(start) as own, Client(own) as client:
+    with _started(start) as client:
         yield client
 
 
@@ -144,60 +156,105 @@ def _address(scheduler: str | None, scheduler_file: Path | None) -> str | None:
 
 
 @contextmanager
-def _connected(address: str, wait: float) -> Iterator[Client]:
+def _connected(address: str, wait: float, security: Security) -> Iterator[Client]:
     """Yield a client of a running scheduler with at least one worker."""
     try:
         get_backend(parse_address(address)[0])  # refuses bad addresses before a client starts
-        client = Client(address, timeout=TIMEOUT_SECONDS)
-    except (ValueError, TypeError) as error:  # TypeError: tls:// without certificates
-        raise InputError(f"scheduler {address}: {error}: expected tcp://host:port") from error
-    except OSError as error:
+        get_address_host_port(address)
+    except ValueError as error:
+        raise InputError(
+            f"scheduler {address}: {error}: expected tcp://host:port or tls://host:port"
+        ) from error
+    require_encrypted(address, security)
+    try:
+        client = Client(address, timeout=TIMEOUT_SECONDS, security=security)
+    except (OSError, ValueError) as error:
+        if reason := refusal(address, error):
+            raise InputError(f"scheduler {address}: {reason}") from error
         raise RunError(
             f"scheduler {address}: no answer in {TIMEOUT_SECONDS:g} s: expected a running one"
         ) from error
-    with _silent("distributed.client"), client:  # a lost scheduler reaches callers as an error
-        try:
-            client.wait_for_workers(1, timeout=wait)
-        except TimeoutError as error:
-            raise RunError(
-                f"scheduler {address}: no worker in {wait:g} s: expected at least one, or a longer "
-                "--wait"
-            ) from error
+    with silent("distributed.client"), client:  # a lost scheduler reaches callers as an error
+        if is_exposed(own := str(client.scheduler_info()["address"])):
+            LOG.warning(
+                "scheduler %s: not encrypted: whoever can reach it can run code in your name: "
+                "expected tls://, or a network that nobody else can reach", own
+            )  # fmt: skip
+        wait_for_worker(client, wait)
         yield client
 
 
+def wait_for_worker(client: Client, seconds: float | None = None) -> None:
+    """Wait until a scheduler has a worker, and say so if that takes time.
+
+    An adaptive scheduler starts workers for tasks alone, so it is given an empty one.
+
+    Args:
+        client: of the scheduler.
+        seconds: how long; 10 by default.
+
+    Raises:
+        RunError: there is none in time.
+    """
+    if client.nthreads():
+        return
+    seconds = TIMEOUT_SECONDS if seconds is None else seconds
+    LOG.warning("waiting up to %g s for a worker of %s", seconds, client.scheduler.address)
+    empty = client.submit(int, pure=False, key=f"wait-{uuid4().hex[:8]}")
+    try:
+        client.wait_for_workers(1, timeout=seconds)
+    except TimeoutError as error:
+        raise RunError(
+            f"scheduler {client.scheduler.address}: no worker in {seconds:g} s: expected at least "
+            "one, or a longer --wait"
+        ) from error
+    finally:
+        empty.release()
+
+
 @contextmanager
-def _silent(name: str) -> Iterator[None]:
-    """Have a logger of Dask say nothing for a while."""
-    logger = logging.getLogger(name)
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+def silent(*names: str) -> Iterator[None]:
+    """Have loggers and those below them say nothing for a while."""
+    below = tuple(f"{name}." for name in names)
+    known = [one for one in logging.root.manager.loggerDict if one.startswith(below)]
+    loggers = [logging.getLogger(name) for name in (*names, *known)]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 @contextmanager
-def _started(start: Callable[[], Cluster]) -> Iterator[Cluster]:
-    """Yield a cluster of workers on this machine."""
+def _started(start: Callable[[], Cluster]) -> Iterator[Client]:
+    """Yield a client of a cluster on this machine, which ends with it."""
     with warnings.catch_warnings():  # another process may take the dashboard's port meanwhile
         warnings.filterwarnings("ignore", r"Port \d+ is already in use", UserWarning)
         with _without_interrupts():
             own = start()
-    try:
-        yield own
-    except BaseException:
-        _kill_workers(own)  # a task in flight would hold them up, and Dask would log it
-        raise
-    finally:
-        with suppress(TimeoutError):  # Dask kills a worker that is slow to end, and logs it
-            own.close()
+    with ExitStack() as at_end:
+        try:
+            with Client(own) as client:
+                try:
+                    yield client
+                except BaseException:
+                    # the error says what happened; Dask would log what each part loses by it
+                    at_end.enter_context(silent("distributed", "tornado", "asyncio"))
+                    _kill_workers(own)  # a task in flight would hold them up
+                    raise
+        finally:
+            with suppress(TimeoutError):  # Dask kills a worker that is slow to end, and logs it
+                own.close()
 
 
 def _start_cuda(workers: int | None) -> Cluster:
     """Start workers with a GPU each, which listen on the loopback interface alone."""
-    return start_cuda_cluster(workers, LOOPBACK, _free_dashboard(), KEEP_FREED_MEMORY)
+    return start_cuda_cluster(
+        workers, LOOPBACK, _free_dashboard(), KEEP_FREED_MEMORY, Security.temporary()
+    )
 
 
 def _start(processes: bool, workers: int, threads_per_worker: int | None) -> Cluster:
@@ -209,11 +266,13 @@ def _start(processes: bool, workers: int, threads_per_worker: int | None) -> Clu
                 threads_per_worker=threads_per_worker or 1,
                 host=LOOPBACK,
                 dashboard_address=_free_dashboard(),
+                security=Security.temporary(),
             )
     return LocalCluster(
         n_workers=1,
         threads_per_worker=workers,
         processes=False,
+        protocol="inproc://",
         dashboard_address=_free_dashboard(),
         worker_dashboard_address=f"{LOOPBACK}:0",
         silence_logs=logging.CRITICAL,  # a failed task reaches the caller as an exception
@@ -266,9 +325,16 @@ def _free_dashboard() -> str:
     return f"{LOOPBACK}:{DASHBOARD_PORT}"
 
 
-def _has_cuda() -> bool:
-    """Whether "auto" tries GPUs; warns if one is found without dask-cuda."""
-    if not count_gpus():
+def _has_cuda(workers: int | None) -> bool:
+    """Whether "auto" tries GPUs; warns if there are some, but they are not tried."""
+    found = count_gpus()
+    if not found:
+        return False
+    if workers and workers > found:
+        LOG.warning(
+            "a GPU is there, but not used: --workers %d are more than the GPUs, %d; with "
+            "--cluster cuda there may be one a GPU", workers, found
+        )  # fmt: skip
         return False
     if find_spec("dask_cuda") is None:
         LOG.warning("a GPU is there, but not used: dask-cuda is missing; install dom-st[cuda]")

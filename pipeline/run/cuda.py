@@ -14,6 +14,7 @@ from importlib.util import find_spec
 import dask
 from distributed import Client, Reschedule, get_worker
 from distributed.deploy.cluster import Cluster
+from distributed.security import Security
 from distributed.utils import sync
 
 from pipeline.errors import InputError
@@ -42,7 +43,7 @@ def count_gpus() -> int:
 
 
 def start_cuda_cluster(
-    workers: int | None, host: str, dashboard: str, config: Mapping[str, int]
+    workers: int | None, host: str, dashboard: str, config: Mapping[str, int], security: Security
 ) -> Cluster:
     """Start one worker per GPU, each with the resource GPU=1.
 
@@ -51,6 +52,7 @@ def start_cuda_cluster(
         host: address that they listen on.
         dashboard: address of the dashboard.
         config: of Dask while they start.
+        security: certificates of their connections.
 
     Raises:
         InputError: no dask-cuda, no GPU, or fewer GPUs than workers.
@@ -71,6 +73,7 @@ def start_cuda_cluster(
             resources={GPU: 1},
             host=host,
             dashboard_address=dashboard,
+            security=security,
         )
 
 
