@@ -15,3 +15,16 @@ Scheduler = Annotated[
 SchedulerFile = Annotated[
     Path | None, typer.Option(help="File that a running Dask scheduler wrote.")
 ]
+Wait = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME", help="How long to wait for the scheduler's first worker, such as 30min."
+    ),
+]
+Tls = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Certificates for a scheduler at tls://, as `domst certificates` makes them.",
+    ),
+]

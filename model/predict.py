@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from model.options import Scheduler, SchedulerFile, Workers
+from model.options import Scheduler, SchedulerFile, Tls, Wait, Workers
 from pipeline.errors import exit_codes
 
 
@@ -31,6 +31,8 @@ def main(
     workers: Workers = None,
     scheduler: Scheduler = None,
     scheduler_file: SchedulerFile = None,
+    wait: Wait = "10s",
+    tls: Tls = None,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Take --out from a prediction that has died.")
     ] = False,
@@ -42,6 +44,7 @@ def main(
         from model.jobs.train import local_client
         from model.output.progress import skill_table
         from model.output.run_directory import Run
+        from pipeline.run.cluster import wait_seconds
 
         folder = out or run / "predicted"
         prediction = prepare(Run(run.resolve()), store, test or ())
@@ -53,6 +56,8 @@ def main(
                 scheduler_file=scheduler_file,
                 cluster="cpu",
                 workers=workers,
+                wait=wait_seconds(wait),
+                tls=tls,
             ) as client:
                 metrics = run_prediction(prediction, folder, client, take_over=take_over)
         except KeyboardInterrupt as interrupt:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from model.config import read_settings, show_settings
-from model.options import Scheduler, SchedulerFile, Workers
+from model.options import Scheduler, SchedulerFile, Tls, Wait, Workers
 from model.settings import DAY, TRUNKS, Settings, Trunk, Variant
 from pipeline.errors import InputError, exit_codes
 
@@ -22,7 +22,8 @@ SAMPLE = Path("build/sample")
 RUNS = Path("build/runs")
 UPDATES = {trunk: Settings(trunk=trunk).resolved(DAY).updates for trunk in TRUNKS}
 # Options that may accompany --resume; the run's run.yaml says everything else.
-WITH_RESUME = {"resume", "run", "cluster", "workers", "scheduler", "scheduler_file", "take_over"}
+WITH_CLUSTER = {"cluster", "workers", "scheduler", "scheduler_file", "wait", "tls"}
+WITH_RESUME = {"resume", "run", "take_over"} | WITH_CLUSTER
 
 
 def main(
@@ -43,6 +44,8 @@ def main(
     workers: Workers = None,
     scheduler: Scheduler = None,
     scheduler_file: SchedulerFile = None,
+    wait: Wait = "10s",
+    tls: Tls = None,
     train: Annotated[
         list[str] | None,
         typer.Option(
@@ -132,7 +135,7 @@ def main(
         from model.jobs.train import local_client, prepare, run_training
         from model.output.progress import ConsoleProgress, skill_table
         from model.output.run_directory import Run
-        from pipeline.run.cluster import dashboard_address
+        from pipeline.run.cluster import dashboard_address, wait_seconds
 
         sites = site or None
         if resume:
@@ -177,6 +180,8 @@ def main(
                     scheduler_file=scheduler_file,
                     cluster=cluster,
                     workers=workers,
+                    wait=wait_seconds(wait),
+                    tls=tls,
                 ) as client,
             ):
                 console.print(f"dashboard: {dashboard_address(client)}", soft_wrap=True)

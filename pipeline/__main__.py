@@ -1,4 +1,4 @@
-"""The commands `python -m pipeline run | plan | check | export | sample | fetch`, also `domst`."""
+"""The commands `python -m pipeline run | plan | check | ...`, also `domst`."""
 
 from __future__ import annotations
 
@@ -62,6 +62,13 @@ def run(
             metavar="TIME", help="How long to wait for the scheduler's first worker, such as 30min."
         ),
     ] = "10s",
+    tls: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Certificates for a scheduler at tls://, as `domst certificates` makes them.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Threads or processes without a scheduler  [default: all cores]."),
@@ -92,12 +99,17 @@ def run(
         started = time.perf_counter()
         described = load_catalog(catalog)
         size = _bytes(memory)
-        from pipeline.run.cluster import dashboard_address, make_client
+        from pipeline.run.cluster import dashboard_address, make_client, wait_seconds
         from pipeline.run.execute import run as run_graph
         from pipeline.run.unreadable import FILE as UNREADABLE
 
         with make_client(
-            scheduler, scheduler_file, workers=workers, processes=processes, wait=_seconds(wait)
+            scheduler,
+            scheduler_file,
+            workers=workers,
+            processes=processes,
+            wait=wait_seconds(wait),
+            tls=tls,
         ) as client:
             print(f"dashboard: {dashboard_address(client)}", flush=True)
             if described.synthetic:
@@ -175,19 +187,6 @@ def _confirm(lines: Sequence[str], yes: bool) -> bool:
     for line in lines:
         print(f"change: {line}", flush=True)
     return yes or (sys.stdin.isatty() and typer.confirm("Change the store?"))
-
-
-def _seconds(wait: str) -> float:
-    """Return the seconds of a duration such as 30min."""
-    import pandas as pd
-
-    try:
-        seconds = float(pd.Timedelta(wait).total_seconds())
-    except ValueError:
-        seconds = 0.0
-    if not seconds > 0:
-        raise InputError(f"--wait {wait}: expected a time such as 30min")
-    return seconds
 
 
 def _bytes(memory: str | None) -> int | None:
@@ -296,6 +295,18 @@ def schema() -> None:
     from pipeline.catalog.schema import schema_text
 
     print(schema_text(), end="")
+
+
+@app.command()
+def certificates(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Made if missing.")],
+) -> None:
+    """Make the certificates of a Dask cluster; those that are valid for 30 more days stay."""
+    with exit_codes():
+        from pipeline.run.tls import write_certificates
+
+        made = write_certificates(folder)
+        print(f"{folder}: {'certificates for a year' if made else NOTHING}")
 
 
 @app.command()

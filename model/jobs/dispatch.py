@@ -20,7 +20,10 @@ from model.jobs.fleet import Budget, Fleet
 from model.jobs.placement import pack_by_size
 from model.settings import Settings
 from model.training.memory import Record, device_bytes, host_bytes
+from pipeline.log import get_logger
+from pipeline.run.cluster import ask_for_worker
 
+log = get_logger(__name__)
 LOOK_SECONDS = 2.0  # between looks at the workers
 GPU_RETURN_SECONDS = 60.0  # a worker that ended may come back; then its packs go to CPUs
 
@@ -82,6 +85,7 @@ class Dispatcher:
         self.share = 1.0  # of the budget, less after a pack that was too large
         self.training: dict[Future, tuple[list[str], bool]] = {}
         self.had_gpu = time.monotonic()
+        self.asked: Future | None = None  # for a worker, while there is none
 
     def run(self) -> Iterator[tuple[list[str], Future]]:
         """Yield each pack with its future when that has ended, until no head is left."""
@@ -92,6 +96,7 @@ class Dispatcher:
                 self.fleet.refresh()
                 looked = time.monotonic()
             self._take_back_lost()
+            self._ask_for_worker()
             for future in self._hand_out():
                 future.add_done_callback(ended.put)
             try:
@@ -132,6 +137,15 @@ class Dispatcher:
             sites = [site for pack in self.waiting for site in pack]
             packs = self.heads.packs(sites, *group) if group else self.heads.one_by_one(sites)
             self.waiting, self.grouped_for = deque(packs), group
+
+    def _ask_for_worker(self) -> None:
+        """Say that no worker is left, and have an adaptive scheduler start one."""
+        if self.fleet.workers:
+            self.asked = None
+        elif self.asked is None:
+            sites = sum(map(len, self.waiting)) + sum(len(one) for one, _ in self.training.values())
+            log.warning("no worker is left: %d heads wait for one", sites)
+            self.asked = ask_for_worker(self.fleet.client)
 
     def _take_back_lost(self) -> None:
         """Take packs back from GPUs that have gone for good, if there are CPUs instead."""

@@ -28,7 +28,7 @@ from model.settings import Settings
 from model.training import checkpoint
 from pipeline.errors import InputError, RunError
 from pipeline.log import collect_warnings, get_logger
-from pipeline.run.cluster import LOST
+from pipeline.run.cluster import LOST, wait_for_worker
 from pipeline.store.fence import require_lease
 from pipeline.store.lease import hold_lease
 
@@ -64,6 +64,7 @@ def predict(
     test: Sequence[int | str] = (),
     client: Client | None = None,
     take_over: bool = False,
+    wait: float | None = None,
 ) -> Run:
     """Simulate discharge with the heads of a finished run and write the result as a run directory.
 
@@ -73,7 +74,7 @@ def predict(
         out: folder of the result, `<run>/predicted` if left out; an older prediction is replaced.
         test: water years or dates to score, as `Settings.test`; all that no head has learned
             from if left out.
-        client: as of `model.train`.
+        client, wait: as of `model.train`.
         take_over: take `out` from another prediction that seems to be alive.
 
     Returns:
@@ -93,6 +94,7 @@ def predict(
     folder = trained.folder / "predicted" if out is None else Path(out)
     own = local_client(len(prediction.heads), prediction.settings, cluster="cpu")
     with nullcontext(client) if client is not None else own as workers:
+        wait_for_worker(workers, wait)
         run_prediction(prediction, folder, workers, take_over=take_over)
     return Run(folder)
 

@@ -28,7 +28,7 @@ from model.settings import Settings
 from model.training.memory import Record
 from pipeline.errors import InputError, RunError
 from pipeline.log import get_logger
-from pipeline.run.cluster import make_client
+from pipeline.run.cluster import make_client, wait_for_worker
 from pipeline.storage import parse_location
 
 log = get_logger(__name__)
@@ -67,6 +67,7 @@ def train(
     client: Client | None = None,
     progress: Progress | None = None,
     take_over: bool = False,
+    wait: float | None = None,
 ) -> Run:
     """Train one head per watershed of a store, in parallel, and write a run directory.
 
@@ -83,14 +84,16 @@ def train(
             `if __name__ == "__main__":` around the call, as all that start processes do.
         progress: is told about each validation and each finished head.
         take_over: take the run directory from another training that seems to be alive.
+        wait: seconds to wait for the client's first worker, which an adaptive scheduler starts on
+            demand; by default 10.
 
     Returns:
         The run: its metrics, scores and predictions.
 
     Raises:
         InputError: the store, a site, the split or what is in the run directory does not fit.
-        RunError: some heads failed, and the others are finished and stay; the workers are gone; or
-            another training holds the run directory.
+        RunError: some heads failed, and the others are finished and stay; the workers are gone,
+            or there is none in time; or another training holds the run directory.
 
     >>> from model import Settings, train
     >>> quick = Settings(updates=5, evaluate_every=5)
@@ -103,6 +106,7 @@ def train(
     training = prepare(store, run, sites=sites, settings=settings)
     if training.run.finished() is None:
         with workers_for(training, client) as workers:
+            wait_for_worker(workers, wait)
             run_training(training, workers, progress, take_over=take_over)
     return training.run
 

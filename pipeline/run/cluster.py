@@ -1,8 +1,8 @@
 """Provide a Dask client: with workers of its own, or of a running scheduler.
 
 Own workers are threads or processes of this machine, or one per GPU, and end with the client. They
-listen on the loopback interface alone, and processes use TLS with a certificate of their own, so that
-no other user of the machine can run code in them.
+listen on the loopback interface alone, and processes use TLS with a certificate of their own, so
+that no other user of the machine can run code in them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Literal
 from uuid import uuid4
 
 import dask
-from distributed import Client, LocalCluster, Nanny, SpecCluster
+from distributed import Client, Future, LocalCluster, Nanny, SpecCluster
 from distributed.client import ClosedClientError, FutureCancelledError
 from distributed.comm.addressing import get_address_host_port, parse_address
 from distributed.comm.core import CommClosedError
@@ -121,6 +121,23 @@ def make_client(
         yield client
 
 
+def wait_seconds(wait: str) -> float:
+    """Return the seconds of a duration such as 30min.
+
+    Raises:
+        InputError: it is none, or not positive.
+    """
+    import pandas as pd
+
+    try:
+        seconds = float(pd.Timedelta(wait).total_seconds())
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise InputError(f"--wait {wait}: expected a time such as 30min")
+    return seconds
+
+
 def worker_memory(client: Client) -> int | None:
     """Bytes that a run may take of a worker: a share of the smallest limit; None without limits."""
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
@@ -159,8 +176,10 @@ def _address(scheduler: str | None, scheduler_file: Path | None) -> str | None:
 def _connected(address: str, wait: float, security: Security) -> Iterator[Client]:
     """Yield a client of a running scheduler with at least one worker."""
     try:
-        get_backend(parse_address(address)[0])  # refuses bad addresses before a client starts
-        get_address_host_port(address)
+        scheme, _ = parse_address(address)
+        get_backend(scheme)  # refuses bad addresses before a client starts
+        if scheme in ("tcp", "tls"):
+            get_address_host_port(address)
     except ValueError as error:
         raise InputError(
             f"scheduler {address}: {error}: expected tcp://host:port or tls://host:port"
@@ -168,7 +187,7 @@ def _connected(address: str, wait: float, security: Security) -> Iterator[Client
     require_encrypted(address, security)
     try:
         client = Client(address, timeout=TIMEOUT_SECONDS, security=security)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AssertionError) as error:
         if reason := refusal(address, error):
             raise InputError(f"scheduler {address}: {reason}") from error
         raise RunError(
@@ -184,10 +203,13 @@ def _connected(address: str, wait: float, security: Security) -> Iterator[Client
         yield client
 
 
+def ask_for_worker(client: Client) -> Future:
+    """Submit an empty task, as an adaptive scheduler starts workers for tasks alone."""
+    return client.submit(int, pure=False, key=f"wait-{uuid4().hex[:8]}")
+
+
 def wait_for_worker(client: Client, seconds: float | None = None) -> None:
     """Wait until a scheduler has a worker, and say so if that takes time.
-
-    An adaptive scheduler starts workers for tasks alone, so it is given an empty one.
 
     Args:
         client: of the scheduler.
@@ -199,17 +221,18 @@ def wait_for_worker(client: Client, seconds: float | None = None) -> None:
     if client.nthreads():
         return
     seconds = TIMEOUT_SECONDS if seconds is None else seconds
-    LOG.warning("waiting up to %g s for a worker of %s", seconds, client.scheduler.address)
-    empty = client.submit(int, pure=False, key=f"wait-{uuid4().hex[:8]}")
+    address = client.scheduler_info()["address"]
+    LOG.warning("waiting up to %g s for a worker of %s", seconds, address)
+    asked = ask_for_worker(client)
     try:
         client.wait_for_workers(1, timeout=seconds)
     except TimeoutError as error:
         raise RunError(
-            f"scheduler {client.scheduler.address}: no worker in {seconds:g} s: expected at least "
-            "one, or a longer --wait"
+            f"scheduler {address}: no worker in {seconds:g} s: expected at least one, or a longer "
+            "--wait"
         ) from error
     finally:
-        empty.release()
+        asked.release()
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from pipeline.errors import InputError, RunError
 from pipeline.live.announce import short_place
 from pipeline.log import collect_warnings, get_logger
 from pipeline.retry import retrying
-from pipeline.run.cluster import LOST, make_client, worker_memory
+from pipeline.run.cluster import LOST, make_client, wait_for_worker, worker_memory
 from pipeline.run.memory import MemoryLimit
 from pipeline.run.plan import Plan, RasterBlock, make_plan
 from pipeline.run.submit import Execution, submit
@@ -92,6 +92,7 @@ def run(
     confirm: Confirm = refuse_changes,
     keep_going: bool = False,
     take_over: bool = False,
+    wait: float | None = None,
 ) -> RunReport:
     """Write the store of a catalog, finish it, or bring it to a changed catalog.
 
@@ -108,12 +109,14 @@ def run(
             do it. By default nothing is confirmed.
         keep_going: set unreadable rasters aside, as many as the catalog allows to be missing.
         take_over: take the store from another run that seems to be alive.
+        wait: seconds to wait for the client's first worker, which an adaptive scheduler starts on
+            demand; by default 10.
 
     Raises:
         InputError: the data differ from what the catalog says, changes are not confirmed, or a
             block does not fit into the memory.
-        RunError: the disk is full or read-only, the workers are gone, or another run holds the
-            store.
+        RunError: the disk is full or read-only, the workers are gone, there is none in time, or
+            another run holds the store.
 
     >>> import pipeline
     >>> from pipeline.sample.make import make_sample
@@ -129,6 +132,7 @@ def run(
         place = Path(os.path.abspath(place))  # workers may have another working directory
     own = nullcontext(client) if client is not None else make_client()
     with own as workers, collect_warnings() as warned:
+        wait_for_worker(workers, wait)
         threads = max(workers.nthreads().values())
         limit = MemoryLimit(memory or worker_memory(workers), threads, memory is not None)
         plan = make_plan(catalog, find_stored(place), limit)

@@ -34,7 +34,7 @@ def read_certificates(folder: Path) -> Security:
     Raises:
         InputError: a file is missing or damaged, or the key does not belong to the certificate.
     """
-    files = [folder / name for name in (CA, CERTIFICATE, KEY)]
+    files = [folder.absolute() / name for name in (CA, CERTIFICATE, KEY)]
     for file in files:
         if not file.is_file():
             raise InputError(
@@ -78,12 +78,12 @@ def write_certificates(folder: Path) -> bool:
                 f"{folder}: {CERTIFICATE} ends soon and is signed by another authority: expected "
                 "one that you renew there"
             )
-    made = Security.temporary()
+    made = Security.temporary().get_tls_config_for_role("client")
     where = folder.absolute()
     files = {
-        CA: made.tls_ca_file,
-        CERTIFICATE: made.tls_client_cert,
-        KEY: made.tls_client_key,
+        CA: made["ca_file"],
+        CERTIFICATE: made["cert"],
+        KEY: made["key"],
         DASK_FILE: yaml.safe_dump({"distributed": {"comm": _dask_settings(where)}}),
     }
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -122,7 +122,8 @@ def require_encrypted(address: str, security: Security) -> None:
         InputError: tls:// without a certificate, or certificates beside another kind of address.
     """
     encrypted = parse_address(address)[0] == "tls"
-    if encrypted and not (security.tls_ca_file and security.tls_client_cert):
+    ours = security.get_tls_config_for_role("client")
+    if encrypted and not (ours["ca_file"] and ours["cert"]):
         raise InputError(f"scheduler {address}: no certificate: expected {ELSEWHERE}")
     if security.require_encryption and not encrypted:
         raise InputError(
@@ -138,8 +139,9 @@ def refusal(address: str, error: Exception) -> str | None:
             f"its certificate is not ours ({cause.verify_message}): expected certificates of one "
             "authority here and there"
         )
-    # ValueError: it spoke before it was asked to, which nothing with TLS does
-    if isinstance(cause, ssl.SSLError) or isinstance(error, ValueError):
+    plain = isinstance(cause, ssl.SSLError) and "WRONG_VERSION_NUMBER" in str(cause)
+    # the others are Tornado's, if it speaks first, which nothing with TLS does
+    if plain or isinstance(error, ValueError | AssertionError):
         return "it does not speak TLS: expected tcp:// if it has no certificate"
     if not isinstance(error, CommClosedError):
         return None

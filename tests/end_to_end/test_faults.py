@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed import LocalCluster
 from typer.testing import Result
 
 from model.output.journal import read_lines
 from model.output.run_directory import Run
 from pipeline.errors import RunError
 from pipeline.run import cluster
+from pipeline.run.tls import read_certificates, write_certificates
 from tests.end_to_end.training import CHECKOUT, QUICK, command, train
 from tests.pipeline.run.programs import programs, wait_for
 
@@ -97,6 +99,27 @@ def test_nothing_is_lost_when_client_scheduler_and_a_file_are(
     assert done.exit_code == 0, done.stderr
     assert list(run.glob("checkpoints/*.damaged"))
     require_trained(run, tiny_run)
+
+
+def test_a_scheduler_with_tls(tiny_store: Path, tiny_run: Path, tmp_path: Path) -> None:
+    """Without its certificate there is one line, and no run; with it heads are trained."""
+    folder, site = tmp_path / "tls", next(run_sites(tiny_run))
+    write_certificates(folder)
+    arguments = tiny_store, "--run", tmp_path / "run", "--site", site, "--updates", 30
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tls://", host="127.0.0.1",
+        dashboard_address="127.0.0.1:0", security=read_certificates(folder),
+    ) as own:  # fmt: skip
+        refused = train(*arguments, "--scheduler", own.scheduler_address)
+        assert refused.exit_code == 2
+        (line,) = refused.stderr.splitlines()
+        assert line.endswith(
+            "expected --tls FOLDER, or the variables DASK_DISTRIBUTED__COMM__TLS__*"
+        )
+        assert not (tmp_path / "run").exists()
+        done = train(*arguments, "--scheduler", own.scheduler_address, "--tls", folder)
+        assert done.exit_code == 0, done.stderr
+    require_trained(tmp_path / "run", tiny_run, 1)
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])

@@ -251,3 +251,18 @@ def test_a_client_that_has_lost_its_scheduler_is_lost() -> None:
     client: Any = SimpleNamespace(scheduler_info=lambda n_workers: {})
     with pytest.raises(LOST):
         fleet.Fleet(client).refresh()
+
+
+def test_without_a_worker_one_is_asked_for_and_waited_for(start: Start, caplog: Any) -> None:
+    world = start()
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(world.start, CELLS)
+        scheduler: Any = world.cluster.scheduler
+        deadline = time.monotonic() + 30
+        while scheduler.adaptive_target() == 0:  # as an adaptive cluster asks
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        world.change("late", gpu=False)
+        assert done.result(30) == sorted(CELLS)
+    lines = [line for line in caplog.messages if "worker" in line]
+    assert lines.count("no worker is left: 8 heads wait for one") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import ssl
 import stat
 import warnings
 from collections.abc import Iterator
@@ -14,11 +15,16 @@ from pathlib import Path
 import dask
 import pytest
 from distributed import LocalCluster
+from distributed.comm.core import CommClosedError
+from typer.testing import CliRunner
 
+from pipeline.__main__ import app
 from pipeline.errors import InputError
 from pipeline.run import cluster, tls
 from pipeline.run.cluster import make_client
-from pipeline.run.tls import is_exposed, read_certificates, write_certificates
+from pipeline.run.tls import is_exposed, read_certificates, refusal, write_certificates
+
+RUNNER = CliRunner()
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +67,18 @@ def plain() -> Iterator[str]:
         yield address
 
 
+def collect() -> None:
+    """Have done with clients that could not connect: Dask leaves their sockets, and a default."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
 def refused(address: str, folder: Path | None = None) -> str:
     """What a client is told that may not connect; an input error, which exits with 2."""
     with pytest.raises(InputError) as error, make_client(address, tls=folder):
         pass
-    with warnings.catch_warnings():  # Dask leaves the socket of a client that could not connect
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()  # and the client as its default one, until now
+    collect()
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -154,7 +165,9 @@ def test_a_certificate_of_another_authority_is_refused(
 
 def test_a_scheduler_without_tls_is_refused(plain: str, ours: Path):
     assert "certificates are given: expected tls://" in refused(plain, ours)
-    assert "it does not speak TLS: expected tcp://" in refused(plain.replace("tcp://", "tls://"), ours)
+    assert "it does not speak TLS: expected tcp://" in refused(
+        plain.replace("tcp://", "tls://"), ours
+    )
 
 
 def test_processes_of_this_machine_refuse_strangers():
@@ -191,15 +204,64 @@ def test_which_addresses_are_exposed(address: str, exposed: bool):
     assert is_exposed(address) == exposed
 
 
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if one.name.startswith("domst")]
+
+
 def test_exposure_is_said_in_one_line(
     plain: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    with caplog.at_level("WARNING", "pipeline"), make_client(plain):
-        assert not caplog.messages
-    asked: list[str] = []
-    monkeypatch.setattr(cluster, "is_exposed", lambda address: not asked.append(address))
-    with caplog.at_level("WARNING", "pipeline"), make_client(plain):
+    with make_client(plain):
+        assert not said(caplog)
+    monkeypatch.setattr(cluster, "is_exposed", lambda address: address == plain)
+    with make_client(plain):
         pass
-    assert asked == [plain]
-    (line,) = caplog.messages
+    (line,) = said(caplog)
     assert line.startswith(f"scheduler {plain}: not encrypted: ")
+
+
+def closed(cause: Exception | None) -> CommClosedError:
+    error = CommClosedError("closed")
+    error.__cause__ = cause
+    return error
+
+
+ALERT = ssl.SSLError(1, "[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca")
+OTHER = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
+EOF = ssl.SSLEOFError(8, "EOF occurred in violation of protocol")
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "reason"),
+    [
+        ("tls", closed(ALERT), "it refuses our certificate"),
+        ("tls", closed(EOF), "it refuses our certificate"),
+        ("tls", closed(None), "it refuses our certificate"),
+        ("tls", closed(OTHER), "it does not speak TLS"),
+        ("tls", ValueError("IOStream is not idle; cannot convert to SSL"), "it does not speak TLS"),
+        ("tls", AssertionError(), "it does not speak TLS"),
+        ("tcp", closed(ConnectionResetError()), "it refuses a connection without TLS"),
+    ],
+)
+def test_refusals_as_the_race_of_two_programs_tells_them(kind: str, error: Exception, reason: str):
+    assert (refusal(f"{kind}://127.0.0.1:1", error) or "").startswith(reason)
+    assert refusal(f"{kind}://127.0.0.1:1", OSError("Timed out")) is None
+
+
+def test_the_commands_say_so_in_one_line_and_exit_with_2(
+    encrypted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made = RUNNER.invoke(app, ["certificates", str(tmp_path / "tls")])
+    assert (made.exit_code, made.stdout) == (0, f"{tmp_path / 'tls'}: certificates for a year\n")
+    again = RUNNER.invoke(app, ["certificates", str(tmp_path / "tls")])
+    assert again.stdout.endswith("already finished, nothing to do\n")
+
+    monkeypatch.setattr("pipeline.__main__.load_catalog", lambda _: None)
+    run = ["run", "any.yaml", "--store", str(tmp_path / "store"), "--scheduler", encrypted]
+    for more in ([], ["--tls", str(tmp_path / "tls")]):
+        refused = RUNNER.invoke(app, [*run, *more])
+        assert refused.exit_code == 2
+        (line,) = refused.stderr.splitlines()
+        assert line.startswith(f"error: scheduler {encrypted}: ")
+    assert not (tmp_path / "store").exists()
+    collect()
