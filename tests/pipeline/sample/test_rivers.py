@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyflwdir
 import pytest
+from pyproj import Geod
 from scipy import sparse
 from scipy.integrate import solve_ivp
 
@@ -96,6 +97,25 @@ def test_reaches_lead_to_their_gauge_over_the_length_of_the_meanders(made: River
         # Sinuosity stretches the longest D8 path, which begins above the first channel.
         longest = 1.5 * np.nanmax(basin.distance)
         assert longest - 1.5 * 20e3 < max(ends) < longest
+
+
+def test_beds_have_the_slope_of_the_terrain_and_their_watersheds_roughness(
+    made: Rivers, world: World, elevation
+):
+    flow = pyflwdir.from_dem(elevation)
+    lon, lat = world.dem_centres
+    area = flow.accuflux(world.dem_area).ravel() / 1e6
+    for index, basin in enumerate(made.basins):
+        path = [basin.pixel]
+        for _ in range(8):
+            path.append(int(flow.idxs_ds[path[-1]]))
+        rows, columns = np.divmod(path, basin.mask.shape[1])
+        length = Geod(ellps="WGS84").line_length(lon[columns], lat[rows])
+        fall = (elevation.flat[path[0]] - elevation.flat[path[-1]]) / length
+        slope = np.array([min(max(fall, 2e-4), 5e-3) / 1.5])
+        expected = bed_conveyance(area[path[:1]], slope, made.roughness[[index]])
+        found = made.channels.conveyance[made.channels.gauge[index]]
+        assert found == pytest.approx(expected[0], rel=1e-6)
 
 
 def test_a_steady_river_obeys_mannings_law():
