@@ -32,10 +32,15 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
-from model import Run, load_head
-from pipeline import open_region, open_watershed
+from model import Run, Settings, load_head
+from model.inputs.soil import evaporation_demand, soil_stores
+from pipeline import load_catalog, open_region, open_watershed
+from pipeline.watersheds.flow_directions import open_terrain
+from pipeline.watersheds.outlet import find_outlet
+from pipeline.watersheds.polygons import read_watersheds
 
 ROOT = Path(__file__).resolve().parent.parent
+CATALOG = ROOT / "catalogs/daddys_creek.yaml"
 WORK, IMAGES = ROOT / "build/figures", ROOT / "docs/images"
 SITE, YEAR, STORM = "03539600", 2021, "2021-03-27T12"  # PRISM's day ends at 12:00 UTC
 DATA = Path(os.environ.get("DOMST_DATA", ".")) / "daddys_creek"
@@ -44,7 +49,8 @@ STREAM, FRAME, FLOOD = "#1f4e8c", "#5f5f5f", "#fbf3b4"
 RAINS, SHARES, HOURS = "YlGnBu", "Greys", "cividis_r"  # readable with any colour vision
 STREAM_KM2 = 4.0  # least upstream area of a stream that is drawn
 HALO = [patheffects.withStroke(linewidth=2.6, foreground="white")]
-WIDTH = 11.2  # inches
+STORES = ("#56b4e9", "#0072b2", "#e69f00", "#9c5a00")  # of soil, from the smallest
+WIDTH, NARROW = 11.2, 8.4  # inches
 
 
 def draw_map(axes: Axes, cells: xr.DataArray, basin: xr.Dataset, scale: ScalarMappable) -> None:
@@ -188,6 +194,99 @@ def contribution_figure(basin: xr.Dataset, run: Run) -> Figure:
     return figure
 
 
+def coverage_figure(basin: xr.Dataset) -> Figure:
+    """Cells cut at the boundary of the watershed, and one of them close by."""
+    figure, (left, right) = panels(4.1, (1.2, 1))
+    figure.set_figwidth(NARROW)
+    scale = ScalarMappable(Normalize(0, 1), SHARES)
+    inside = basin.coverage.where(basin.coverage > 0)
+    draw_map(left, inside, basin, scale)
+    write_in_cells(left, inside, "{:.2f}")
+    left.set_title("coverage")
+    figure.colorbar(scale, ax=left, label="share of the cell's area", pad=0.02)
+    polygon, half = shapely.from_wkt(basin.polygon.item()), 1 / 24
+    cells = basin.coverage.stack(at=("y", "x"))
+    cell = cells[int(np.argmin(abs(cells.values - 0.5)))]  # cut through its middle
+    x, y = float(cell.x), float(cell.y)
+    whole = shapely.box(x - half, y - half, x + half, y + half)
+    parts = (
+        (whole, {"facecolor": "white", "edgecolor": FRAME}),
+        (whole & polygon, {"facecolor": "#c6dbef", "edgecolor": "none"}),
+        (polygon.boundary & whole, {"color": SIMULATED, "linewidth": 2}),
+    )
+    for part, how in parts:
+        gpd.GeoSeries([part]).plot(ax=right, **how)
+    cuts = shapely.get_coordinates(polygon.boundary & whole.boundary)
+    right.plot(*cuts.T, "o", color=OBSERVED, markersize=6)
+    inner, text = (whole & polygon).representative_point(), f"{float(cell):.4f}\nof the cell"
+    right.text(inner.x, inner.y, text, ha="center", va="center", fontsize=13)
+    right.set_aspect(1 / np.cos(np.radians(y)))
+    right.set(xticks=[], yticks=[], xlabel=None, ylabel=None)
+    right.set_title("the boundary is cut at the cell's edges (dots)")
+    soften(right, "top", "right", "bottom", "left")
+    return figure
+
+
+def flow_distance_figure(basin: xr.Dataset) -> Figure:
+    """Flow distance of the pixels of the DEM, and its mean in each cell."""
+    catalog = load_catalog(CATALOG)
+    assert catalog.terrain is not None
+    (watershed,) = read_watersheds(catalog)
+    outlet = find_outlet(open_terrain(catalog), watershed, catalog.terrain.outlet_snap)
+    field, pixel = outlet.field, outlet.pixel
+    used = outlet.inside & field.upstream(pixel)
+    distance = np.where(used, field.length - field.length[pixel], np.nan) / 1000
+    figure, (left, right) = panels(4.3, (1, 1), sharey=True)
+    figure.set_figwidth(NARROW)
+    scale = ScalarMappable(Normalize(0, 60), HOURS)
+    cells = basin.flow_distance.where(basin.coverage > 0) / 1000
+    draw_map(left, cells.where(False), basin, scale)
+    mesh = left.pcolormesh(field.lon, field.lat, distance)
+    mesh.set(norm=scale.norm, cmap=scale.cmap)
+    draw_streams(left, basin)
+    left.set(xlabel=None, ylabel=None)
+    left.set_title("from each pixel of the DEM")
+    draw_map(right, cells, basin, scale)
+    write_in_cells(right, cells, "{:.0f}")
+    right.set_title("mean over the cell's part inside")
+    figure.colorbar(scale, ax=[left, right], label="flow distance to the gauge (km)", pad=0.02)
+    return figure
+
+
+def soil_figure(basin: xr.Dataset) -> Figure:
+    """Rain, the filling of the soil stores, and discharge of two water years."""
+    settings, inside = Settings(), (basin.coverage > 0).values
+    share = (basin.coverage * basin.cell_area).values[inside]
+    fields = {name: basin[name].values[:, inside] for name in ("precipitation", "temperature")}
+    fields = {name: np.nan_to_num(field) for name, field in fields.items()}
+    rows, _ = np.nonzero(inside)
+    demand = evaporation_demand(
+        fields, basin.y.values[rows], basin.time.dt.dayofyear.values, 1.0, 0.5,
+        np.ones(basin.sizes["time"], bool), settings,
+    )  # fmt: skip
+    filling = soil_stores(fields["precipitation"], demand, 1.0, 365, settings)[1]
+    shown = basin.time.values >= np.datetime64("2019-10-01")
+    shown &= basin.time.values < np.datetime64("2021-10-01")
+    time, mean = basin.time.values[shown], share / share.sum()
+    figure, (above, middle, below) = plt.subplots(
+        3, 1, figsize=(WIDTH, 5.0), sharex=True, height_ratios=(1, 2, 1.5), layout="constrained"
+    )
+    above.bar(time, (fields["precipitation"] @ mean)[shown], width=1.0, color=RAIN)
+    above.set(ylabel="rain (mm)", ylim=(110, 0))
+    for number, colour in enumerate(STORES):
+        label = f"{settings.soil_capacities[number]:,.0f} mm"
+        middle.plot(time, (filling[:, number] @ mean)[shown], color=colour, label=label)
+    middle.set(ylabel="filling of the store", ylim=(0, 1))
+    middle.legend(frameon=False, ncols=4, loc="lower right", bbox_to_anchor=(1, 0.97), fontsize=9)
+    below.plot(time, basin.discharge.values[shown], color=OBSERVED, linewidth=1.2)
+    below.set(ylabel="discharge (m³ s⁻¹)", ylim=(0, None), xlim=(time[0], time[-1]))
+    below.xaxis.set_major_formatter(mdates.DateFormatter("%b %Y"))
+    for one in (above, middle, below):
+        soften(one, "top", "right")
+    above.set_title("Daddys Creek: rain runs off when the stores are full")
+    return figure
+
+
 def panels(height: float, widths: tuple[float, ...], **how: Any) -> tuple[Figure, list[Axes]]:
     """A figure with panels side by side."""
     shape: dict[str, Any] = {
@@ -217,7 +316,7 @@ def main() -> None:
     """Write the store, train the head, draw the pictures."""
     store, run = WORK / "daddys.zarr", WORK / "daddys"
     for command in (
-        ["pipeline", "run", "catalogs/daddys_creek.yaml", "--store", str(store)],
+        ["pipeline", "run", str(CATALOG), "--store", str(store)],
         ["model.train", str(store), "--run", str(run), "--test", str(YEAR)],
     ):
         subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=True)
@@ -228,6 +327,9 @@ def main() -> None:
     save(basin_figure(basin, trained), "daddys_creek.png")
     save(regridding_figure(basin, open_region(store)), "regridding.png")
     save(contribution_figure(basin, trained), "contribution.png")
+    save(coverage_figure(basin), "coverage.png")
+    save(flow_distance_figure(basin), "flow_distance.png")
+    save(soil_figure(basin), "soil.png")
 
 
 if __name__ == "__main__":
