@@ -5,14 +5,15 @@ PYTHON ?= python3
 VENV := build/venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
-# Stamps: the environment exists; `make run` can run in it; `make test` can too.
+# Stamps: the environment exists; `make run` can run in it; `make docs` can; `make test` can.
 CREATED := $(VENV)/.created
 RUNTIME := $(VENV)/.runtime
+DOCUMENTED := $(VENV)/.docs
 TESTED := $(VENV)/.test
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run real test lint format constraints clean
+.PHONY: help run real docs test lint format constraints clean
 
 # A real flood, as the Python package hydro-smash ships its data: the wheel is unpacked, not installed.
 REAL := build/real
@@ -35,6 +36,10 @@ real: $(REAL)/.unpacked ## a real flood, the Cance in France: download it, train
 		--train 2014-11 --validation 2014-12-01/.. --test 2014-09-15/2014-10-31
 	$(PY) -m benchmarks.cance build/runs/cance_november build/runs/cance_october --store $(REAL)/cance.zarr
 	@echo "reports: build/runs/cance_november/report.html, build/runs/cance_october/report.html"
+
+docs: $(DOCUMENTED) ## the documentation site, build/site/index.html; no warning is let through
+	$(PY) -m sphinx --fail-on-warning --keep-going --quiet -c docs/site -d build/cache/site . build/site
+	@echo "documentation: build/site/index.html"
 
 test: lint ## lint, types and the whole test suite on all cores (ARGS="-n 0 ..." goes to pytest)
 	OMP_NUM_THREADS=1 HYPOTHESIS_STORAGE_DIRECTORY=build/cache/hypothesis \
@@ -60,6 +65,10 @@ $(CREATED):
 
 $(RUNTIME): pyproject.toml constraints.txt $(CREATED)
 	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(DOCUMENTED): $(RUNTIME)
+	$(PIP) install -c constraints.txt -e '.[docs]'
 	@touch $@
 
 $(TESTED): $(RUNTIME)

@@ -6,8 +6,12 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import os
 import re
+import subprocess
+import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,6 +20,7 @@ import yaml
 from typer.core import TyperGroup
 
 from model.command_line import app
+from pipeline import errors
 from pipeline.catalog.checks import Checks
 from pipeline.catalog.gauge_source import Gauges
 from pipeline.catalog.models import Catalog, Terrain, load_catalog
@@ -24,8 +29,7 @@ from pipeline.catalog.time import Period
 from pipeline.catalog.watershed_source import Watersheds
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
-PAGES += sorted((ROOT / "docs").glob("*.md"))
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 MODULE = re.compile(r"python -m ((?:pipeline|model|benchmarks)[\w.]*)")
 FILE = re.compile(
@@ -88,12 +92,85 @@ def test_commands_and_options_exist(page):
     known = {name for one in options for name in (*one.opts, *one.secondary_opts)}
     text = OTHER_PROGRAMS.sub("", page.read_text())
     assert set(COMMAND.findall(text)) <= set(group.commands)
-    assert set(OPTION.findall(text)) <= known | {"--version", "--memory-limit"}
+    assert set(OPTION.findall(text)) <= known | {"--version", "--memory-limit", "--help"}
 
 
 def test_every_page_is_in_the_index():
-    linked = set(LINK.findall((ROOT / "docs/index.md").read_text()))
-    assert not [page.name for page in PAGES[3:] if page.name not in linked | {"index.md"}]
+    index = ROOT / "docs/index.md"
+    linked = {(index.parent / link).resolve() for link in LINK.findall(index.read_text())}
+    assert set(PAGES) <= linked | {index}
+
+
+@pytest.mark.parametrize(
+    ("schema", "files"),
+    [
+        ("citation-file-format", "CITATION.cff"),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/[!c]*.yml"),
+        ("github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
+    ],
+)
+def test_files_for_the_code_host_follow_their_schemas(schema, files):
+    paths = [str(path) for path in ROOT.glob(files)]
+    assert paths
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}"]
+    done = subprocess.run([*command, *paths], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_citation_is_of_this_version():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    assert [one["name"] for one in citation["authors"]] == [
+        one["name"] for one in project["authors"]
+    ]
+
+
+def test_exit_codes_are_those_of_the_program():
+    """The tables of docs/scheduling.md and docs/running.md hold every code, and no other."""
+    codes = {code for name, code in vars(errors).items() if name.startswith("EXIT_")}
+    for page in ("scheduling", "running"):
+        text = (ROOT / f"docs/{page}.md").read_text()
+        section = text.partition("\n## Exit codes\n")[2].partition("\n## ")[0]
+        first = re.findall(r"^\| ([\d, ]+) \|", section, re.MULTILINE)
+        assert {int(code) for cell in first for code in cell.split(",")} == {0, *codes}, page
+
+
+@pytest.mark.parametrize(
+    ("codes", "called", "code"),
+    [
+        ({}, ["fetch", "run", "check", "predict"], 0),
+        ({"fetch": 1}, ["fetch"] * 3, 1),
+        ({"run": 2}, ["fetch", "run"], 2),
+        ({"run": 143}, ["fetch", "run"], 143),
+        ({"check": 1}, ["fetch", "run", "check"], 1),
+        ({"predict": 1}, ["fetch", "run", "check", *["predict"] * 3], 1),
+    ],
+    ids=str,
+)
+def test_the_nightly_script_tries_again_what_may_pass(tmp_path, codes, called, code):
+    """The script of docs/scheduling.md, with programs in place of domst and sleep."""
+    page = (ROOT / "docs/scheduling.md").read_text()
+    (script,) = re.findall(r"^```bash\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "nightly.sh").write_text(script)
+    (tmp_path / "basins.yaml.in").write_text("period: {end: @END@}\n")
+    cases = "".join(f"{name}) exit {code};; " for name, code in codes.items())
+    for name, text in {
+        "domst": f'echo "$1" >> calls.txt; case "$1" in {cases} esac',
+        "sleep": 'echo "$1" >> pauses.txt',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "FLOOD": str(tmp_path)}
+    done = subprocess.run(
+        ["bash", "nightly.sh", "2026-11-27T12:00:00Z"], cwd=tmp_path, env=environment, check=False
+    )
+    assert (tmp_path / "calls.txt").read_text().split() == called
+    assert done.returncode == code
+    assert (tmp_path / "basins.yaml").read_text() == "period: {end: 2026-11-27T12:00:00Z}\n"
+    pauses = (tmp_path / "pauses.txt").read_text().split() if len(set(called)) < len(called) else []
+    assert pauses in ([], ["600", "3600"])
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/catalog.md"])
