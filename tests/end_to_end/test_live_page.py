@@ -1,10 +1,13 @@
-"""The live page of a `dask scheduler`, with two clients, and of the one that replaces it."""
+"""The live page of real runs: of a `dask scheduler` and the next one, and in Chromium."""
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Semaphore
 from typing import Any
 
 import pytest
@@ -15,11 +18,15 @@ from distributed.utils import LoopRunner
 from model import Settings
 from model.jobs.train import prepare, run_training
 from model.output.progress import Progress
+from model.output.run_directory import Run
 from pipeline.errors import RunError
-from pipeline.live.announce import Announcer
+from pipeline.live.announce import Announcer, register
 from pipeline.run import cluster
 from pipeline.run.cluster import dashboard_address, make_client
+from pipeline.run.execute import run
 from pipeline.store.read import list_sites
+from tests.pipeline.live.browser import CLICK, EACH, WAIT_SECONDS, open_tab
+from tests.pipeline.live.test_browser import MENU
 from tests.pipeline.run.programs import programs
 
 PIPELINE: dict[str, Any] = {
@@ -100,3 +107,78 @@ def test_runs_of_two_clients_and_after_a_restart_of_the_scheduler(
     # the head that was done is not trained again: its curve is that of metrics.jsonl
     assert list(curves["site"]) == [done]
     assert [list(one) for one in curves["update"]] == [[2, 4]]
+
+
+LENGTHS = """
+(() => { const curves = Bokeh.documents[0].get_model_by_name("curves");
+  return curves ? [...curves.get_array("nse")].map(one => one.length) : []; })()
+"""
+PICTURES = """
+(() => { const rain = Bokeh.documents[0].get_model_by_name("rain");
+  return rain ? rain.get_array("values").length : 0; })()
+"""
+SUMMARY = """
+(() => { const view = Bokeh.documents[0].roots()[0].children[2];
+  return Boolean(view) && view.children[0].text.includes("finished"); })()
+"""
+CHOOSE_FIRST = (
+    EACH
+    + """
+let chosen = false;
+each(one => { if (!chosen && one.classList.contains("slick-row")) {
+    chosen = true; one.querySelector(".slick-cell").click(); } })
+"""
+)
+
+
+def test_a_browser_follows_a_pipeline_run_and_a_training(
+    tiny_sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("needs chromium")
+    gate, store = Semaphore(0), tmp_path / "store.zarr"
+    append = Run.append_to_head
+
+    def append_at_the_gate(self: Run, line: dict[str, Any]) -> None:
+        append(self, line)
+        assert gate.acquire(timeout=WAIT_SECONDS)
+
+    monkeypatch.setattr(Run, "append_to_head", append_at_the_gate)
+
+    def fit() -> None:
+        settings = Settings(updates=6, evaluate_every=2)
+        training = prepare(store, tmp_path / "run", sites=list_sites(store)[:2], settings=settings)
+        run_training(training, client)
+
+    async def visit() -> None:
+        async with open_tab(program, tmp_path / "profile") as tab:
+            await tab.call("Page.navigate", url=dashboard_address(client))
+            await tab.wait_for("document.readyState", "complete")
+            await tab.evaluate(MENU)
+            await tab.wait_for("location.pathname + !!window.Bokeh", "/domsttrue")
+            await tab.wait_for("Bokeh.documents.length", 1)
+            await tab.wait_for('Bokeh.documents[0].get_model_by_name("note").visible', True)
+            await asyncio.to_thread(run, tiny_sample / "catalog.yaml", store, client)
+            await tab.wait_for(PICTURES, 1)
+            await tab.wait_for(SUMMARY, True)
+            training = asyncio.create_task(asyncio.to_thread(fit))
+            for points in (1, 2):  # the first head waits at the gate after each
+                gate.release()
+                await tab.wait_for(LENGTHS, [points])
+            gate.release(10)
+            await tab.wait_for(LENGTHS, [3, 3])
+            await training
+            await tab.wait_for(SUMMARY, True)
+            while [row[2] for row in await tab.rows()] != ["done", "done"]:
+                await asyncio.sleep(0.1)
+            await tab.evaluate(f"const TITLE = 'NSE'; {CLICK}")
+            scores = [float(row[6].replace("\N{MINUS SIGN}", "-")) for row in await tab.rows()]
+            assert scores == sorted(scores)
+            await tab.evaluate(CHOOSE_FIRST)
+            await tab.wait_for(LENGTHS, [3])
+            assert not tab.errors
+
+    with make_client(workers=1) as client:
+        register(client)
+        asyncio.run(visit())
