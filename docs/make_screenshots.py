@@ -12,23 +12,22 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from threading import Event
 
-from PIL import Image
+from distributed import Client
 
 from model import Settings, train
 from model.output.progress import Progress
+from pipeline.live.announce import register
 from pipeline.run.cluster import dashboard_address, make_client
 from pipeline.run.execute import run
 from pipeline.sample.make import make_sample
-from tests.pipeline.live.browser import Tab, open_tab
+from tests.pipeline.live.browser import open_tab
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK, IMAGES = ROOT / "build/screenshots", ROOT / "docs/images"
 WIDTH = 1400
-COLOURS = 128  # of a PNG
 RASTERS_SHARE, HEADS_DONE = 0.5, 9  # when a picture is taken
 UPDATES = 60
 SETTLED_SECONDS = 3.0  # after which the page shows what has happened
@@ -46,11 +45,11 @@ class Counter(Progress):
             self.ready.set()
 
 
-async def take(address: str, height: int, name: str, work: Callable[[Event], object]) -> None:
+async def take(client: Client, height: int, name: str, work: Callable[[Event], object]) -> None:
     """Open the page, do the work in a thread, and take the picture when it says so.
 
     Args:
-        address: of the dashboard.
+        client: whose scheduler has the page.
         height: of the picture [pixels].
         name: of its file.
         work: sets the event when the picture is to be taken.
@@ -58,26 +57,19 @@ async def take(address: str, height: int, name: str, work: Callable[[Event], obj
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         raise SystemExit("chromium: not found: expected Debian's package")
-    ready = Event()
+    ready, page = Event(), dashboard_address(client).replace("/status", "/domst")
+    register(client)
     with tempfile.TemporaryDirectory() as profile:
         async with open_tab(program, Path(profile), WIDTH, height) as tab:
-            await tab.call("Page.navigate", url=address.replace("/status", "/domst"))
+            await tab.call("Page.navigate", url=page)
             await tab.wait_for("!!window.Bokeh && Bokeh.documents.length", 1)
             working = asyncio.create_task(asyncio.to_thread(work, ready))
             while not ready.is_set() and not working.done():
                 await asyncio.sleep(0.1)
             await asyncio.sleep(SETTLED_SECONDS)
-            await save(tab, name)
+            await tab.save_picture(IMAGES / name)
+            print(f"docs/images/{name}: {(IMAGES / name).stat().st_size / 1000:.0f} kB")
             await working
-
-
-async def save(tab: Tab, name: str) -> None:
-    """Save what the tab shows, in few colours."""
-    await tab.save_picture(WORK / name)
-    path = IMAGES / name
-    picture = Image.open(BytesIO((WORK / name).read_bytes())).convert("RGB")
-    picture.quantize(COLOURS).save(path, optimize=True)
-    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
 
 
 def main() -> None:
@@ -94,7 +86,7 @@ def main() -> None:
 
             run(catalog, store, client, progress)
 
-        asyncio.run(take(dashboard_address(client), 760, "live_pipeline.png", regrid))
+        asyncio.run(take(client, 800, "live_pipeline.png", regrid))
 
     with make_client(processes=True, workers=2) as client:
         settings = Settings(updates=UPDATES, evaluate_every=3)
@@ -102,7 +94,7 @@ def main() -> None:
         def fit(ready: Event) -> None:
             train(store, WORK / "run", settings=settings, client=client, progress=Counter(ready))
 
-        asyncio.run(take(dashboard_address(client), 860, "live_training.png", fit))
+        asyncio.run(take(client, 910, "live_training.png", fit))
 
 
 if __name__ == "__main__":

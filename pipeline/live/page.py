@@ -41,7 +41,7 @@ class Page:
         self.board, self.scheduler = board, scheduler
         self.shown: Run | None = None
         self.view: View | None = None
-        self.choice = Select(title="Run", name="run", options=[], width=420, visible=False)
+        self.choice = Select(title="Run", name="run", options=[], width=640, visible=False)
         self.choice.on_change("value", lambda attr, old, new: self.update())
         self.note = Div(text=QUIET, name="note")
         self.root = Column(self.choice, self.note, sizing_mode="stretch_width", margin=10)

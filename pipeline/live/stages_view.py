@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from bokeh.models import (
+    AllIndices,
     ColorBar,
     Column,
     ColumnDataSource,
@@ -60,7 +61,7 @@ class StagesView:
         for name in names:
             form = StringFormatter() if name == "stage" else NumberFormatter(text_align="right")
             columns.append(TableColumn(field=name, title=name, formatter=form, width=70))
-        table = DataTable(
+        self.table = DataTable(
             source=self.source, columns=columns, index_position=None, reorderable=False,
             height=260, width=560,
         )  # fmt: skip
@@ -71,7 +72,7 @@ class StagesView:
         self.map = draw_map(self.status, self.rain, self.colours)
         self.root = Column(
             self.summary,
-            Row(self.plot, table, sizing_mode="stretch_width"),
+            Row(self.plot, self.table, sizing_mode="stretch_width"),
             self.map,
             self.errors,
             sizing_mode="stretch_width",
@@ -93,6 +94,7 @@ class StagesView:
             if self.plot.y_range.factors != columns["stage"][::-1]:
                 self.plot.y_range.factors = columns["stage"][::-1]
             self.source.data = columns
+            self.table.view.filter = AllIndices()  # Bokeh redraws a table for it alone
             self.bars.data = {
                 "stage": columns["stage"],
                 **{

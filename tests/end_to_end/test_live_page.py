@@ -109,6 +109,7 @@ def test_runs_of_two_clients_and_after_a_restart_of_the_scheduler(
     assert [list(one) for one in curves["update"]] == [[2, 4]]
 
 
+TABLES = ("cover", "trace", "gauge", "finish")
 LENGTHS = """
 (() => { const curves = Bokeh.documents[0].get_model_by_name("curves");
   return curves ? [...curves.get_array("nse")].map(one => one.length) : []; })()
@@ -162,6 +163,10 @@ def test_a_browser_follows_a_pipeline_run_and_a_training(
             await asyncio.to_thread(run, tiny_sample / "catalog.yaml", store, client)
             await tab.wait_for(PICTURES, 1)
             await tab.wait_for(SUMMARY, True)
+            await asyncio.sleep(1)
+            stages = await tab.rows()
+            assert [row[0] for row in stages] == ["share", "regrid", *TABLES]
+            assert all(row[1:] == [row[1], row[1], "0", "0", "0", "0"] for row in stages), stages
             training = asyncio.create_task(asyncio.to_thread(fit))
             for points in (1, 2):  # the first head waits at the gate after each
                 gate.release()

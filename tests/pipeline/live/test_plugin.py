@@ -96,6 +96,35 @@ def test_a_run_is_seen_on_the_page_and_its_events_are_dropped_at_the_end(client:
     assert not broker.get_events("dom-st-run-1-live")
 
 
+def test_troubles_and_the_imbalance_of_workers_are_seen(client: Client) -> None:
+    announcer = Announcer(client, "run-6")
+    one, two = "tcp://127.0.0.1:1", "tcp://127.0.0.1:2"
+    with announcer.running(**{**ABOUT, "sites": ["a", "b", "c"], "names": [""] * 3,
+                              "outlines": [b""] * 3}):  # fmt: skip
+        for site, worker, busy in (("a", one, 30.0), ("b", two, 10.0)):
+            announcer.send("pack", sites=[site], device="cpu", worker=worker)
+            announcer.send_line({**LINE, "site_no": site, "loss": None})
+            announcer.send("done", sites=[site], update=100, nse=0.5, busy=busy, worker=worker)
+        for _ in range(2):
+            announcer.send("pack", sites=["c"], device="cpu", worker=one)
+        announcer.send("failed", sites=["c"], lines=["c: <no> discharge"])
+        document = open_page(client)
+    text = document.get_model_by_name("troubles").text.split("<br>")
+    assert text == [
+        "c: &lt;no&gt; discharge",
+        "a: loss not finite, 1 restarts",
+        "b: loss not finite, 1 restarts",
+        "c: begun 2 times",
+    ]
+    assert "busiest worker / mean: 1.50" in document.get_model_by_name("summary").text
+    workers = document.get_model_by_name("workers").data
+    assert list(workers["worker"]) == [one, two]
+    assert list(workers["busy"]) == [30.0, 10.0]
+    heads = document.get_model_by_name("heads").data
+    assert list(heads["restarts"]) == [1, 1, 1]
+    assert list(heads["state"]) == ["done", "done", "failed"]
+
+
 def test_a_run_stops_with_an_error_or_with_its_client(client: Client) -> None:
     with pytest.raises(ZeroDivisionError), Announcer(client, "run-2").running(**ABOUT):
         raise ZeroDivisionError
@@ -118,7 +147,7 @@ def test_a_scheduler_without_the_package_is_one_line_and_the_run_goes_on(
     monkeypatch.setattr(LivePlugin, "__reduce__", refuse)
     with caplog.at_level(logging.WARNING, "domst"), Announcer(client, "run-4").running(**ABOUT):
         pass
-    (record,) = [one for one in caplog.records if one.name.startswith("pipeline")]
+    (record,) = [one for one in caplog.records if one.name.startswith("domst.")]
     assert "no page /domst" in record.message
     assert "a_package_that_the_scheduler_lacks" in record.message
     assert "\n" not in record.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,29 @@ def test_runs_are_told_apart_end_with_their_client_and_are_forgotten() -> None:
     board.log_event(live_topic("dom-st-new"), begin(), 24.0)
     assert [*board.runs][:4] == ["r0", "r1", "r2", "r5"]  # running, and the latest ended
     assert sum(run.state != "running" for run in board.runs.values()) == MAX_ENDED
+
+
+def test_the_memory_of_a_head_is_bounded() -> None:
+    """10,000 heads take less than 50 MB, however long they are trained."""
+    heads, updates = 50, 4 * MAX_POINTS
+    sites = tuple(f"{number:08d}" for number in range(heads))
+    board = Board()
+    tracemalloc.start()
+    try:
+        board.log_event(live_topic("dom-st-r"), begin(sites), 0.0)
+        for update in range(updates):
+            for site in sites:
+                board.log_event("dom-st-r", line(site, update, float(update)), 1.0)
+            for site in sites:  # that is begun again and again
+                board.log_event(live_topic("dom-st-r"), pack(site), 1.0)
+        board.log_event(
+            live_topic("dom-st-r"),
+            {"event": "failed", "sites": sites, "lines": ["no" * 9] * 1000}, 2.0,
+        )  # fmt: skip
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size / heads < 5000
 
 
 def test_outlines_keep_their_shape_at_the_detail_of_a_map() -> None:
