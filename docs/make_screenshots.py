@@ -59,7 +59,7 @@ async def take(client: Client, height: int, name: str, work: Callable[[Event], o
         raise SystemExit("chromium: not found: expected Debian's package")
     ready, page = Event(), dashboard_address(client).replace("/status", "/domst")
     register(client)
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         async with open_tab(program, Path(profile), WIDTH, height) as tab:
             await tab.call("Page.navigate", url=page)
             await tab.wait_for("!!window.Bokeh && Bokeh.documents.length", 1)
