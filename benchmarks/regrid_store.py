@@ -154,7 +154,7 @@ def ours(plan: Plan, store: Path, client: Client) -> Run:
     def run() -> None:
         with hold_lease(store) as lease:
             state.writer = StoreWriter(store, lease.run)
-            execute(Execution(plan, state, client, lease), lambda done, total: None)
+            execute(Execution(plan, state, client, lease), lambda status: None)
 
     return run
 

@@ -20,6 +20,7 @@ from distributed import Client
 from model import Settings, train
 from model.output.progress import Progress
 from pipeline.live.announce import register
+from pipeline.live.stages import PipelineStatus
 from pipeline.run.cluster import dashboard_address, make_client
 from pipeline.run.execute import run
 from pipeline.sample.make import make_sample
@@ -80,8 +81,8 @@ def main() -> None:
     with make_client(workers=2) as client:
 
         def regrid(ready: Event) -> None:
-            def progress(done: int, total: int) -> None:
-                if done >= RASTERS_SHARE * total:
+            def progress(status: PipelineStatus) -> None:
+                if status.rasters_done >= RASTERS_SHARE * status.rasters:
                     ready.set()
 
             run(catalog, store, client, progress)

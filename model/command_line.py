@@ -7,24 +7,29 @@ from typing import Annotated
 
 import typer
 
+from model.compare import EXAMPLE as COMPARE
 from model.compare import main as compare
+from model.predict import EXAMPLE as PREDICT
 from model.predict import main as predict
+from model.report import EXAMPLE as REPORT
 from model.report import main as report
+from model.train import EXAMPLE as TRAIN
 from model.train import main as train
 from pipeline.__main__ import app as pipeline_app
-from pipeline.__main__ import set_up
+from pipeline.commands.options import epilog
+from pipeline.commands.start import set_up
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Flood prediction from gridded rain: raw data to a store, a store to trained heads.",
+    epilog=epilog(),
 )
 app.registered_commands.extend(pipeline_app.registered_commands)
-app.command("train")(train)
-app.command("predict")(predict)
-app.command("report")(report)
-app.command("compare")(compare)
+app.command("train", epilog=epilog(TRAIN))(train)
+app.command("predict", epilog=epilog(PREDICT))(predict)
+app.command("report", epilog=epilog(REPORT))(report)
+app.command("compare", epilog=epilog(COMPARE))(compare)
 
 
 def print_version(asked: bool) -> None:

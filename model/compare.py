@@ -8,7 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pipeline.commands.options import AsJson
 from pipeline.errors import exit_codes
+from pipeline.json_text import print_json
+
+EXAMPLE = "domst compare build/runs/plain build/runs/my"
 
 
 def main(
@@ -26,20 +30,17 @@ def main(
     ] = None,
     store: Annotated[
         str | None,
-        typer.Option(help="Store of rain and outlines; that of the first run if left out."),
+        typer.Option(
+            metavar="STORE", help="Store of rain and outlines; that of the first run if left out."
+        ),
     ] = None,
     common: Annotated[
         bool,
         typer.Option("--common", help="Leave out watersheds and steps that not all runs have."),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the comparison as JSON, for machines.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Compare runs on the same test steps: one page to mail, such as that of `domst report`.
-
-    Example: domst compare build/runs/plain build/runs/my
-    """
+    """Compare runs on the same test steps: one page to mail, such as that of `domst report`."""
     with exit_codes():
         from model.output.report.compare_page import (
             as_record,
@@ -47,13 +48,12 @@ def main(
             write_comparison,
         )
         from model.output.report.comparison import compare_runs
-        from pipeline.json_text import as_json as json_text
 
         comparison = compare_runs(runs, common=common)
         path = out or runs[0].parent / "compare.html"
         write_comparison(comparison, path, store, common=common)
         if as_json:
-            print(json_text({**as_record(comparison), "page": str(path)}, indent=2))
+            print_json({**as_record(comparison), "page": str(path)})
             return
         console = Console()
         console.print(comparison_table(comparison))

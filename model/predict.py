@@ -8,38 +8,57 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from model.options import Scheduler, SchedulerFile, Tls, Wait, Workers
+from pipeline.commands.options import (
+    WAIT,
+    AsJson,
+    LogJson,
+    Scheduler,
+    SchedulerFile,
+    TakeOver,
+    Tls,
+    Wait,
+    Workers,
+)
+from pipeline.commands.start import run_alone
 from pipeline.errors import exit_codes
+from pipeline.json_text import print_json
+from pipeline.log import json_lines
+
+EXAMPLE = "domst predict build/runs/my --store build/longer.zarr --test 2022"
 
 
 def main(
-    run: Annotated[Path, typer.Argument(help="Run directory of trained heads.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory of trained heads.")],
     store: Annotated[
-        str | None, typer.Option(help="Store; the one that the run trained on if left out.")
+        str | None,
+        typer.Option(metavar="STORE", help="Store; the one that the run trained on if left out."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the result; RUN/predicted if left out; replaced."),
+        typer.Option(
+            metavar="DIR", help="Folder of the result; RUN/predicted if left out; replaced."
+        ),
     ] = None,
     test: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="PERIOD",
             help="Water year or dates to score; repeatable; if left out, all that no head has "
-            "learned from."
+            "learned from.",
         ),
     ] = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
     scheduler_file: SchedulerFile = None,
-    wait: Wait = "10s",
+    wait: Wait = WAIT,
     tls: Tls = None,
-    take_over: Annotated[
-        bool, typer.Option("--take-over", help="Take --out from a prediction that has died.")
-    ] = False,
+    take_over: TakeOver = False,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
 ) -> None:
     """Simulate discharge with trained heads, on a longer record or other periods."""
-    console = Console()
-    with exit_codes():
+    console = Console(stderr=as_json)
+    with json_lines(log_json), exit_codes():
         from model.jobs.predict import AGAIN, prepare, run_prediction
         from model.jobs.train import local_client
         from model.output.progress import skill_table
@@ -62,9 +81,13 @@ def main(
                 metrics = run_prediction(prediction, folder, client, take_over=take_over)
         except KeyboardInterrupt as interrupt:
             raise type(interrupt)(AGAIN) from None
+        if as_json:
+            print_json({"run": folder, **metrics})
+            return
         console.print(skill_table(metrics))
+        console.print(f"report: {folder / 'report.html'}", soft_wrap=True, markup=False)
         console.print(f"predictions: {folder / 'predictions.zarr'}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_alone(main, EXAMPLE)

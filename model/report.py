@@ -9,11 +9,16 @@ import typer
 
 from pipeline.errors import exit_codes
 
+EXAMPLE = "domst report build/runs/my"
+
 
 def main(
-    run: Annotated[Path, typer.Argument(help="Directory of a finished run or a prediction.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Directory of a finished run or a prediction.")
+    ],
     store: Annotated[
-        str | None, typer.Option(help="Its store; the one that the run names if left out.")
+        str | None,
+        typer.Option(metavar="STORE", help="Its store; the one that the run names if left out."),
     ] = None,
 ) -> None:
     """Write report.html of a run anew: one file to mail and to read offline."""

@@ -11,9 +11,22 @@ import typer
 from rich.console import Console
 
 from model.config import read_settings, show_settings
-from model.options import Scheduler, SchedulerFile, Tls, Wait, Workers
 from model.settings import DAY, TRUNKS, Settings, Trunk, Variant
+from pipeline.commands.options import (
+    WAIT,
+    AsJson,
+    LogJson,
+    Scheduler,
+    SchedulerFile,
+    TakeOver,
+    Tls,
+    Wait,
+    Workers,
+)
+from pipeline.commands.start import run_alone
 from pipeline.errors import InputError, exit_codes
+from pipeline.json_text import print_json
+from pipeline.log import json_lines
 
 if TYPE_CHECKING:
     from model.output.run_directory import Run
@@ -23,20 +36,27 @@ RUNS = Path("build/runs")
 UPDATES = {trunk: Settings(trunk=trunk).resolved(DAY).updates for trunk in TRUNKS}
 # Options that may accompany --resume; the run's run.yaml says everything else.
 WITH_CLUSTER = {"cluster", "workers", "scheduler", "scheduler_file", "wait", "tls"}
-WITH_RESUME = {"resume", "run", "take_over"} | WITH_CLUSTER
+WITH_RESUME = {"resume", "run", "take_over", "as_json", "log_json"} | WITH_CLUSTER
+EXAMPLE = "domst train build/my.zarr --run build/runs/my --test 2021 --workers 4"
 
 
 def main(
     context: typer.Context,
     store: Annotated[
-        str | None, typer.Argument(help="Store to train on; the embedded sample if left out.")
+        str | None,
+        typer.Argument(metavar="STORE", help="Store to train on; the embedded sample if left out."),
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(help="Run directory; build/runs/<name of the store> if left out.")
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Run directory; build/runs/<name of the store> if left out."
+        ),
     ] = None,
     site: Annotated[
         list[str] | None,
-        typer.Option(help="Site number of a watershed to train; repeatable; all if left out."),
+        typer.Option(
+            metavar="SITE", help="Site number of a watershed to train; repeatable; all if left out."
+        ),
     ] = None,
     cluster: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="Local workers: per core or per GPU.")
@@ -44,19 +64,24 @@ def main(
     workers: Workers = None,
     scheduler: Scheduler = None,
     scheduler_file: SchedulerFile = None,
-    wait: Wait = "10s",
+    wait: Wait = WAIT,
     tls: Tls = None,
     train: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="PERIOD",
             help="Water year (2019), water years (2016-2018) or dates (2014-09-15/2014-10-31) to "
-            "learn from; repeatable."
+            "learn from; repeatable.",
         ),
     ] = None,
     validation: Annotated[
-        list[str] | None, typer.Option(help="The same, to pick the weights; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="PERIOD", help="The same, to pick the weights; repeatable."),
     ] = None,
-    test: Annotated[list[str] | None, typer.Option(help="The same, to score; repeatable.")] = None,
+    test: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PERIOD", help="The same, to score; repeatable."),
+    ] = None,
     water_year_starts_in: Annotated[
         int | None,
         typer.Option(min=1, max=12, help="First month of a water year; 10 if left out."),
@@ -106,7 +131,8 @@ def main(
         typer.Option("--refit", help="After validation, train on the validation part too."),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="YAML file of settings; options and --set override it.")
+        Path | None,
+        typer.Option(metavar="FILE", help="YAML file of settings; options and --set override it."),
     ] = None,
     assignments: Annotated[
         list[str] | None,
@@ -124,16 +150,16 @@ def main(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --run as its run.yaml says.")
     ] = False,
-    take_over: Annotated[
-        bool, typer.Option("--take-over", help="Take --run from a training that has died.")
-    ] = False,
+    take_over: TakeOver = False,
+    as_json: AsJson = False,
+    log_json: LogJson = False,
 ) -> None:
     """Train one Dom-ST head per watershed of a store, in parallel on Dask workers."""
-    console = Console()
-    with exit_codes():
+    console = Console(stderr=as_json)  # stdout is for the result alone
+    with json_lines(log_json), exit_codes():
         from model.inputs.watershed import survey_store
         from model.jobs.train import local_client, prepare, run_training
-        from model.output.progress import ConsoleProgress, skill_table
+        from model.output.progress import ConsoleProgress, Progress, skill_table
         from model.output.run_directory import Run
         from pipeline.run.cluster import dashboard_address, wait_seconds
 
@@ -164,7 +190,11 @@ def main(
             settings = read_settings(config, assignments or (), given)
             if show_config:
                 step = DAY if store is None else survey_store(store).step
-                print(show_settings(settings.resolved(step)))
+                settings = settings.resolved(step)
+                if as_json:
+                    print_json(settings.model_dump(mode="json"))
+                else:
+                    print(show_settings(settings))
                 return
             where = store or str(make_sample_store(console))
             folder = run or RUNS / (SAMPLE.name if store is None else Path(where).stem)
@@ -185,9 +215,13 @@ def main(
                 ) as client,
             ):
                 console.print(f"dashboard: {dashboard_address(client)}", soft_wrap=True)
-                shown = ConsoleProgress(console)
+                shown = Progress() if log_json else ConsoleProgress(console)
                 metrics = run_training(training, client, shown, take_over=take_over)
+        if as_json:
+            print_json({"run": folder, **metrics})
+            return
         console.print(skill_table(metrics))
+        console.print(f"report: {folder / 'report.html'}", soft_wrap=True, markup=False)
         console.print(f"run: {folder}", soft_wrap=True, markup=False)
 
 
@@ -238,4 +272,4 @@ def make_sample_store(console: Console) -> Path:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_alone(main, EXAMPLE)

@@ -29,3 +29,8 @@ def as_json(value: Any, indent: int | None = None) -> str:
         return str(one)
 
     return json.dumps(known(value), indent=indent, allow_nan=False)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    print(as_json(value, indent=2), flush=True)

@@ -6,7 +6,9 @@ something deserves a look. Blocks are read one at a time, so memory does not gro
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -53,6 +55,16 @@ def check_store(path: Location) -> list[Check]:
     except (OSError, RuntimeError, LookupError, ValueError) as error:  # lost or damaged parts
         checks.append(Check("readable", "FAIL", f"after {checks[-1].name}: {error}"))
     return checks
+
+
+def summarise_checks(path: Location, checks: list[Check]) -> dict[str, Any]:
+    """Return the checks as plain values, with the names of those that failed."""
+    return {
+        "store": str(path),
+        "synthetic": bool(attributes_of(open_root(path)).get("synthetic")),
+        "failed": [check.name for check in checks if check.status == "FAIL"],
+        "checks": [asdict(check) for check in checks],
+    }
 
 
 def print_checks(path: Location, checks: list[Check], console: Console | None = None) -> None:

@@ -62,6 +62,18 @@ class Description:
         """Add why the pipeline would not read the file as it is."""
         self.add("refused", " ".join(str(error).replace(f"{self.path}: ", "").split())[:400])
 
+    def summary(self) -> dict[str, Any]:
+        """Everything but the drawing, as plain values."""
+        return {
+            "path": str(self.path),
+            "kind": self.kind,
+            "facts": [{"label": label, "text": text} for label, text in self.facts],
+            "keys": self.keys,
+            "reasons": self.reasons,
+            "labels": [time.isoformat() for time in self.labels],
+            "sites": self.sites,
+        }
+
     def text(self) -> str:
         """The facts, one a line, below the file's name."""
         width = max((len(label) for label, _ in self.facts), default=0)

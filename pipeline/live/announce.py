@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +41,7 @@ class Announcer:
     def __init__(self, client: Client, run: str) -> None:
         self.client, self.lines = client, lines_topic(run)
         self.heard = False
+        self._topics: list[str] = []
         self._rained = -RAIN_SECONDS
 
     @contextmanager
@@ -57,7 +58,20 @@ class Announcer:
             yield
             state = "finished"
         finally:
+            if self.client.status == "running":
+                for topic in self._topics:
+                    self.client.unsubscribe_topic(topic)
             self.send("end", state=state)
+
+    def subscribe(self, topic: str, handler: Callable[[Mapping[str, Any]], None]) -> None:
+        """Have a function called with the events of the run on one of its topics, while it lasts.
+
+        Args:
+            topic: `RETRIED` or `SUFFIX` of `pipeline.live.board`.
+            handler: called in the client's event loop, so it has to be quick.
+        """
+        self._topics.append(self.lines + topic)
+        self.client.subscribe_topic(self._topics[-1], lambda event: handler(event[1]))
 
     def send(self, event: str, **about: Any) -> None:
         """Send what begins or ends in the run."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pipeline.live.stages import PipelineStatus
 from pipeline.live.training import TrainingStatus
 
-PREFIX, SUFFIX = "dom-st-", "-live"
+PREFIX, SUFFIX, RETRIED = "dom-st-", "-live", "-retried"
 MAX_ENDED = 8  # runs kept after their end
 RunState = Literal["running", "finished", "stopped"]
 
@@ -21,6 +21,11 @@ RunState = Literal["running", "finished", "stopped"]
 def lines_topic(run: str) -> str:
     """Topic of the validations of a training."""
     return PREFIX + run
+
+
+def retried_topic(run: str) -> str:
+    """Topic of the tasks of a pipeline run that begin again, for its client alone."""
+    return lines_topic(run) + RETRIED
 
 
 def live_topic(lines: str) -> str:
@@ -90,11 +95,16 @@ class Board:
             return run if event["event"] == "rain" else None  # pictures would fill the memory
         return None
 
-    def move_task(self, key: str, start: str, finish: str, error: str) -> None:
-        """A task goes from one state of Dask's scheduler to another; its key ends with its run."""
+    def move_task(self, key: str, start: str, finish: str, error: str) -> str | None:
+        """A task goes from one state of Dask's scheduler to another; its key ends with its run.
+
+        Returns:
+            The identifier of the run, if it is one of the pipeline and the task begins again.
+        """
         run = self.runs.get(key.rpartition("-")[2])
         if run and run.state == "running" and isinstance(run.status, PipelineStatus):
-            run.status.move(key, start, finish, error)
+            return run.run if run.status.move(key, start, finish, error) else None
+        return None
 
     def lose_client(self, client: str, now: float) -> list[str]:
         """A client has gone; returns the identifiers of its runs."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from pipeline.live.board import Board, lines_topic, live_topic
+from pipeline.live.board import Board, lines_topic, live_topic, retried_topic
 
 if TYPE_CHECKING:
     from distributed import Scheduler
@@ -62,7 +62,11 @@ class LivePlugin(SchedulerPlugin):
     def transition(self, key: Any, start: str, finish: str, *_: Any, **about: Any) -> None:
         """A task goes from one state to another."""
         if isinstance(key, str):
-            self.board.move_task(key, start, finish, str(about.get("exception_text", "")))
+            error = str(about.get("exception_text", ""))
+            run = self.board.move_task(key, start, finish, error)
+            if run is not None:
+                assert self.scheduler is not None
+                self.scheduler.log_event(retried_topic(run), {"key": key})
 
     def remove_client(self, scheduler: Scheduler, client: str) -> None:
         """A client has gone, and its runs with it."""
@@ -77,7 +81,7 @@ class LivePlugin(SchedulerPlugin):
         """Let the scheduler forget the events of a run."""
         assert self.scheduler is not None
         lines = lines_topic(run)
-        for topic in (lines, live_topic(lines)):
+        for topic in (lines, live_topic(lines), retried_topic(run)):
             self.scheduler._broker.truncate(topic)
 
 

@@ -35,10 +35,11 @@ class Stage:
         """Number of tasks that are neither running nor ended."""
         return len(self.seen) - len(self.running) - len(self.done) - len(self.failed)
 
-    def move(self, key: str, start: str, finish: str) -> None:
-        """A task goes from one state of Dask's scheduler to another."""
+    def move(self, key: str, start: str, finish: str) -> bool:
+        """A task goes from one state of Dask's scheduler to another; whether it begins again."""
+        again = finish == "processing" and key in self.begun
         if finish == "processing":
-            self.retried += key in self.begun
+            self.retried += again
             self.begun.add(key)
         if finish in ("waiting", "processing"):
             self.seen.add(key)
@@ -52,6 +53,7 @@ class Stage:
                 self.done.add(key)
             elif finish == "erred":
                 self.failed.add(key)
+        return again
 
 
 @dataclass
@@ -101,8 +103,8 @@ class PipelineStatus:
         self.bytes_done += event["raw_bytes"]
         self.last = now
 
-    def move(self, key: str, start: str, finish: str, error: str) -> None:
-        """A task goes from one state of Dask's scheduler to another.
+    def move(self, key: str, start: str, finish: str, error: str) -> bool:
+        """A task goes from one state of Dask's scheduler to another; whether it begins again.
 
         Args:
             key: STAGE-NAME-RUN.
@@ -110,9 +112,14 @@ class PipelineStatus:
             error: of a task that failed.
         """
         stage = key.partition("-")[0]
-        self.stages.setdefault(stage, Stage()).move(key, start, finish)
+        again = self.stages.setdefault(stage, Stage()).move(key, start, finish)
         if finish == "erred" and start == "processing":
             self.errors = [*self.errors, f"{key.rpartition('-')[0]}: {error}"][-MAX_ERRORS:]
+        return again
+
+    def note_retry(self, key: str) -> None:
+        """A task begins again, as a client hears that does not see what begins."""
+        self.stages[key.partition("-")[0]].retried += 1
 
     def per_second(self) -> tuple[float, float]:
         """Rasters and bytes a second until the last block that is done, NaN before the first."""

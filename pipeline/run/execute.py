@@ -20,6 +20,8 @@ from distributed import Client, Future, as_completed
 from pipeline.catalog.models import Catalog, load_catalog
 from pipeline.errors import InputError, RunError
 from pipeline.live.announce import short_place
+from pipeline.live.board import RETRIED
+from pipeline.live.stages import PipelineStatus
 from pipeline.log import collect_warnings, get_logger
 from pipeline.retry import retrying
 from pipeline.run.cluster import LOST, make_client, wait_for_worker, worker_memory
@@ -44,7 +46,7 @@ from pipeline.store.write import StoreWriter
 LOG = get_logger(__name__)
 SAVE_SECONDS = 5.0  # between two savings of the marks; a killed run loses what was done since
 LOGGED = ("name", "rasters", "invalid_pixels", "invalid_cells", "negative_pixels")  # of a block
-Progress = Callable[[int, int], None]  # rasters done, rasters to do
+Progress = Callable[[PipelineStatus], None]  # is told of each task that is done
 Confirm = Callable[[Sequence[str]], bool]  # what a changed catalog changes; whether to do it
 
 
@@ -86,7 +88,7 @@ def run(
     catalog: Catalog | str | os.PathLike[str],
     store: str | os.PathLike[str],
     client: Client | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = lambda status: None,
     memory: int | None = None,
     *,
     confirm: Confirm = refuse_changes,
@@ -101,8 +103,7 @@ def run(
         store: path or URL to write to; workers must reach it, and the raw files, by the same.
         client: Dask client whose workers do the tasks. By default the threads of this process do
             them.
-        progress: called with the numbers of rasters done and to do, before the first block and
-            after each.
+        progress: called with the run's status, before the first task and after each.
         memory: bytes that a worker may take, all its threads together; by default a share of its
             own limit.
         confirm: called with what a changed catalog changes in the store, a line each; whether to
@@ -183,41 +184,58 @@ def execute(execution: Execution, progress: Progress) -> list[BlockReport]:
     plan, state = execution.plan, execution.state
     due = state.due(plan.blocks)
     todo = [block for block in plan.blocks if block.index in due]
-    rasters = sum(block.rasters for block in todo)
-    progress(0, rasters)
+    about = {
+        "title": plan.catalog.title,
+        "folder": short_place(state.writer.path),
+        "rasters": sum(block.rasters for block in todo),
+        "raw_bytes": sum(block.raw_bytes for block in todo),
+        "bounds": list(plan.grid.bounds),
+        "cell": float(plan.grid.to_degrees(1)),
+    }
+    status = PipelineStatus.begin(about, time.monotonic())
+    progress(status)
     if not todo and not state.tables_due:
         return []
+    LOG.info("%(blocks)d blocks, %(rasters)d rasters", {"blocks": len(todo), **about})
     with execution.live.running(
         kind="pipeline",
-        title=plan.catalog.title,
-        folder=short_place(state.writer.path),
-        rasters=rasters,
-        raw_bytes=sum(block.raw_bytes for block in todo),
-        bounds=list(plan.grid.bounds),
-        cell=float(plan.grid.to_degrees(1)),
+        **about,
     ):
-        _do(execution, todo, due, progress)
+        execution.live.subscribe(RETRIED, lambda event: status.note_retry(event["key"]))
+        _do(execution, todo, due, status, progress)
     return execution.reports
 
 
 def _do(
-    execution: Execution, todo: Sequence[RasterBlock], due: dict[int, list[str]], progress: Progress
+    execution: Execution,
+    todo: Sequence[RasterBlock],
+    due: dict[int, list[str]],
+    status: PipelineStatus,
+    progress: Progress,
 ) -> None:
     """Do some blocks, and the tables that are due."""
-    state, saved, done = execution.state, time.monotonic(), 0
-    total = sum(block.rasters for block in todo)
+    state, saved = execution.state, time.monotonic()
     try:
-        submit(execution, todo, due)
+        shared = submit(execution, todo, due)
         futures = [*execution.blocks, *execution.tables]
+        for future in (shared, *futures):
+            status.move(str(future.key), "released", "waiting", "")
+        shared.add_done_callback(lambda one: status.move(one.key, "processing", "memory", ""))
+        progress(status)
         for future in as_completed(futures):
             execution.lease.require()
+            ended = "memory" if future.status == "finished" else "erred"
+            status.move(str(future.key), "processing", ended, "")
+            progress(status)
             result = _result(future, state.writer.path)
             if future in execution.blocks:
                 _finish_block(execution, future, result)
-                done += execution.blocks[future][0].rasters
-                progress(done, total)
+                block = execution.blocks[future][0]
+                event = {"event": "block", "rasters": block.rasters, "raw_bytes": block.raw_bytes}
+                status.apply(event, time.monotonic())
             elif isinstance(result, Finished):
                 retrying(partial(state.finish_tables, result.metadata, result.digests))
+            progress(status)
             if time.monotonic() - saved > SAVE_SECONDS:
                 retrying(state.save_marks)
                 saved = time.monotonic()

@@ -76,8 +76,12 @@ class Execution:
         self.live = Announcer(self.client, self.token)
 
 
-def submit(execution: Execution, todo: Sequence[RasterBlock], due: dict[int, list[str]]) -> None:
-    """Submit the tasks: names begin with their stage, which the dashboard shows."""
+def submit(execution: Execution, todo: Sequence[RasterBlock], due: dict[int, list[str]]) -> Future:
+    """Submit the tasks: names begin with their stage, which the dashboard shows.
+
+    Returns:
+        The task `share`; the others are in the execution.
+    """
     plan, state, client = execution.plan, execution.state, execution.client
     token = execution.token
     here = socket.gethostname(), os.getpid()
@@ -109,6 +113,7 @@ def submit(execution: Execution, todo: Sequence[RasterBlock], due: dict[int, lis
             partial(save_delineated, state.writer, plan.watersheds, plan.catalog.watersheds_path)
         )
         _submit_tables(execution, shared, submit_one)
+    return shared
 
 
 def _submit_tables(execution: Execution, shared: Future, submit_one: Callable[..., Future]) -> None:

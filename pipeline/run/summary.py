@@ -1,12 +1,14 @@
-"""Describe a plan as text, for the terminal."""
+"""Describe a plan: as text for people, as plain values for programs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from pipeline.catalog.presets import describe_preset
 from pipeline.run.memory import format_bytes
-from pipeline.run.plan import Plan
+from pipeline.run.plan import Plan, RasterBlock
 from pipeline.storage import Location
 from pipeline.store.changes import find_changes
 from pipeline.store.provenance import root_attributes, tables_stamp
@@ -109,6 +111,37 @@ def _state(plan: Plan, store: Location) -> list[tuple[str, str]]:
     """Describe what is still to be done of a store."""
     if is_absent(store):
         return [("store", f"{store}: not there yet, everything is to be done")]
+    left = _left(plan, store)
+    lines = [("changes" if n == 0 else "", text) for n, text in enumerate(left.changes)]
+    if not left.blocks and not left.tables:
+        return [*lines, ("store", f"{store}: finished, nothing is to be done")]
+    text = (
+        f"{store}: {len(left.blocks)} of {len(plan.blocks)} blocks are to be done, "
+        f"{sum(block.rasters for block in left.blocks)} rasters, "
+        f"{format_size(sum(block.raw_bytes for block in left.blocks))}"
+    )
+    return [*lines, ("store", text + ("; and the tables of watersheds and gauges" * left.tables))]
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is still to be done of a store.
+
+    Attributes:
+        changes: what a changed catalog changes, a line each.
+        blocks: that are to be done.
+        tables: whether the tables of watersheds and gauges are.
+    """
+
+    changes: list[str]
+    blocks: list[RasterBlock]
+    tables: bool
+
+
+def _left(plan: Plan, store: Location) -> Left:
+    """What is still to be done of a store; all of one that is not there."""
+    if is_absent(store):
+        return Left([], list(plan.blocks), True)
     root, expected = open_root(store), root_attributes(plan)
     changes = find_changes(store, root, plan, expected)
     marks = read_marks(root)
@@ -122,16 +155,67 @@ def _state(plan: Plan, store: Location) -> list[tuple[str, str]]:
             for name, stamp in block.stamps.items()
         )
     ]
-    lines = [("changes" if n == 0 else "", text) for n, text in enumerate(changes.lines)]
-    tables = root.attrs.get(TABLES) != tables_stamp(plan, expected)
-    if not todo and not tables:
-        return [*lines, ("store", f"{store}: finished, nothing is to be done")]
-    text = (
-        f"{store}: {len(todo)} of {len(plan.blocks)} blocks are to be done, "
-        f"{sum(block.rasters for block in todo)} rasters, "
-        f"{format_size(sum(block.raw_bytes for block in todo))}"
-    )
-    return [*lines, ("store", text + ("; and the tables of watersheds and gauges" * tables))]
+    return Left(list(changes.lines), todo, root.attrs.get(TABLES) != tables_stamp(plan, expected))
+
+
+def summarise_plan(plan: Plan, store: Location | None = None) -> dict[str, Any]:
+    """Return what a run would read, compute and write as plain values, for programs.
+
+    Raises:
+        InputError: the store is another catalog's.
+    """
+    catalog, grid, memory = plan.catalog, plan.grid, plan.memory
+    found: dict[str, Any] = {
+        "catalog": str(catalog.path),
+        "title": catalog.title,
+        "synthetic": catalog.synthetic,
+        "period": {
+            "start": catalog.period.start.isoformat(),
+            "end": catalog.period.end.isoformat(),
+            "step": catalog.period.step,
+            "steps": plan.steps,
+        },
+        "region": {"bounds": list(grid.bounds), "rows": grid.ny, "columns": grid.nx},
+        "watersheds": [
+            {
+                "site": one.site_no,
+                "area_m2": one.area,
+                "reported_area_m2": one.reported_area,
+                "outlet_moved_m": None if one.outlet is None else one.outlet.moved,
+            }
+            for one in plan.watersheds
+        ],
+        "sources": [
+            {
+                "forcings": list(source.series.names),
+                "rasters": int(source.series.present.sum()),
+                "missing": int((~source.series.present).sum()),
+                "files": source.raw_files.count,
+                "bytes": source.raw_files.size,
+                "rows": source.weights.raw_shape[0],
+                "columns": source.weights.raw_shape[1],
+            }
+            for source in plan.sources
+        ],
+        "blocks": len(plan.blocks),
+        "block_steps": plan.block_steps,
+        "threads": memory.limit.threads,
+        "worker_bytes": memory.needed(plan.block_steps),
+        "store_bytes": plan.steps * plan.step_bytes,
+    }
+    if store is not None:
+        left = _left(plan, store)
+        found["store"] = {
+            "path": str(store),
+            "exists": not is_absent(store),
+            "finished": not left.blocks and not left.tables,
+            "changes": left.changes,
+            "blocks": len(left.blocks),
+            "rasters": sum(block.rasters for block in left.blocks),
+            "bytes": sum(block.raw_bytes for block in left.blocks),
+            "tables": left.tables,
+        }
+    return found
 
 
 def format_size(count: float) -> str:

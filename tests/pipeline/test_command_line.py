@@ -17,7 +17,13 @@ from rasterio.transform import from_origin
 from typer.testing import CliRunner
 
 from pipeline.__main__ import app
+from pipeline.catalog.models import load_catalog
+from pipeline.check.checks import check_store
+from pipeline.inspect.inspect_file import inspect_file
 from pipeline.run import cluster, execute
+from pipeline.run.cluster import available_cores
+from pipeline.run.memory import MemoryLimit
+from pipeline.run.plan import make_plan
 from pipeline.store import fence
 from tests.pipeline.handmade import (
     BOXES,
@@ -452,3 +458,98 @@ def test_an_interrupt(world: World, monkeypatch: pytest.MonkeyPatch):
         patch.setattr(execute, "_result", interrupted)
         require_one_line(world.run(), 130, "interrupted", "continues")
     assert world.run().exit_code == 0
+
+
+def test_the_plan_as_json(world: World):
+    """Compared with the plan itself, counted by hand: 12 rasters of a day, blocks of 3."""
+    result = world.command("plan", world.catalog, "--store", world.store, "--json")
+    assert result.exit_code == 0, result.stderr
+    said = json.loads(result.stdout)
+    plan = make_plan(load_catalog(world.catalog), None, MemoryLimit(None, available_cores()))
+    (source,) = said["sources"]
+    assert source["rasters"] == 12
+    assert source["bytes"] == sum(world.raster(day).stat().st_size for day in range(12))
+    assert (said["blocks"], said["block_steps"]) == (len(plan.blocks), 3)
+    assert said["period"]["steps"] == 12
+    assert said["region"]["bounds"] == list(plan.grid.bounds)
+    assert [one["site"] for one in said["watersheds"]] == plan.sites == sorted(BOXES)
+    assert said["worker_bytes"] == plan.memory.needed(3)
+    left = {"blocks": 4, "rasters": 12, "tables": True, "exists": False, "finished": False}
+    assert left.items() <= said["store"].items()
+    assert not world.store.exists()
+    assert world.run().exit_code == 0
+    again = json.loads(
+        world.command("plan", world.catalog, "--store", world.store, "--json").stdout
+    )
+    done = {"blocks": 0, "rasters": 0, "tables": False, "exists": True, "finished": True}
+    assert done.items() <= again["store"].items()
+
+
+def test_workers_of_a_plan_are_those_of_the_run_it_plans(world: World):
+    def threads(*options: object) -> int:
+        said = world.command("plan", world.catalog, "--json", *options).stdout
+        return json.loads(said)["threads"]
+
+    assert threads("--workers", 3) == 3
+    assert threads("--workers", 3, "--processes") == 1
+    assert threads() == available_cores()
+
+
+def test_checks_as_json_also_when_they_fail(stored: World):
+    result = stored.command("check", stored.store, "--json")
+    said = json.loads(result.stdout)
+    assert said["checks"] == [vars(check) for check in check_store(stored.store)]
+    assert (said["store"], said["synthetic"], said["failed"]) == (str(stored.store), True, [])
+    unmark(stored.store, 1)
+    result = stored.command("check", stored.store, "--json")
+    require_one_line(result, 1, "failed: blocks")
+    assert json.loads(result.stdout)["failed"] == ["blocks"]
+
+
+def test_descriptions_as_json(world: World):
+    files = [world.raster(0), world.folder / "discharge.csv"]
+    result = world.command("inspect", *files, "--json")
+    assert result.exit_code == 0, result.stderr
+    raster, record = json.loads(result.stdout)
+    found = inspect_file(files[0])
+    assert (raster["path"], raster["kind"]) == (str(files[0]), "raster")
+    assert [(one["label"], one["text"]) for one in raster["facts"]] == found.facts
+    assert raster["keys"].keys() == found.keys.keys()
+    assert record["kind"] == "record"
+    assert any(set(BOXES) <= set(sites) for sites in record["sites"].values())
+
+
+@pytest.mark.parametrize("command", [("plan", "CATALOG"), ("check", "STORE"), ("inspect", "STORE")])
+def test_an_error_leaves_no_json(world: World, command: tuple[str, str]):
+    name, place = command
+    world.catalog.write_text("title: 3")
+    paths = {"CATALOG": world.catalog, "STORE": world.store}
+    result = world.command(name, paths[place], "--json")
+    require_one_line(result, 2, paths[place])
+    assert result.stdout == ""
+
+
+def test_a_log_of_json_lines(world: World):
+    result = world.command(
+        "run", world.catalog, "--store", world.store, "--workers", 1, "--log-json"
+    )
+    assert result.exit_code == 0, result.stderr
+    lines = [json.loads(line) for line in result.stderr.splitlines()]
+    assert {"time", "level", "logger", "message", "fields"} == set.intersection(*map(set, lines))
+    blocks = [line["fields"] for line in lines if line["message"].startswith("block ")]
+    assert sum(block["rasters"] for block in blocks) == 12
+    assert [line["message"] for line in lines if line["level"] == "warning"] == [
+        "2 watersheds: no terrain: outlets are guessed, distances are straight ones times a factor"
+    ]
+    refused = world.command("run", world.folder / "no.yaml", "--store", world.store, "--log-json")
+    (line,) = map(json.loads, refused.stderr.splitlines())
+    assert (line["level"], line["fields"]["exit_code"]) == ("error", refused.exit_code)
+    assert "no.yaml" in line["message"]
+
+
+def test_warnings_stand_in_the_summary(world: World):
+    result = world.run()
+    head, line, last = result.stdout.splitlines()[-3:]
+    assert head == "warnings: 1"
+    assert "no terrain: outlets are guessed" in line
+    assert "4 of 4 blocks" in last

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from pipeline.catalog.models import load_catalog
-from pipeline.live.board import lines_topic, live_topic
+from pipeline.live.announce import Announcer
+from pipeline.live.board import RETRIED, lines_topic, live_topic
 from pipeline.live.plugin import NAME
 from pipeline.live.stages import PipelineStatus, Stage
 from pipeline.live.stages_view import RAIN
 from pipeline.run.cluster import make_client
 from pipeline.run.execute import run
 from pipeline.store.read import open_region
+from tests.pipeline.run.programs import wait_for
 
 EVENT = {
     "title": "Region", "folder": "store", "rasters": 100, "raw_bytes": 4000,
@@ -75,8 +77,8 @@ def test_the_page_follows_a_run(tiny_sample: Path, tmp_path: Path) -> None:
     with make_client(workers=2) as client:
         address = dashboard_address(client).replace("/status", "/domst")
 
-        def visit(done: int, total: int) -> None:
-            if 0 < done < total and not pages:
+        def visit(status: PipelineStatus) -> None:
+            if 0 < status.rasters_done < status.rasters and not pages:
                 session = pull_session(url=address)
                 pages.append(session.document.get_model_by_name("stages").data)
                 document = session.document
@@ -140,3 +142,31 @@ def test_the_error_of_a_task_is_seen(
     assert seen.state == "stopped"
     assert "raster 7: damaged" in seen.status.errors[0]
     assert seen.status.errors[0].startswith("regrid-")
+
+
+def test_the_client_hears_of_tasks_that_begin_again() -> None:
+    heard: list[str] = []
+    with make_client(workers=1) as client:
+        announcer = Announcer(client, "run1")
+        with announcer.running(kind="pipeline", **EVENT):
+            announcer.subscribe(RETRIED, lambda event: heard.append(event["key"]))
+            cluster: Any = client.cluster
+            plugin, loop = cluster.scheduler.plugins[NAME], cluster.loop
+
+            def begin(key: str) -> None:
+                loop.add_callback(plugin.transition, key, "waiting", "processing")
+                loop.add_callback(plugin.transition, key, "processing", "released")
+
+            begin("regrid-1-run1")
+            begin("regrid-1-run2")
+
+            def again() -> bool:
+                begin("regrid-2-run1")
+                return bool(heard)
+
+            wait_for(again)  # the scheduler may not know at first that the client listens
+    assert set(heard) == {"regrid-2-run1"}
+    status = PipelineStatus.begin(EVENT, 0.0)
+    status.move(heard[0], "released", "waiting", "")
+    status.note_retry(heard[0])
+    assert status.stages["regrid"].retried == 1

@@ -20,6 +20,7 @@ from pyproj import Transformer
 
 from pipeline.catalog.models import load_catalog
 from pipeline.errors import InputError, RunError
+from pipeline.live.stages import PipelineStatus
 from pipeline.run.cluster import make_client
 from pipeline.run.execute import run
 from pipeline.store.read import open_region, open_watershed
@@ -97,15 +98,18 @@ def test_only_missing_blocks_are_done(stored: World, client: Client):
     before = contents(stored.store)
     unmark(stored.store, 1)
     stored_array(stored.store, "region/precipitation")[3:6] = -1.0
-    seen: list[tuple[int, int]] = []
-    report = run(
-        load_catalog(stored.catalog),
-        stored.store,
-        client,
-        lambda done, total: seen.append((done, total)),
-    )
+    seen: list[tuple[int, int, list[str]]] = []
+
+    def show(status: PipelineStatus) -> None:
+        stages = [f"{n}: {len(s.done)} of {len(s.seen)}" for n, s in status.stages.items()]
+        seen.append((status.rasters_done, status.rasters, stages))
+
+    report = run(load_catalog(stored.catalog), stored.store, client, show)
     assert [block.name for block in report.blocks] == ["2020-01-04"]
-    assert seen == [(0, 3), (3, 3)]
+    assert seen[0] == (0, 3, [])
+    assert seen[1][:2] == (0, 3)
+    assert seen[-1][:2] == (3, 3)
+    assert sorted(seen[-1][2]) == ["regrid: 1 of 1", "share: 1 of 1"]
     assert contents(stored.store) == before
 
 

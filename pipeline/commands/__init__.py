@@ -1,0 +1,1 @@
+"""The commands of the pipeline, and the options and exit codes that all commands share."""
