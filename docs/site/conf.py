@@ -18,7 +18,7 @@ from sphinx.writers.html5 import HTML5Translator
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from docs.site.generated import append_generated
+from docs.site.generated import always_read, append_generated
 
 project, author = "Dom-ST", "The Dom-ST authors"
 release = metadata.version("dom-st")
@@ -47,6 +47,7 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_extra_path = ["extra"]  # index.html leads to docs/index.html
 html_copy_source = False
+html_show_copyright = False
 html_show_sphinx = False
 html_math_renderer = "mathml"
 
@@ -75,4 +76,5 @@ def mathml(node: nodes.Element, **how: bool) -> str:
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.add_html_math_renderer("mathml", (write_math, None), (write_math_block, None))
+    app.connect("env-get-outdated", always_read)
     app.connect("source-read", append_generated)

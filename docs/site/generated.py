@@ -23,6 +23,15 @@ from pipeline.catalog.models import Catalog
 
 Schema = dict[str, Any]
 LINK = re.compile(r"^- \[([^\]]+)\]\(([^)]+)\.(?:md|ipynb)\)")
+# Of these classes, whose other members are not for users; of the others all members are.
+MEMBERS = {"Run": "metrics, scores, open_predictions", "Settings": "resolved"}
+VALUES = {
+    "str": "text",
+    "int": "whole number",
+    "int range": "whole number",
+    "list[str]": "text",
+    "list[Path]": "path",
+}
 LIMITS = (
     ("exclusiveMinimum", "above"),
     ("minimum", "at least"),
@@ -37,6 +46,11 @@ def append_generated(app: Sphinx, page: str, source: list[str]) -> None:
         source[0] += menu(source[0])
     elif page in GENERATORS:
         source[0] += GENERATORS[page]()
+
+
+def always_read(*_: object) -> list[str]:
+    """Pages to read again although their files have not changed."""
+    return list(GENERATORS)
 
 
 def menu(index: str) -> str:
@@ -61,10 +75,10 @@ def _package(package: ModuleType) -> str:
         found, kind = getattr(package, name), "function"
         if isinstance(found, type):
             kind = "exception" if issubclass(found, Exception) else "class"
-        members = kind == "class" and found is not Settings  # which has a page of its own
+        members = f"   :members: {MEMBERS.get(name, '')}" if kind == "class" else ""
         text += (
             f"\n### {package.__name__}.{name}\n\n```{{eval-rst}}\n"
-            f".. auto{kind}:: {package.__name__}.{name}\n{'   :members:' if members else ''}\n```\n"
+            f".. auto{kind}:: {package.__name__}.{name}\n{members}\n```\n"
         )
     return text
 
@@ -80,15 +94,22 @@ def commands() -> str:
         text += f"\n## domst {name}\n\n    {usage}\n\n{command.help}\n"
         if command.epilog:
             text += f"\n{command.epilog}\n"
-        records = (one.get_help_record(context) for one in command.params)
         text += _table(
-            ("argument or option", "meaning"),
-            (
-                (f"`{option}`", " ".join(meaning.split()))
-                for option, meaning in filter(None, records)
-            ),
+            ("argument or option", "value", "meaning"),
+            [_parameter(one.get_help_record(context) or ("", "")) for one in command.params],
         )
     return text
+
+
+def _parameter(record: tuple[str, str]) -> tuple[str, str, str]:
+    """Name, value and meaning of an argument or option, from what `--help` says of it."""
+    names, _, value = record[0].replace(" / ", "/").partition(" ")
+    choices = value.strip("<>").split("|")
+    if len(choices) > 1:
+        value = ", ".join(f"`{one}`" for one in choices)
+    else:
+        value = VALUES.get(choices[0], choices[0])
+    return ", ".join(f"`{name}`" for name in names.split("/")), value, " ".join(record[1].split())
 
 
 def catalog_keys() -> str:
@@ -160,7 +181,10 @@ def _array(value: Schema) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """A table in Markdown, if it has rows."""
+    rows = list(rows)
+    if not rows:
+        return ""
     cells = [head, ["---"] * len(head), *rows]
     lines = ["| " + " | ".join(one.replace("|", "\\|") for one in row) + " |" for row in cells]
     return "\n".join(["", *lines, ""])
