@@ -35,7 +35,7 @@ def read_settings(
     if file is not None:
         content, _ = read_mapping(file, "settings")
         given = {str(name): value for name, value in content.items()}
-        _validate(given, str(file))
+        _check_fields(given, str(file))
     chosen = dict(options)
     for text in assignments:
         name, equals, value = (part.strip() for part in text.partition("="))
@@ -44,8 +44,13 @@ def read_settings(
         if name in chosen:
             raise InputError(f"--set {text}: {name} is given twice: expected it once")
         chosen[name] = _parse(text, value)
-        _validate({name: chosen[name]}, "--set")
-    return _validate(given | chosen, "settings")
+        _check_fields({name: chosen[name]}, "--set")
+    _check_fields(chosen, "settings")
+    try:
+        return Settings(**(given | chosen))
+    except ValidationError as error:
+        where = str(file) if file and not chosen else "settings"
+        raise _refusal(error.errors(include_url=False), where) from error
 
 
 def show_settings(settings: Settings) -> str:
@@ -64,8 +69,8 @@ def _parse(text: str, value: str) -> Any:
         raise InputError(f"--set {text}: expected a value in YAML, as false or [1, 2]") from error
 
 
-def _validate(given: dict[str, Any], where: str) -> Settings:
-    """Make settings of what is given.
+def _check_fields(given: dict[str, Any], where: str) -> None:
+    """Check settings one by one; whether they fit each other is seen when all are known.
 
     Raises:
         InputError: a field that does not exist, with the nearest one, or a value that does not fit.
@@ -78,7 +83,19 @@ def _validate(given: dict[str, Any], where: str) -> Settings:
                 f"{where}: {name}: unknown setting: {meant}`domst train --show-config` lists all"
             )
     try:
-        return Settings(**given)
+        Settings(**given)
     except ValidationError as error:
-        problems = [describe_problem(one, Settings) for one in error.errors(include_url=False)]
-        raise InputError("; ".join(f"{where}: {problem}" for problem in problems)) from error
+        problems = error.errors(include_url=False)
+        if any(problem["loc"] for problem in problems):
+            raise _refusal(problems, where) from error
+
+
+def _refusal(problems: Sequence[Any], where: str) -> InputError:
+    """The error of pydantic's problems with settings that come from somewhere."""
+    texts = [
+        describe_problem(problem, Settings)
+        if problem["loc"]
+        else problem["msg"].removeprefix("Value error, ")  # of several fields
+        for problem in problems
+    ]
+    return InputError("; ".join(f"{where}: {text}" for text in texts))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from model.inputs.watershed import Survey
+from model.output.journal import read_validations
 from model.output.run_directory import Run
 from model.settings import Settings
 from pipeline.live.announce import short_place
 from pipeline.live.curve import Curve
 from pipeline.live.outlines import simplify_outlines
-from pipeline.live.training import number
 from pipeline.storage import parse_location
 
 READ_TOGETHER = 64  # polygons; simplified ones are small
@@ -59,18 +58,10 @@ def done_event(score: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
-    """Read the curves of heads from metrics.jsonl, by site number; none if there is no file.
-
-    A last line that was cut off is left out.
-    """
+    """Read the curves of heads from metrics.jsonl, by site number; none if there is no file."""
     curves: dict[str, Curve] = {}
-    if not path.exists():
-        return curves
-    with path.open() as lines:
-        for text in lines:
-            if not text.endswith("\n"):
-                break
-            line = json.loads(text)
-            curve = curves.setdefault(line["site_no"], Curve())
-            curve.add(line["update"], number(line["loss"]), number(line["validation_nse"]))
+    for site, validations in read_validations(path).items():
+        curves[site] = Curve()
+        for one in validations:
+            curves[site].add(one.update, one.loss, one.nse)
     return curves

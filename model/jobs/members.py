@@ -62,10 +62,10 @@ def fit_heads(
         def on_network(line: dict[str, Any], first: int = first) -> None:
             on_progress({**line, "update": first + line["update"]})
 
-        for group in _at_same_update([one for one in heads if one.site_no in fitted], folder):
-            for result in fit_pack(
-                group, settings.member(k), device, folder, on_network, initial_weights
-            ):
+        chosen = settings.member(k)
+        left = [head for head in heads if head.site_no in fitted]
+        for group in _at_same_update(left, folder, chosen):
+            for result in fit_pack(group, chosen, device, folder, on_network, initial_weights):
                 if isinstance(result, Diverged):
                     del fitted[result.site_no]
                     yield result
@@ -76,11 +76,14 @@ def fit_heads(
                     yield FittedHead(result.site_no, networks)
 
 
-def _at_same_update(heads: Iterable[HeadData], folder: Path) -> list[list[HeadData]]:
+def _at_same_update(
+    heads: Iterable[HeadData], folder: Path, settings: Settings
+) -> list[list[HeadData]]:
     """Group heads by the number of updates that their training has done."""
     groups: dict[int, list[HeadData]] = {}
     for head in heads:
-        groups.setdefault(checkpoint.updates_done(folder, head.site_no), []).append(head)
+        done = checkpoint.updates_done(folder, head.site_no, settings)
+        groups.setdefault(done, []).append(head)
     return list(groups.values())
 
 

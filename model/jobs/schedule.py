@@ -80,8 +80,8 @@ class Jobs:
             groups: the site numbers of each branch.
 
         Raises:
-            InputError: a watershed cannot be loaded.
-            RunError: the loss is not finite, or workers died.
+            InputError: the run holds a trunk made with other settings.
+            RunError: the loss is not finite, no watershed can be loaded, or workers died.
         """
         on_gpu = bool(self.fleet.gpus)
 

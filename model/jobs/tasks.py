@@ -61,7 +61,8 @@ def train_pack(
 ) -> PackResult:
     """Train the heads of a pack; heads that an earlier call finished return their scores.
 
-    A watershed that cannot be loaded, and a head that cannot be scored, fail alone.
+    A watershed that cannot be loaded, a head whose files are of another training, one that does not
+    fit into the memory by itself, and one that cannot be scored fail alone.
 
     Args:
         store: path or URL of the store.
@@ -88,15 +89,14 @@ def train_pack(
         loaded: dict[str, HeadData] = {}
         warned: dict[str, list[str]] = {}
         for site in rows:
-            score = run.score(site)
-            if score and all(
-                checkpoint.find_head(folder, site, settings.member(k))
-                for k, folder in enumerate(folders)
-            ):
-                done.append(score | {"busy": 0.0, "worker": worker.address})
-                continue
-            with failing_alone(site, failures), collect_warnings(this_thread=True) as lines:
-                loaded[site], warned[site] = load_head(store, site, settings), lines
+            with failing_alone(site, failures):
+                trained = is_trained(site, settings, folders)
+                score = run.score(site)
+                if trained and score:
+                    done.append(score | {"busy": 0.0, "worker": worker.address})
+                    continue
+                with collect_warnings(this_thread=True) as lines:
+                    loaded[site], warned[site] = load_head(store, site, settings), lines
         for heads in of_equal_length(loaded):
             start = load_trunk(Path(trunk)) if trunk else None
             scores, unfinished = [], set(heads)
@@ -114,13 +114,34 @@ def train_pack(
                         fitted, about = result.networks, (settings, warned[site])
                         score = finish_head(run, heads[site], fitted, rows[site], cpu, *about)
                         scores.append(score)
-            except torch.OutOfMemoryError:
-                if len(heads) == 1:
-                    raise
-                too_large += sorted(unfinished)
+            except torch.OutOfMemoryError as error:
+                if len(heads) > 1:
+                    too_large += sorted(unfinished)
+                else:
+                    reason = str(error).partition("\n")[0]
+                    failures.append(
+                        f"watershed {''.join(heads)}: does not fit into the memory of {device} "
+                        f"alone ({reason}): expected a device with more, or fewer cells"
+                    )
+            except InputError as error:  # files that another process has changed
+                failures += [f"watershed {site}: {error}" for site in sorted(unfinished)]
             busy, began = (time.monotonic() - began) / len(heads), time.monotonic()
             done += [score | {"busy": busy, "worker": worker.address} for score in scores]
         return PackResult(done, failures, too_large)
+
+
+def is_trained(site: str, settings: Settings, folders: Sequence[Path]) -> bool:
+    """Whether all networks of a head are trained.
+
+    Raises:
+        InputError: what is there, trained or in training, was made with other settings.
+    """
+    trained = True
+    for k, folder in enumerate(folders):
+        if not checkpoint.find_head(folder, site, settings.member(k)):
+            checkpoint.updates_done(folder, site, settings.member(k))
+            trained = False
+    return trained
 
 
 def of_equal_length(heads: Mapping[str, HeadData]) -> list[dict[str, HeadData]]:

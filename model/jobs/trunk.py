@@ -24,8 +24,9 @@ from dask.sizeof import sizeof
 from distributed import Client, Future
 from torch import Tensor
 
-from model.inputs.watershed import load_head
+from model.inputs.watershed import HeadData, load_head
 from model.jobs.placement import pack_heads
+from model.jobs.tasks import failing_alone
 from model.jobs.threads import on_device
 from model.settings import Settings
 from model.training import checkpoint
@@ -39,6 +40,9 @@ from model.training.trunk import (
     trunk_path,
 )
 from pipeline.errors import InputError, RunError
+from pipeline.log import get_logger
+
+log = get_logger(__name__)
 
 
 def fit_trunk(
@@ -62,18 +66,25 @@ def fit_trunk(
             the watersheds.
         resources: that a task needs of a worker.
 
+    A watershed that cannot be loaded is left out: its head starts from the shared weights alone.
+
     Returns:
         Path of the trunk.
 
     Raises:
-        RunError: the loss is not finite.
-        InputError: `folder` holds a trunk made with other settings; a watershed cannot be used.
+        RunError: the loss is not finite, or no watershed can be loaded.
+        InputError: `folder` holds a trunk made with other settings.
     """
     path = trunk_path(folder)
     about: dict[str, Any] = {"settings": settings.model_dump(mode="json")}
     about["sites"] = [list(sites) for sites in groups]
     if _read_same(path, about):
         return path
+    progress = path.with_suffix(".progress.safetensors")
+    resumed = _read_same(progress, about)
+    if resumed:  # by the watersheds that began it
+        groups = resumed[1]["loaded"]
+    branches, groups = _load_branches(client, groups, submit_branch, resources)
 
     def on_branches(task: Callable[..., Any], *arguments: Any) -> list[Any]:
         """Run a task on every branch, with the branch's part of the state."""
@@ -85,11 +96,9 @@ def fit_trunk(
         ]
         return list(client.gather(futures))
 
-    branches = [submit_branch(sites) for sites in groups]
-    progress = path.with_suffix(".progress.safetensors")
     state: State = {}
     update = 0
-    if resumed := _read_same(progress, about):
+    if resumed:
         tensors, found = resumed
         state = {name: value.numpy() for name, value in tensors.items()}
         update = found["update"]
@@ -108,13 +117,44 @@ def fit_trunk(
             scores = np.concatenate(on_branches(validate, update))
             line = {"site_no": "trunk", "update": update, "loss": float(np.mean(losses))}
             on_progress({**line, "validation_nse": float(np.mean(scores))})
-            described = {**about, "update": update}
+            described = {**about, "loaded": groups, "update": update}
             checkpoint.write(progress, as_tensors(state), described, keep_previous=True)
     parts = {tuple(name.split("/")): value for name, value in state.items()}
     averages = {f"{of}/{name}": v for (of, kind, name), v in parts.items() if kind == "average"}
     checkpoint.write(path, as_tensors(averages), about)
     checkpoint.remove(progress)
     return path
+
+
+def _load_branches(
+    client: Client,
+    groups: Sequence[Sequence[str]],
+    submit_branch: Callable[[Sequence[str]], Future],
+    resources: Mapping[str, float] | None,
+) -> tuple[list[Future], list[list[str]]]:
+    """Have workers load the watersheds of all branches; arguments as of `fit_trunk`.
+
+    Returns:
+        Branches with at least one watershed, and the site numbers of each.
+
+    Raises:
+        RunError: no watershed can be loaded.
+    """
+    futures = [submit_branch(sites) for sites in groups]
+    found = [client.submit(contents, one, pure=False, resources=resources) for one in futures]
+    branches: list[Future] = []
+    loaded: list[list[str]] = []
+    lost: list[str] = []
+    for future, (sites, left_out) in zip(futures, client.gather(found), strict=True):
+        lost += left_out
+        if sites:
+            branches.append(future)
+            loaded.append(sites)
+    for line in lost:
+        log.warning("%s; left out of the trunk", line)
+    if not branches:
+        raise RunError(f"trunk: no watershed can be loaded: {lost[0]}")
+    return branches, loaded
 
 
 def trunk_branches(costs: Mapping[str, float], settings: Settings) -> list[list[str]]:
@@ -135,11 +175,38 @@ def trunk_branches(costs: Mapping[str, float], settings: Settings) -> list[list[
 # Tasks on a worker, which holds the branch
 
 
-def make_branch(store: str, sites: Sequence[str], settings: Settings, device: str) -> Branch:
-    """Load the watersheds of a branch; `device` is "cpu" or "cuda:0"."""
+def make_branch(
+    store: str, sites: Sequence[str], settings: Settings, device: str
+) -> Branch | list[str]:
+    """Load the watersheds of a branch, without those that cannot be loaded.
+
+    Args:
+        store: path or URL.
+        sites: site numbers.
+        settings: of the run.
+        device: "cpu" or "cuda:0".
+
+    Returns:
+        The branch; or, without any watershed, a line for each.
+    """
+    heads: list[HeadData] = []
+    left_out: list[str] = []
     with on_device(torch.device(device)):
-        heads = [load_head(store, site, settings) for site in sites]
-        return Branch(heads, settings, torch.device(device))
+        for site in sites:
+            with failing_alone(site, left_out):
+                heads.append(load_head(store, site, settings))
+        if not heads:
+            return left_out
+        branch = Branch(heads, settings, torch.device(device))
+        branch.left_out = left_out
+        return branch
+
+
+def contents(branch: Branch | list[str]) -> tuple[list[str], list[str]]:
+    """Return the site numbers of a branch, and a line for each watershed that it lacks."""
+    if isinstance(branch, list):
+        return [], branch
+    return [head.site_no for head in branch.heads], branch.left_out
 
 
 def initial_state(branch: Branch, _: State) -> State:

@@ -9,10 +9,11 @@ files whenever it begins or ends.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.json_text import as_json
 from pipeline.store.lease import replace_file
@@ -52,6 +53,28 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         if isinstance(line, dict) and {"site_no", "update"} <= line.keys():
             lines.append(line)
     return lines
+
+
+class Validation(NamedTuple):
+    """A line of a head: loss and validation NSE after an update, NaN where undefined."""
+
+    update: int
+    loss: float
+    nse: float
+
+
+def read_validations(path: Path) -> dict[str, list[Validation]]:
+    """Read the validations of each head by site number, sorted by update; none without a file.
+
+    The last line of an update counts; torn lines and other ones are left out.
+    """
+    found: dict[str, dict[int, Validation]] = {}
+    for line in read_lines(path):
+        if {"loss", "validation_nse"} <= line.keys():
+            known = (math.nan if line[n] is None else line[n] for n in ("loss", "validation_nse"))
+            by_update = found.setdefault(line["site_no"], {})
+            by_update[line["update"]] = Validation(line["update"], *known)
+    return {site: [by_update[u] for u in sorted(by_update)] for site, by_update in found.items()}
 
 
 def put_together(path: Path, parts: Iterable[Path]) -> None:

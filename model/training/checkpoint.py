@@ -239,17 +239,26 @@ def save_progress(trainer: Trainer, folder: Path) -> None:
 
 
 def load_progress(trainer: Trainer, folder: Path) -> None:
-    """Restore a pack from what `save_progress` wrote; all heads must be at the same update."""
-    found = [read_good(progress_path(folder, head.site_no)) for head in trainer.heads]
+    """Restore a pack from what `save_progress` wrote.
+
+    Raises:
+        InputError: a head is at another update than the first, or was trained with other settings.
+    """
+    paths = [progress_path(folder, head.site_no) for head in trainer.heads]
+    found = [read_good(path) for path in paths]
+    updates = [one[1]["update"] if one else 0 for one in found]
+    for path, update in zip(paths, updates, strict=True):
+        if update != updates[0]:
+            raise InputError(
+                f"{path}: is at update {update}: expected {updates[0]}, as {paths[0]}; training "
+                "continues if it is started again"
+            )
     files = [one for one in found if one is not None]
     if not files:
         return
-    done = {one[1]["update"] if one else 0 for one in found}
-    assert len(done) == 1, f"heads of one pack are at updates {done}"
-    for head, (_, about) in zip(trainer.heads, files, strict=True):
-        _require_same(progress_path(folder, head.site_no), about, trainer.settings)
-
-    (trainer.update,) = done
+    for path, (_, about) in zip(paths, files, strict=True):
+        _require_same(path, about, trainer.settings)
+    trainer.update = updates[0]
     for name, target in trainer.tensors().items():
         stack_padded(target, [tensors[name] for tensors, _ in files])
     for i, (_, about) in enumerate(files):
@@ -258,10 +267,18 @@ def load_progress(trainer: Trainer, folder: Path) -> None:
     trainer.restart_point = trainer.snapshot()
 
 
-def updates_done(folder: Path, site_no: str) -> int:
-    """Number of updates of the progress on disk; 0 without any."""
-    found = read_good(progress_path(folder, site_no))
-    return int(found[1]["update"]) if found else 0
+def updates_done(folder: Path, site_no: str, settings: Settings) -> int:
+    """Number of updates of the progress on disk; 0 without any.
+
+    Raises:
+        InputError: the progress was made with other settings.
+    """
+    path = progress_path(folder, site_no)
+    found = read_good(path)
+    if found is None:
+        return 0
+    _require_same(path, found[1], settings)
+    return int(found[1]["update"])
 
 
 def _require_same(path: Path, about: dict[str, Any], settings: Settings) -> None:

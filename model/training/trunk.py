@@ -40,10 +40,15 @@ State = dict[str, np.ndarray]  # `<owner>/<kind>/<parameter>`: weights, their av
 
 
 class Branch:
-    """Some watersheds that learn together: networks of one head each that share parameters."""
+    """Some watersheds that learn together: networks of one head each that share parameters.
+
+    Attributes:
+        left_out: a line for each watershed that could not be loaded.
+    """
 
     def __init__(self, heads: Sequence[HeadData], settings: Settings, device: torch.device) -> None:
         self.heads, self.device = heads, device
+        self.left_out: list[str] = []
         self.settings = settings.model_copy(
             update={"updates": settings.trunk_updates, "learning_rate": settings.trunk_rate}
         )

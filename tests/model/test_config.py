@@ -88,6 +88,31 @@ def test_a_wrong_assignment_is_refused(assignments: list[str], message: str) -> 
         read_settings(None, assignments, {"seed": 0})
 
 
+def test_settings_that_contradict_each_other_are_named_without_a_catalog(tmp_path: Path) -> None:
+    expected = "snow_freezing 5.0, snow_thawing 3.0: expected the first below the second"
+    file = write(tmp_path, "snow_freezing: 5")
+    given: list[tuple[Path | None, list[str], object]] = [
+        (file, [], file),
+        (None, ["snow_freezing=5"], "settings"),
+        (file, ["snow_thawing=3"], "settings"),
+    ]
+    for path, assignments, where in given:
+        with pytest.raises(InputError) as refused:
+            read_settings(path, assignments, {})
+        assert str(refused.value) == f"{where}: {expected}"
+
+
+def test_settings_are_judged_together_whatever_brings_them(tmp_path: Path) -> None:
+    """A pair that fits is accepted, also where one half alone contradicts the default."""
+    file = write(tmp_path, "snow_freezing: 5\n")
+    for path, assignments in (
+        (None, ["snow_freezing=5", "snow_thawing=8"]),
+        (file, ["snow_thawing=8"]),
+    ):
+        settings = read_settings(path, assignments, {})
+        assert (settings.snow_freezing, settings.snow_thawing) == (5, 8)
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"nowhere.yaml: not readable .* expected settings in YAML"

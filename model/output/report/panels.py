@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import xarray as xr
 
 from model.evaluation.metrics import default_peak_window
 from model.inputs.features import known_basin_mean
-from model.output.journal import read_lines
+from model.output.journal import Validation, read_validations
 from model.output.report.blocks import pack
 from model.output.report.discharge import Discharge, milliseconds, segments
 from model.output.report.floods import largest_floods
@@ -41,7 +40,7 @@ class Panels:
     def __init__(self, run: Run, settings: Settings, trained: Path, store: str) -> None:
         self.settings, self.trained, self.store = settings, trained, store
         self.discharge = Discharge(run, settings)
-        self.curves = read_curves(run.folder / "metrics.jsonl")
+        self.validations = read_validations(run.folder / "metrics.jsonl")
 
     def read(self, head: Mapping[str, Any]) -> tuple[str, str]:
         """Return the block of a head's panel, and the watershed's outline as WKT.
@@ -84,7 +83,7 @@ class Panels:
             "longitude": longitude[inside],
             "latitude": latitude[inside],
             **(learned._asdict() if learned else {}),
-            **self.curves.get(site, {}),
+            **curves_of(self.validations.get(site, ())),
         }
         return pack(fields, arrays), outline
 
@@ -140,20 +139,12 @@ def cell_size(watershed: xr.Dataset) -> list[float]:
     return [abs(float(bounds[1])), abs(float(bounds[5]))]
 
 
-def read_curves(path: Path) -> dict[str, dict[str, np.ndarray]]:
-    """Read loss and validation NSE by update of each head from metrics.jsonl, if it is there."""
-    lines: defaultdict[str, dict[int, tuple[float, float]]] = defaultdict(dict)
-    for line in read_lines(path):  # the last word of an update that was repeated counts
-        lines[line["site_no"]][line["update"]] = (
-            np.nan if line["loss"] is None else line["loss"],
-            np.nan if line["validation_nse"] is None else line["validation_nse"],
-        )
-    curves = {}
-    for site, by_update in lines.items():
-        updates = sorted(by_update)
-        loss, nse = np.array([by_update[update] for update in updates], float).T
-        curves[site] = {"update": np.array(updates, float), "loss": loss, "validation_nse": nse}
-    return curves
+def curves_of(validations: Sequence[Validation]) -> dict[str, np.ndarray]:
+    """Loss and validation NSE by update, as arrays for a page; none without a validation."""
+    if not validations:
+        return {}
+    update, loss, nse = np.array(validations, float).T
+    return {"update": update, "loss": loss, "validation_nse": nse}
 
 
 def simplified(outlines: list[str]) -> list[list[Outline]]:

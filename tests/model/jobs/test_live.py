@@ -71,6 +71,7 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     assert read_curves(path) == {}
     line = {"site_no": "a", "update": 2, "loss": None, "validation_nse": 0.5}
-    path.write_text(json.dumps(line) + "\n" + json.dumps({**line, "update": 4})[:20])
+    torn = json.dumps({**line, "update": 4})[:20]
+    path.write_text(f"{json.dumps(line)}\n{torn}\n{json.dumps({**line, 'update': 6})}\n{torn}")
     curve = read_curves(path)["a"]
-    assert list(curve.update) == [2]
+    assert list(curve.update) == [2, 6]

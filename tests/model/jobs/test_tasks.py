@@ -15,10 +15,12 @@ import zarr
 
 from model.inputs.watershed import HeadData, load_head, survey_store
 from model.jobs import members, tasks
+from model.jobs.members import fit_heads
 from model.jobs.tasks import PackResult, of_equal_length, train_pack
 from model.output.figures import hydrograph
 from model.output.run_directory import Run
 from model.settings import Settings
+from model.training import checkpoint
 from model.training.loop import fit_pack
 
 QUICK = Settings(updates=2, evaluate_every=2, hidden=8, warmup=30, stretch=60, batch=1)
@@ -91,6 +93,52 @@ def test_heads_without_memory_on_the_gpu_are_returned(
     assert (result.failures, result.too_large) == ([], sites[1:])
     monkeypatch.setattr(members, "fit_pack", fit_pack)
     assert [score["site_no"] for score in pack().scores] == sites
+
+
+def test_a_head_that_fills_the_memory_by_itself_fails_alone(
+    train: tuple[Train, Path, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heads of other lengths of the same pack are trained."""
+    pack, _, sites = train
+
+    def fill_memory(heads: Sequence[HeadData], *others: Any) -> Iterator[Any]:
+        if heads[0].site_no == sites[1]:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 9 GiB.")
+        yield from fit_heads(heads, *others)
+
+    monkeypatch.setattr(tasks, "fit_heads", fill_memory)
+    monkeypatch.setattr(tasks, "of_equal_length", lambda heads: [{s: h} for s, h in heads.items()])
+    result = pack()
+    assert [score["site_no"] for score in result.scores] == [sites[0], *sites[2:]]
+    assert result.too_large == []
+    (line,) = result.failures
+    assert line.startswith(f"watershed {sites[1]}: does not fit into the memory of cpu alone")
+    assert "\n" not in line
+
+
+def test_a_head_whose_files_are_of_another_training_fails_alone(
+    train: tuple[Train, Path, list[str]],
+) -> None:
+    """One that is trained, and one that was interrupted."""
+    pack, store, sites = train
+    run = Run(store.parent / "run")
+    other = QUICK.model_copy(update={"hidden": 4})
+    done, begun, *good = sites
+    assert len(pack().scores) == len(sites)
+    for site, path in (
+        (done, checkpoint.head_path(run.checkpoints, done)),
+        (begun, checkpoint.progress_path(run.checkpoints, begun)),
+    ):
+        checkpoint.head_path(run.checkpoints, site).unlink()
+        checkpoint.write(path, {}, {"settings": other.model_dump(mode="json"), "update": 1})
+    result = pack()
+    assert [score["site_no"] for score in result.scores] == good
+    assert [line.split(": ")[0].rpartition("/")[2] for line in result.failures] == [
+        f"{done}.safetensors",
+        f"{begun}.progress.safetensors",
+    ]
+    for line in result.failures:
+        assert "made with other settings: expected those of this run" in line
 
 
 def test_heads_of_equal_length_go_together() -> None:

@@ -13,8 +13,10 @@ import torch
 from distributed import Client, Future
 
 from model.inputs.watershed import HeadData
-from model.jobs.trunk import fit_trunk, trunk_branches
+from model.jobs import trunk as jobs_trunk
+from model.jobs.trunk import fit_trunk, make_branch, trunk_branches
 from model.settings import Settings
+from model.training import checkpoint
 from model.training.loop import Fitted, OnProgress, fit_pack
 from model.training.trainer import Trainer
 from model.training.trunk import (
@@ -139,6 +141,59 @@ def test_a_trunk_without_a_finite_loss_is_given_up(grow: Grow, tmp_path: Path) -
     with pytest.raises(RunError, match=r"^trunk: loss not finite by update 10$"):
         grow(tmp_path, silent, QUICK.model_copy(update={"trunk_rate": 1e20, "trunk_round": 50}))
     assert not trunk_path(tmp_path).exists()
+
+
+def test_a_watershed_that_cannot_be_loaded_is_left_out(
+    client: Client,
+    heads: list[HeadData],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One of two of a branch, and a branch of one; the trunk stays when they can be loaded later."""
+    by_site = {head.site_no: head for head in heads}
+    broken: dict[str, Exception] = {"03": InputError("store: watershed 03: no rain")}
+
+    def load_some(store: str, site: str, settings: Settings) -> HeadData:
+        if site in broken:
+            raise broken[site]
+        return by_site[site]
+
+    def submit_branch(sites: Sequence[str]) -> Future:
+        return client.submit(make_branch, "store", sites, QUICK, "cpu", pure=False)
+
+    def fit(folder: Path, groups: list[list[str]], on_progress: OnProgress = silent) -> Path:
+        return fit_trunk(client, groups, submit_branch, QUICK, folder, on_progress)
+
+    monkeypatch.setattr(jobs_trunk, "load_head", load_some)
+    expected = fit(tmp_path / "without", [["01"], ["02"]])
+    found = fit(tmp_path / "left out", [["01", "03"], ["02"]])
+    assert found.read_bytes() != expected.read_bytes(), "of other groups"
+    assert same_weights(found, expected)
+    assert "store: watershed 03: no rain; left out of the trunk" in caplog.text
+
+    broken["02"] = OSError("Input/output error")
+    alone = fit(tmp_path / "alone", [["01", "03"], ["02"]])
+    assert "watershed 02: OSError('Input/output error'); left out of the trunk" in caplog.text
+    assert same_weights(alone, fit(tmp_path / "one", [["01"]]))
+
+    def stop(line: dict[str, Any]) -> None:
+        if line["update"] == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "cut", [["01", "03"], ["02"]], stop)
+    broken.clear()
+    assert same_weights(fit(tmp_path / "cut", [["01", "03"], ["02"]]), alone)
+    assert same_weights(fit(tmp_path / "alone", [["01", "03"], ["02"]]), alone)
+    broken |= {"01": OSError("a"), "02": OSError("b"), "03": OSError("c")}
+    with pytest.raises(RunError, match=r"^trunk: no watershed can be loaded: watershed 01: OSErr"):
+        fit(tmp_path / "none", GROUPS)
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    (first, _), (second, _) = checkpoint.read(one), checkpoint.read(other)
+    return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
 
 
 def test_heads_are_trained_from_it(heads: list[HeadData], grow: Grow, tmp_path: Path) -> None:

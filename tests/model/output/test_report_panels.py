@@ -16,7 +16,7 @@ from model.network.domst import DomST
 from model.output.report.blocks import pack, unpack
 from model.output.report.floods import largest_floods
 from model.output.report.learned import read_learned
-from model.output.report.panels import read_curves, simplified
+from model.output.report.panels import simplified
 from model.settings import Settings
 
 DAY = 86_400.0
@@ -95,21 +95,6 @@ def test_what_is_learned_is_what_the_network_does_with_an_even_rain(
     for off in ({"contribution": False}, {"travel_time": False}, {"region": True}):
         without = settings.model_copy(update=off)
         assert read_learned(tmp_path / "no", without, share, path, DAY, DAY) is None
-
-
-def test_curves_are_sorted_and_the_last_word_of_an_update_counts(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    assert read_curves(path) == {}
-    path.write_text(
-        '{"trunk": 1, "update": 5}\n'
-        '{"site_no": "1", "update": 20, "loss": 0.1, "validation_nse": 0.6}\n'
-        '{"site_no": "1", "update": 10, "loss": 0.3, "validation_nse": null}\n'
-        '{"site_no": "1", "update": 20, "loss": 0.2, "validation_nse": 0.5}\n'
-    )
-    (curve,) = read_curves(path).values()
-    assert curve["update"].tolist() == [10, 20]
-    assert curve["loss"].tolist() == [0.3, 0.2]
-    np.testing.assert_array_equal(curve["validation_nse"], [np.nan, 0.5])
 
 
 def test_simplified_outlines_keep_shape_parts_and_holes() -> None:

@@ -79,7 +79,7 @@ def test_a_resumed_training_is_the_uninterrupted_one(
     progress = checkpoint.progress_path(tmp_path / "cut", "01")
     if torn:
         progress.write_bytes(progress.read_bytes()[:10_000])
-    assert checkpoint.updates_done(tmp_path / "cut", "01") == 10 * (stop_after - torn)
+    assert checkpoint.updates_done(tmp_path / "cut", "01", settings) == 10 * (stop_after - torn)
     (resumed,) = train([make_head("01")], settings, tmp_path / "cut")
     assert resumed.checkpoint.read_bytes() == whole.checkpoint.read_bytes()
     left = {path.name for path in (tmp_path / "cut").iterdir()}
@@ -150,6 +150,18 @@ def test_progress_of_other_settings_is_refused(make_head: Make, tmp_path: Path) 
     other = QUICK.model_copy(update={"learning_rate": 0.5})
     with pytest.raises(InputError, match="other settings"):
         train([make_head("01")], other, tmp_path)
+
+
+def test_a_pack_of_heads_at_different_updates_is_refused(make_head: Make, tmp_path: Path) -> None:
+    """As when the progress of one is lost after the heads were grouped."""
+    heads = [make_head("01"), make_head("02")]
+    trainer = Trainer(heads[:1], QUICK, CPU)
+    trainer.step()
+    checkpoint.save_progress(trainer, tmp_path)
+    with pytest.raises(
+        InputError, match=r"02\.progress\.safetensors: is at update 0: expected 1, as "
+    ):
+        train(heads, QUICK, tmp_path)
 
 
 def test_a_head_that_diverges_is_given_up_and_the_others_go_on(
