@@ -150,7 +150,7 @@ def test_a_watershed_that_cannot_be_loaded_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One of two of a branch, and a branch of one; the trunk stays when they can be loaded later."""
+    """One of two of a branch, and a branch of one; the trunk stays when they are there later."""
     by_site = {head.site_no: head for head in heads}
     broken: dict[str, Exception] = {"03": InputError("store: watershed 03: no rain")}
 
