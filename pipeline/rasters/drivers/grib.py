@@ -16,6 +16,7 @@ from rasterio.io import DatasetReader
 
 from pipeline.catalog.raster_source import RasterSource
 from pipeline.errors import InputError
+from pipeline.log import get_logger
 from pipeline.rasters.drivers.gdal import (
     GdalLayout,
     layout_of,
@@ -25,16 +26,20 @@ from pipeline.rasters.drivers.gdal import (
     write_band,
 )
 from pipeline.rasters.drivers.gdal_open import environment, opened, opened_binary
-from pipeline.rasters.drivers.grib_messages import field_grids
-from pipeline.rasters.files import ONLY, Place
+from pipeline.rasters.drivers.grib_messages import field_grids, products_of_edition_1
+from pipeline.rasters.files import ONLY, Place, format_duration
 from pipeline.rasters.pixels import Layout
 from pipeline.storage import Location
 
+LOG = get_logger(__name__)
 # What may tell messages of one time from each other.
 TELLING = (
     "GRIB_ELEMENT", "GRIB_SHORT_NAME", "GRIB_COMMENT", "GRIB_PDS_PDTN", "GRIB_REF_TIME",
     "GRIB_FORECAST_SECONDS",
 )  # fmt: skip
+UNITS_OF_EDITION_1 = (0, 1, 2, 10, 11, 12)  # code table 4, where they are those of edition 2
+INSTANT, MEANS_AND_SUMS = 0, (3, 4, 5)  # code table 5
+ECMWF, ECMWF_RAIN = 98, (142, 143, 228)  # the centre; its parameters lsp, cp and tp
 MOST_UNITS = 100_000  # of time that an interval may last
 HOUR = timedelta(hours=1)
 UNITS = {  # of time, code table 4.4
@@ -114,6 +119,38 @@ def _length(tags: dict[str, str]) -> timedelta | None:
     return number * UNITS[int(values[25])] if number <= MOST_UNITS else None
 
 
+def _lengths_of_edition_1(
+    path: Location, file: DatasetReader, source: RasterSource, used: Sequence[int]
+) -> dict[int, timedelta]:
+    """Lengths of the intervals that messages of edition 1 are sums or means over, by band.
+
+    Octets 18 to 21 of section 1 are the interval's unit, begin, end and kind (code tables 4, 5).
+    ECMWF's sums of forecasts state an instant: whether they run on, the file does not tell.
+    """
+    if "GRIB_PDS_PDTN" in file.tags(1):  # edition 2
+        return {}
+    with opened_binary(path, source) as content:
+        products = dict(enumerate(products_of_edition_1(content), 1))
+    found = {}
+    for band in used:
+        product = products.get(band, b"")
+        if len(product) < 21 or product[17] not in UNITS_OF_EDITION_1:
+            continue
+        begin, end, kind = product[18:21]
+        if kind in MEANS_AND_SUMS and end > begin:
+            found[band] = (end - begin) * UNITS[product[17]]
+        is_sum = product[4] == ECMWF and product[8] in ECMWF_RAIN
+        if is_sum and kind == INSTANT and begin and source.totals is None:
+            LOG.warning(
+                "%s: message %d of %s, %s after its reference time, states no interval, and "
+                "ECMWF's forecasts hold totals since that time: read as amounts (totals)",
+                path, band, file.tags(band).get("GRIB_ELEMENT"),
+                format_duration(begin * UNITS[product[17]]),
+            )  # fmt: skip
+            break
+    return found
+
+
 def _labels(
     path: Location, file: DatasetReader, sources: Sequence[RasterSource]
 ) -> tuple[list[datetime], list[dict[datetime, int]]]:
@@ -134,8 +171,10 @@ def read_layout(path: Location, sources: Sequence[RasterSource]) -> GdalLayout:
         _require_one_grid(path, file, sources[0], used)
         tags = [file.tags(next(iter(found.values()))) for found in bands]
         units = tuple(about.get("GRIB_UNIT", "").strip("[]-") for about in tags)
-        lengths = {length for number in used if (length := _length(file.tags(number)))}
-        each = [_length(file.tags(bands[0][label])) for label in labels]
+        known = _lengths_of_edition_1(path, file, sources[0], used)
+        stated = {number: _length(file.tags(number)) or known.get(number) for number in used}
+        lengths = {length for length in stated.values() if length}
+        each = [stated[bands[0][label]] for label in labels]
         begins = [
             label - length for label, length in zip(labels, each, strict=True) if length is not None
         ]

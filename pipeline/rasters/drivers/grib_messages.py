@@ -31,6 +31,19 @@ def field_grids(file: IO[bytes]) -> Iterator[bytes]:
         at = _next_message(file, at + max(length, START))
 
 
+def products_of_edition_1(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield the product section of each message, in the file's order, up to one of edition 2."""
+    at = _next_message(file, 0)
+    while at is not None:
+        file.seek(at)
+        head = file.read(START)
+        if len(head) < START or head[7] != 1:
+            return
+        file.seek(at + 8)
+        yield _section(file, 3)
+        at = _next_message(file, at + max(int.from_bytes(head[4:7], "big"), START))
+
+
 def _next_message(file: IO[bytes], at: int) -> int | None:
     """Where the next message begins; None at the end."""
     file.seek(at)
