@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 
 SAMPLE = Path("build/sample")
 RUNS = Path("build/runs")
+Tracking = Literal["tensorboard", "mlflow"]
 UPDATES = {trunk: Settings(trunk=trunk).resolved(DAY).updates for trunk in TRUNKS}
 # Options that may accompany --resume; the run's run.yaml says everything else.
 WITH_CLUSTER = {"cluster", "workers", "scheduler", "scheduler_file", "wait", "tls"}
-WITH_RESUME = {"resume", "run", "take_over", "as_json", "log_json"} | WITH_CLUSTER
+WITH_RESUME = {"resume", "run", "take_over", "track", "as_json", "log_json"} | WITH_CLUSTER
 EXAMPLE = "domst train build/my.zarr --run build/runs/my --test 2021 --workers 4"
 
 
@@ -150,6 +151,10 @@ def main(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --run as its run.yaml says.")
     ] = False,
+    track: Annotated[
+        Tracking | None,
+        typer.Option(help="Send curves and scores there too; needs the package of that name."),
+    ] = None,
     take_over: TakeOver = False,
     as_json: AsJson = False,
     log_json: LogJson = False,
@@ -159,7 +164,7 @@ def main(
     with json_lines(log_json), exit_codes():
         from model.inputs.watershed import survey_store
         from model.jobs.train import local_client, prepare, run_training
-        from model.output.progress import ConsoleProgress, Progress, skill_table
+        from model.output.progress import ConsoleProgress, Progress, Several, skill_table
         from model.output.run_directory import Run
         from pipeline.run.cluster import dashboard_address, wait_seconds
 
@@ -200,6 +205,11 @@ def main(
             folder = run or RUNS / (SAMPLE.name if store is None else Path(where).stem)
         training = prepare(where, folder, sites=sites, settings=settings)
         metrics = training.run.finished()
+        trackers: list[Progress] = []
+        if track is not None and metrics is None:
+            from model.output.track import make_tracker
+
+            trackers.append(make_tracker(track, training.run, training.settings))
         if metrics is None:
             with (
                 interrupts_name_resume(training.run),
@@ -216,7 +226,8 @@ def main(
             ):
                 console.print(f"dashboard: {dashboard_address(client)}", soft_wrap=True)
                 shown = Progress() if log_json else ConsoleProgress(console)
-                metrics = run_training(training, client, shown, take_over=take_over)
+                told = Several(shown, *trackers)
+                metrics = run_training(training, client, told, take_over=take_over)
         if as_json:
             print_json({"run": folder, **metrics})
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +42,6 @@ def announcement(store: str, survey: Survey, run: Run, settings: Settings) -> di
         "names": [table.text["name"][rows[site]] for site in sites],
         "outlines": [outlines[rows[site]] for site in sites],
         "curves": {site: curves[site].pack() for site in sites if site in curves},
-    }
-
-
-def done_event(score: Mapping[str, Any]) -> dict[str, Any]:
-    """What the live page is told of a head that is done."""
-    return {
-        "sites": [score["site_no"]],
-        "update": score["updates"],
-        "nse": score["validation_nse"],
-        "busy": score["busy"],
-        "worker": score["worker"],
     }
 
 

@@ -12,14 +12,14 @@ from distributed import Client, Future
 
 from model.jobs.dispatch import Dispatcher, Heads
 from model.jobs.fleet import Fleet
-from model.jobs.live import done_event
 from model.jobs.tasks import train_pack
 from model.jobs.trunk import fit_trunk, make_branch
-from model.output.progress import Progress
+from model.output.progress import Progress, done_event
 from model.output.run_directory import Run
 from model.settings import Settings
 from pipeline.errors import RunError
 from pipeline.live.announce import Announcer
+from pipeline.live.board import SUFFIX
 from pipeline.log import get_logger
 from pipeline.run.cluster import LOST
 from pipeline.run.cuda import DEVICE, GPU
@@ -92,7 +92,7 @@ class Jobs:
         def on_validation(line: dict[str, Any]) -> None:
             self.run.append(line)
             self.live.send_line(line)
-            self.progress.trunk(line["update"], self.settings.trunk_updates)
+            self.progress.trunk(line, self.settings.trunk_updates)
             log.info("trunk, update %(update)d: mean validation NSE %(validation_nse).3f", line)
 
         folder = self.run.checkpoints
@@ -137,7 +137,11 @@ class Jobs:
             line = event[1]
             with suppress(OSError):  # the line stands in the head's file; workers say what is wrong
                 self.run.append(line)
-            self.progress.update(line["site_no"], line["update"])
+            self.progress.update(line)
+
+        def on_live(event: Mapping[str, Any]) -> None:
+            if event["event"] == "pack":
+                self.progress.pack(event["sites"], event["worker"], event["device"])
 
         def submit_pack(pack: list[str], on_gpu: bool) -> Future:
             return self.submit(
@@ -157,26 +161,30 @@ class Jobs:
             failures.append(line)
             log.error("%s", line)
 
+        def give_up(sites: Sequence[str], lines: Sequence[str]) -> None:
+            self.progress.failed(sites, lines)
+            self.live.send("failed", sites=list(sites), lines=list(lines))
+
         self.client.subscribe_topic(topic, on_event)
+        self.live.subscribe(SUFFIX, on_live)
         dispatcher = Dispatcher(self.fleet, heads, submit_pack)
         try:
             for pack, future in dispatcher.run():
                 self.run.require_held()
                 if future.status == "error":
                     fail(f"{names(pack)}: {future.exception()}")
-                    self.live.send("failed", sites=pack, lines=failures[-1:])
+                    give_up(pack, failures[-1:])
                     continue
                 done, given_up, too_large = future.result()
                 for line in given_up:
                     fail(line)
                 if given_up:
                     ended = {*too_large, *(score["site_no"] for score in done)}
-                    lost = [site for site in pack if site not in ended]
-                    self.live.send("failed", sites=lost, lines=given_up)
+                    give_up([site for site in pack if site not in ended], given_up)
                 for score in done:
                     scores.append(score)
                     self.progress.head_done(score)
-                    self.live.send("done", **done_event(score))
+                    self.live.send(**done_event(score))
                     log.info("head %(site_no)s done: test NSE %(nse).3f", score)
                     log_unheard(score["warnings"], self.warned)
                 if too_large:

@@ -161,7 +161,7 @@ def _train(training: Training, run: Run, client: Client, progress: Progress) -> 
     costs = update_costs(survey, split.train_stop + settings.warmup)
     learnable = last_stop(split.known) if settings.refit else split.train_stop
     record = Record(len(survey.times), learnable, survey.step.total_seconds(), survey.forcings)
-    progress.begin(len(costs), settings.head_updates)
+    progress.begin(list(costs), settings.head_updates)
     try:
         with run.logged() as warned, ExitStack() as live:
             jobs = Jobs(training.store, run, settings, client, progress, warned)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -113,6 +113,11 @@ class TrainingStatus:
             head.curve, head.update = curve, int(curve.update[-1])
             head.loss, head.nse = curve.loss[-1], curve.nse[-1]
         return cls(event["title"], event["folder"], event["updates"], heads)
+
+    @classmethod
+    def of_sites(cls, sites: Sequence[str], updates: int) -> TrainingStatus:
+        """Begin a training of which the site numbers alone are known."""
+        return cls("", "", updates, {site: HeadStatus(site, "", b"") for site in sites})
 
     def count(self, state: HeadState) -> int:
         """Number of heads in a state."""

@@ -14,8 +14,9 @@ from rich.text import Text
 
 from model.evaluation.metrics import median_known
 from model.output.figures import label
+from model.output.heads_table import number
 from model.output.journal import write_text
-from model.output.progress import FLOORS, number
+from model.output.progress import FLOORS
 from model.output.report.blocks import pack
 from model.output.report.comparison import (
     COMPARED,

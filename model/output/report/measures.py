@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from model.evaluation.metrics import median_known
-from model.output.progress import FLOORS, number
+from model.output.heads_table import number
+from model.output.progress import FLOORS
 
 NAMED_HEADS = 3  # of those that lose to a floor; the others are counted
 

@@ -10,8 +10,9 @@ import yaml
 from bokeh.palettes import Cividis10
 
 from model.output.figures import label
+from model.output.heads_table import number
 from model.output.journal import write_text
-from model.output.progress import FLOORS, NO_INTERVAL, lacks_interval, loses, number
+from model.output.progress import FLOORS, NO_INTERVAL, lacks_interval, loses
 from model.output.report.discharge import describe_run
 from model.output.report.measures import measures_of, medians, verdict
 from model.output.report.panels import Panels, simplified

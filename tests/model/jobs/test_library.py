@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,8 +29,14 @@ class Recorder(Progress):
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
 
-    def begin(self, heads: int, updates: int) -> None:
-        self.calls.append(("begin", heads, updates))
+    def begin(self, sites: Sequence[str], updates: int) -> None:
+        self.calls.append(("begin", *sites, updates))
+
+    def pack(self, sites: Sequence[str], worker: str, device: str) -> None:
+        self.calls.append(("pack", *sites, worker.partition("://")[0], device))
+
+    def update(self, line: Mapping[str, Any]) -> None:
+        self.calls.append(("update", line["site_no"], line["update"]))
 
     def head_done(self, score: dict[str, object]) -> None:
         self.calls.append(("done", score["site_no"]))
@@ -84,7 +92,14 @@ def test_watersheds_that_the_store_lacks_are_refused(
 def test_progress_is_reported(tiny_store: Path, site: str, tmp_path: Path) -> None:
     recorder = Recorder()
     train(tiny_store, tmp_path / "run", sites=[site], settings=QUICK, progress=recorder)
-    assert recorder.calls == [("begin", 1, 4), ("done", site), ("end",)]
+    assert recorder.calls == [
+        ("begin", site, 4),
+        ("pack", site, "inproc", "cpu"),
+        ("update", site, 2),
+        ("update", site, 4),
+        ("done", site),
+        ("end",),
+    ]
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["update"] for line in lines] == [2, 4]
 
