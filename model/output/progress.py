@@ -127,7 +127,11 @@ class ConsoleProgress(Progress):
             self._print(f"trunk done: {updates} updates")
 
     def pack(self, sites: Sequence[str], worker: str, device: str) -> None:
-        self._apply({"event": "pack", "sites": sites, "worker": worker, "device": device})
+        assert self.status is not None
+        heads = self.status.heads  # a head may be done before its beginning is heard of
+        left = [site for site in sites if heads[site].state != "done"]
+        if left:
+            self._apply({"event": "pack", "sites": left, "worker": worker, "device": device})
 
     def update(self, line: Mapping[str, Any]) -> None:
         self._tell(lambda status: status.validate(line))

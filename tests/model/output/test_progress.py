@@ -130,6 +130,7 @@ def test_a_table_on_a_terminal_goes_and_leaves_no_line() -> None:
         shown.live.refresh()
         shown.head_done(head("a"))
         shown.failed(["b"], ["b: broken"])
+        shown.pack(["a"], "tcp://127.0.0.1:1234", "cpu")  # heard of too late
         shown.live.refresh()
     finally:
         shown.end()
