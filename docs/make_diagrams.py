@@ -267,6 +267,68 @@ def blocks() -> Figure:
     return figure
 
 
+def store() -> Figure:
+    """What lies where in a store, and what `open_watershed` puts together."""
+    figure, axes = canvas(9.6, 3.6)
+    axes.text(0.3, 3.3, "/region", fontsize=11, fontweight="bold", color=INK)
+    axes.text(0.3, 3.08, "one file a block, whole region", fontsize=9, color=GREY)
+    for block in range(3, -1, -1):
+        grid = inset(figure, (0.3 + 0.3 * block, 0.75 + 0.24 * block), (2.0, 1.45))
+        grid.imshow(storm(12) * (0.4 + 0.2 * block), cmap=RAINS, origin="lower", vmin=0, vmax=0.9,
+                    aspect="auto", extent=(0, 12, 0, 12))  # fmt: skip
+        grid.add_patch(Rectangle((6, 4), 5, 5, facecolor="none", edgecolor=FLOW, linewidth=1.6))
+    arrow(axes, (0.55, 0.4), (2.6, 0.4))
+    axes.text(1.45, 0.18, "time", fontsize=9, color=GREY, ha="center")
+    axes.text(4.0, 3.3, "/watersheds", fontsize=11, fontweight="bold", color=INK)
+    axes.text(4.0, 3.08, "a row a site, and their cells", fontsize=9, color=GREY)
+    for row, shade in enumerate((0.9, 0.5, 0.5, 0.5, 0.5, 0.5, 0.9, 0.9, 0.9)):
+        for column in range(5):
+            color = FLOW if shade < 0.8 else GREY
+            corner = 4.0 + 0.36 * column, 2.7 - 0.23 * row
+            how: dict[str, Any] = {"facecolor": color, "edgecolor": "white", "alpha": 0.35}
+            axes.add_patch(Rectangle(corner, 0.34, 0.21, **how))
+    axes.text(4.0, 0.6, "coverage, flow distance,\noutlet, area, window", fontsize=9, color=GREY,
+              va="top")  # fmt: skip
+    axes.text(6.5, 3.3, "/gauges", fontsize=11, fontweight="bold", color=INK)
+    axes.text(6.5, 3.08, "whole records", fontsize=9, color=GREY)
+    for number in range(4):
+        record = inset(figure, (6.5, 2.35 - 0.5 * number), (1.2, 0.42))
+        record.plot(np.roll(hydrograph(STORMS), 11 * number), linewidth=1.1,
+                    color=FLOW if number == 1 else GREY)  # fmt: skip
+    box(
+        axes,
+        (8.75, 1.75),
+        (1.5, 1.5),
+        "a watershed",
+        "\n\nits window,\nits cells,\nits record",
+        PALE,
+    )
+    arrow(axes, (7.72, 1.75), (7.98, 1.75))
+    axes.text(8.75, 0.75, "open_watershed", ha="center", fontsize=9.5, color=FLOW)
+    return figure
+
+
+def split() -> Figure:
+    """Water years that train, validate and test."""
+    figure, axes = canvas(9.6, 2.0)
+    random = np.random.default_rng(7)
+    storms = random.gamma(0.3, 4, 360) * (random.random(360) < 0.4)
+    flow = hydrograph(storms, 0.9)
+    curve = inset(figure, (0.3, 0.55), (9.0, 0.95))
+    parts = ((0, 4, LAND, "trains"), (4, 5, RAIN, "validates"), (5, 6, FLOW, "tests"))
+    for start, end, color, text in parts:
+        curve.axvspan(60 * start, 60 * end, color=color, alpha=0.25, linewidth=0)
+        axes.text(0.3 + 1.5 * (start + end) / 2, 1.68, text, ha="center", fontsize=11, color=INK)
+    curve.plot(flow, color=INK, linewidth=1.1)
+    curve.set(xlim=(0, 360), ylim=(0, None))
+    for year in range(6):
+        axes.text(1.05 + 1.5 * year, 0.32, f"{2016 + year}", ha="center", fontsize=9, color=GREY)
+    notes = ("learns from these", "picks the weights", "is scored, once")
+    for (start, end, *_), note in zip(parts, notes, strict=True):
+        axes.text(0.3 + 1.5 * (start + end) / 2, 0.1, note, ha="center", fontsize=9, color=INK)
+    return figure
+
+
 def save(figure: Figure, name: str) -> None:
     """Write an SVG of the same bytes each time."""
     path = IMAGES / name
@@ -284,6 +346,8 @@ def main() -> None:
         (network, "network"),
         (days, "time"),
         (blocks, "blocks"),
+        (store, "store"),
+        (split, "split"),
     ):
         save(draw(), f"{name}.svg")
 

@@ -102,6 +102,13 @@ def test_every_page_is_in_the_index():
     assert set(PAGES) <= linked | {index}
 
 
+def test_pictures_are_small_and_used():
+    texts = [page.read_text() for page in PAGES]
+    for picture in (ROOT / "docs/images").iterdir():
+        assert picture.stat().st_size < 200_000, picture.name
+        assert any(f"images/{picture.name})" in text for text in texts), picture.name
+
+
 @pytest.mark.parametrize(
     ("schema", "files"),
     [
