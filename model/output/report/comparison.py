@@ -145,11 +145,11 @@ class Comparison:
             ahead, behind = (
                 [c for s, c in zip(signs, sure, strict=True) if s == i] for i in (1, -1)
             )
+            beyond = [f"{sum(some)} of the {len(some)}" for some in (ahead, behind) if some]
             parts.append(
                 f"{name} is ahead of {first} on {len(ahead)} of {len(signs)} "
-                f"watershed{'' if len(signs) == 1 else 's'}, on {sum(ahead)} with a 90 % interval "
-                f"of the difference that excludes 0, and behind on {len(behind)}, on "
-                f"{sum(behind)} with such an interval"
+                f"watershed{'' if len(signs) == 1 else 's'} and behind on {len(behind)}; the 90 % "
+                f"interval of the difference excludes 0 on {' and on '.join(beyond) or 'none'}"
             )
         if len(others) > 1:
             best = [site.best for site in self.sites]

@@ -119,8 +119,8 @@ def test_the_sentence_counts_who_is_ahead_and_where_it_is_beyond_doubt(
     assert [site.clear for site in (one, two, three)] == [True, True, False]
     ahead = sum(site.best == 1 for site in compared.sites)
     assert compared.sentence() == (
-        f"By NSE, b is ahead of a on {ahead} of 3 watersheds, on 1 with a 90 % interval of the "
-        f"difference that excludes 0, and behind on {3 - ahead}, on 1 with such an interval."
+        f"By NSE, b is ahead of a on {ahead} of 3 watersheds and behind on {3 - ahead}; the 90 % "
+        f"interval of the difference excludes 0 on 1 of the {ahead} and on 1 of the {3 - ahead}."
     )
     for site in compared.sites:
         ordered = sorted(site.scores["nse"])
@@ -138,7 +138,8 @@ def test_equal_runs_are_equal(write: Write, tmp_path: Path) -> None:
         assert (site.best, site.clear, site.intervals) == (None, False, [(0.0, 0.0)])
         assert math.isnan(site.margin)
     assert "ahead of" in same.sentence()
-    assert " on 0 of 3 watersheds" in same.sentence()
+    assert same.sentence().endswith(" on 0 of 3 watersheds and behind on 0; the 90 % interval of "
+                                    "the difference excludes 0 on none.")  # fmt: skip
     assert same.differing_settings() == {}
     three = compare_runs([tmp_path / "a", again, write("b")])
     counts = [sum(site.best == i for site in three.sites) for i in range(3)]
