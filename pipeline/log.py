@@ -131,7 +131,6 @@ def json_lines(wanted: bool = True) -> Iterator[None]:
         return
     import distributed  # noqa: F401  (gives its loggers handlers)
 
-    handler = StderrHandler(logging.NOTSET, JsonFormatter())
     loggers = [
         one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)
     ]
@@ -143,7 +142,9 @@ def json_lines(wanted: bool = True) -> Iterator[None]:
             removed.append((logger, stream))
             if not logger.propagate and logger not in added:
                 added.append(logger)
-    for logger in added:
+    # one each, as Dask sets the level of those of `distributed` when a cluster is to be silent
+    handlers = [StderrHandler(logging.NOTSET, JsonFormatter()) for _ in added]
+    for logger, handler in zip(added, handlers, strict=True):
         logger.addHandler(handler)
     ours = logging.getLogger(ROOT)
     level = ours.level
@@ -154,7 +155,7 @@ def json_lines(wanted: bool = True) -> Iterator[None]:
     finally:
         logging.captureWarnings(False)
         ours.setLevel(level)
-        for logger in added:
+        for logger, handler in zip(added, handlers, strict=True):
             logger.removeHandler(handler)
         for logger, stream in removed:
             logger.addHandler(stream)

@@ -195,9 +195,7 @@ def skill_table(metrics: dict[str, Any]) -> Table:
     heads: Sequence[dict[str, Any]] = metrics["heads"]
     data = "synthetic, " if metrics["synthetic"] else ""
     title = f"{metrics['title']} ({data}{metrics['variant']}; {metrics['split']})"
-    table = Table(
-        title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     if lacks_interval(heads):
         table.caption, table.caption_justify = NO_INTERVAL, "left"
     table.add_column("site", no_wrap=True)

@@ -64,8 +64,14 @@ def world(tmp_path_factory: pytest.TempPathFactory, tiny_sample: Path) -> tuple[
 def test_a_grown_record_goes_on_where_it_was(world: tuple[Path, Path, Path]) -> None:
     """Against the heads that the whole record trains, whose training years are the same."""
     _, run, store = world
-    done = predict(run)
+    done = predict(run, "--json", "--log-json")
     assert done.exit_code == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said.pop("run") == str(run / "predicted")
+    assert said == json.loads((run / "predicted" / "metrics.json").read_text())
+    logged = [json.loads(line) for line in done.stderr.splitlines()]
+    ended = {line["fields"]["site_no"] for line in logged if line["message"].startswith("head ")}
+    assert ended == {head["site_no"] for head in said["heads"]}
     before, after = predictions(run), predictions(run / "predicted")
     assert after.sizes["time"] == before.sizes["time"] + 100
     then = after["simulated"].sel(time=before["time"][:-1])  # the last has no discharge yet

@@ -13,7 +13,7 @@ import yaml
 
 from model.evaluation.bootstrap import interval, nse_samples
 from model.evaluation.metrics import nse
-from model.settings import Settings
+from model.settings import DAY, Settings
 from pipeline.store.read import list_sites, open_watershed
 from tests.end_to_end.training import QUICK, steps_without_rain, train, train_in_a_process
 
@@ -78,9 +78,24 @@ def test_running_again_trains_nothing(tiny_run: Path, tiny_store: Path, tmp_path
     before = [(path.stat().st_mtime_ns, path.read_bytes()) for path in files]
     again = train(tiny_store, "--run", run, *QUICK)
     assert again.exit_code == 0, again.stderr
+    printed = " ".join(again.stdout.split())
     for head in json.loads((run / "metrics.json").read_text())["heads"]:
-        assert f"{head['nse']:.3f}  {head['nse_low']:.2f}-{head['nse_high']:.2f}" in again.stdout
+        assert f"{head['nse']:.3f} {head['nse_low']:.2f}-{head['nse_high']:.2f}" in printed
+    assert f"report: {run / 'report.html'} run: {run}" in printed
     assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in files] == before
+
+
+def test_json_is_the_content_of_metrics_json_and_nothing_else(
+    tiny_run: Path, tiny_store: Path
+) -> None:
+    done = train(tiny_store, "--run", tiny_run, *QUICK, "--json")
+    assert done.exit_code == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said.pop("run") == str(tiny_run)
+    assert said == json.loads((tiny_run / "metrics.json").read_text())
+    settings = json.loads(train("--show-config", "--json", "--seed", 3).stdout)
+    assert settings["seed"] == 3
+    assert Settings(**settings) == Settings(seed=3).resolved(DAY)
 
 
 @pytest.mark.parametrize(

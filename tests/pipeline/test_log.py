@@ -50,9 +50,14 @@ def test_a_line_has_time_level_logger_message_and_fields(
     )
 
 
-def test_what_python_and_dask_say_are_lines_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_python_and_dask_say_are_lines_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import distributed  # noqa: F401
 
+    dask = logging.getLogger("distributed")
+    monkeypatch.setattr(dask, "propagate", False)  # as Dask leaves it, unless a test changed it
+    monkeypatch.setattr(dask, "handlers", [logging.StreamHandler()])
     before = {
         name: list(logging.getLogger(name).handlers)
         for name in ("distributed", "distributed.client", "domst")
@@ -63,11 +68,16 @@ def test_what_python_and_dask_say_are_lines_too(capsys: pytest.CaptureFixture[st
             logging.captureWarnings(True)
             warnings.warn("an old option", stacklevel=1)
         logging.getLogger("distributed.nanny").warning("restarts")
+        for handler in dask.handlers:
+            handler.setLevel(logging.CRITICAL)  # as a cluster that is to be silent does
+        LOG.info("still heard")
         try:
             raise ValueError("broken")
         except ValueError:
             LOG.exception("a defect")
-    loggers = {line["logger"]: line for line in lines_of(capsys)}
+    lines = lines_of(capsys)
+    assert [line["message"] for line in lines if line["level"] == "info"] == ["still heard"]
+    loggers = {line["logger"]: line for line in lines if line["level"] != "info"}
     assert "an old option" in loggers["py.warnings"]["message"]
     assert loggers["distributed.nanny"]["message"] == "restarts"
     assert "ValueError: broken" in loggers["domst.pipeline.somewhere"]["exception"]

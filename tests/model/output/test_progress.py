@@ -164,3 +164,16 @@ def test_several_are_told_everything() -> None:
             expected.append((name, *arguments))
     assert len(expected) == 7
     assert one.calls == other.calls == expected
+
+
+def test_the_scores_fit_80_columns() -> None:
+    scores = {"nse": -12.345, "nse_low": -13.25, "nse_high": -0.75, "pbias": -123.4, "kge": -0.123}
+    floors = dict.fromkeys(("persistence_nse", "climatology_nse", "ridge_nse"), -1.234)
+    one = head("03539600") | scores | floors | {"peak_error": -99.9, "peak_lag": 0.7}
+    console = Console(file=io.StringIO(), width=80)
+    metrics = {"title": "narrow", "synthetic": True, "variant": "x", "split": "y", "heads": [one]}
+    with console.capture() as captured:
+        console.print(skill_table(metrics))
+    printed = captured.get()
+    for text in ("-12.345", "-13.25--0.75", "-123.4", "-99.9", "peak lag", "-1.234"):
+        assert text in printed
