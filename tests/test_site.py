@@ -114,6 +114,11 @@ def test_the_reference_is_complete(site, pages):
         shown = {one.text_content() for one in section.xpath(".//td//code")}
         options = {word for one in command.params for word in (*one.opts, *one.secondary_opts)}
         assert {word for word in options if word.startswith("--")} <= shown, name
+        text = " ".join(section.text_content().split())
+        context = typer.Context(command, info_name=name)
+        meanings = [record[1] for one in command.params if (record := one.get_help_record(context))]
+        for meaning in [command.help or "", command.epilog or "", *meanings]:
+            assert " ".join(meaning.replace("`", "").split()) in text, name
 
     schema = json.loads(schema_text())
     keys = codes_of(pages, site, "catalog_keys")

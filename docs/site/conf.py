@@ -46,6 +46,7 @@ html_title = f"{project} {release}"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_extra_path = ["extra"]  # index.html leads to docs/index.html
+smartquotes = False  # two hyphens begin an option
 html_copy_source = False
 html_show_copyright = False
 html_show_sphinx = False

@@ -92,8 +92,8 @@ def commands() -> str:
         context = typer.Context(command, info_name=f"domst {name}")
         usage = command.get_usage(context).removeprefix("Usage: ")
         text += f"\n## domst {name}\n\n    {usage}\n\n{command.help}\n"
-        if command.epilog:
-            text += f"\n{command.epilog}\n"
+        if command.epilog:  # examples and exit codes
+            text += "\n" + "".join(f"    {line}\n" for line in command.epilog.splitlines())
         text += _table(
             ("argument or option", "value", "meaning"),
             [_parameter(one.get_help_record(context) or ("", "")) for one in command.params],
@@ -109,7 +109,7 @@ def _parameter(record: tuple[str, str]) -> tuple[str, str, str]:
         value = ", ".join(f"`{one}`" for one in choices)
     else:
         value = VALUES.get(choices[0], choices[0])
-    return ", ".join(f"`{name}`" for name in names.split("/")), value, " ".join(record[1].split())
+    return ", ".join(f"`{name}`" for name in names.split("/")), value, _escape(record[1])
 
 
 def catalog_keys() -> str:
@@ -133,7 +133,7 @@ def _keys(schema: Schema) -> str:
             f"`{key}`",
             _type(value),
             "required" if key in required else _default(value.get("default")),
-            value.get("description", ""),
+            _escape(value.get("description", "")),
         )
         for key, value in schema["properties"].items()
     )
@@ -178,6 +178,13 @@ def _array(value: Schema) -> str:
         kinds = dict.fromkeys(map(_type, value["prefixItems"]))
         return f"{len(value['prefixItems'])} of: {', '.join(kinds)}"
     return f"list of {_type(value['items'])}"
+
+
+def _escape(text: str) -> str:
+    """Text on one line whose signs mean nothing in Markdown, but for code in backticks."""
+    parts = " ".join(text.split()).split("`")
+    parts[::2] = [re.sub(r"([<*$\[\]_])", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
