@@ -36,8 +36,8 @@ RUN pip install --no-deps --force-reinstall .
 
 # A named volume takes the owner of the folder on which it is first mounted.
 RUN useradd --create-home --uid 1000 domst \
-    && mkdir /data /raw \
-    && chown domst:domst /data /raw
+    && mkdir /data /raw /tls \
+    && chown domst:domst /data /raw /tls
 USER domst
 WORKDIR /data
 
