@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]  # of check-jsonschema
+import jsonschema
 import pytest
 import yaml
 from typer.testing import CliRunner
