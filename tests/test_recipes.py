@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import copy
 import importlib
 import importlib.util
+import inspect
 import os
 import re
 import shlex
@@ -34,6 +36,7 @@ from distributed.cli.dask_worker import main as dask_worker
 from distributed.security import Security
 from typer.core import TyperGroup
 
+import pipeline
 from model.command_line import app
 from pipeline.run.cluster import KEEP_FREED_MEMORY, make_client
 from pipeline.run.tls import write_certificates
@@ -317,6 +320,54 @@ def test_slurm_jobs(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) ->
         require_domst(command)
 
 
+# ------------------------------------------------------------------ from the package index
+
+
+def download(requirement: str, folder: Path) -> Path:
+    """A wheel of what is too large to install for a look into one of its files."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries", "1"]
+    done = subprocess.run(
+        [*command, "--dest", folder, requirement],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        reason = f"no package index within reach, so {requirement} cannot be read"
+        if os.environ.get("CI"):
+            pytest.fail(f"{reason}: {done.stderr}")
+        pytest.skip(reason)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def test_coiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The options are Coiled's; its cluster is made up."""
+    with zipfile.ZipFile(download("coiled==1.135.6", tmp_path)) as archive:
+        module = ast.parse(archive.read("coiled/v2/cluster.py"))
+    (cluster,) = [
+        node for node in module.body if isinstance(node, ast.ClassDef) and node.name == "Cluster"
+    ]
+    inits = [
+        node.args
+        for node in cluster.body
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+    ]
+    known = {one.arg for arguments in inits for one in (*arguments.args, *arguments.kwonlyargs)}
+    made, called = MagicMock(), MagicMock()
+    monkeypatch.setitem(sys.modules, "coiled", made)
+    recipe = load("coiled_cluster")
+    monkeypatch.setattr(recipe, "pipeline", SimpleNamespace(run=called))
+    recipe.main()
+    options = made.Cluster.call_args.kwargs
+    assert options.keys() <= known
+    assert options["allow_ingress_from"] == "me"
+    (arguments, keywords) = called.call_args
+    bound = inspect.signature(pipeline.run).bind(*arguments, **keywords).arguments
+    client = made.Cluster.return_value.__enter__().get_client().__enter__()
+    assert bound == {
+        "catalog": recipe.CATALOG, "store": recipe.STORE, "client": client, "wait": 600
+    }  # fmt: skip
+
+
 # ------------------------------------------------------------------ Kubernetes
 
 OPERATOR = "dask-kubernetes==2026.3.0"  # its wheel has the schemas of the operator's resources
@@ -326,18 +377,7 @@ CRDS = "dask_kubernetes/operator/deployment/helm/dask-kubernetes-operator/crds"
 @pytest.fixture(scope="module")
 def job_schema(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The JSON schema of a DaskJob, which contains Kubernetes' own of pods and services."""
-    folder = tmp_path_factory.mktemp("operator")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries", "1"]
-    done = subprocess.run(
-        [*command, "--dest", folder, OPERATOR],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        reason = f"no package index within reach, so {OPERATOR} cannot be read"
-        if os.environ.get("CI"):
-            pytest.fail(f"{reason}: {done.stderr}")
-        pytest.skip(reason)
-    (wheel,) = folder.glob("*.whl")
+    wheel = download(OPERATOR, tmp_path_factory.mktemp("operator"))
     with zipfile.ZipFile(wheel) as archive:
         definition = yaml.load(archive.read(f"{CRDS}/daskjob.yaml"), yaml.CSafeLoader)
     (version,) = definition["spec"]["versions"]
