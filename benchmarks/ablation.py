@@ -2,13 +2,13 @@
 
     DOMST_DATA=... python -m benchmarks.ablation [--world W] [--row NAME] [--seeds N] [--json FILE]
 
-Worlds: every fourth head of the *sample*; *made-up* watersheds of `benchmarks.synthetic`, half of them
-with snow; the *creek*, Daddys Creek, with the test water years 2019, 2020 and 2021, each after
+Worlds: every fourth head of the *sample*; *made-up* watersheds of `benchmarks.synthetic`, half of
+them with snow; the *creek*, Daddys Creek, with the test water years 2019, 2020 and 2021, each after
 its validation year; and the *cance*, whose store `make real` writes, with two autumn floods in
 turn. `--store` adds stores of your own. Each world is trained as it is, without one part after the
 other (`docs/model.md`), with flow distances shuffled among the cells, and as a plain LSTM, with
-every seed. All of them use the same training. Finished runs in the folder are kept, so
-that an interrupted command goes on, and the table is printed after each seed.
+every seed. All of them use the same training. Finished runs in the folder are kept, so that an
+interrupted command goes on, and the table is printed after each seed.
 """
 
 from __future__ import annotations
