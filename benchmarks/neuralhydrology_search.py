@@ -1,10 +1,10 @@
 """Choose the settings of NeuralHydrology's LSTM on validation years, one setting after the other.
 
-    DOMST_DATA=... python -m benchmarks.neuralhydrology_search [--peer NAME] [--year Y] [--seeds N]
+    DOMST_DATA=... python -m benchmarks.neuralhydrology_search [--year Y] [--json FILE]
 
 From a first recipe, each setting in turn is replaced by its alternatives, and the best mean NSE of
-the validation years is kept; the second peer starts from the best recipe of the first. Every recipe
-is trained anew for each validation year, on the years before it. Finished trainings in the folder
+the validation years is kept. The second peer starts from the best recipe of the first and looks at
+hidden size and dropout alone, which its further inputs may change. Every recipe is trained anew for each validation year, on the years before it. Finished trainings in the folder
 are kept, so that an interrupted command goes on. The chosen recipes are written into
 `benchmarks.neuralhydrology_peer` by hand.
 """
@@ -35,23 +35,19 @@ START: dict[str, Any] = {
     "epochs": 30,
     "batch_size": 64,
 }
-ALTERNATIVES: list[tuple[str, list[dict[str, Any]]]] = [
-    (
-        "learning rate",
-        [{"learning_rate": {0: high, 20: high / 5}} for high in (1e-2, 5e-3, 2e-3)],
-    ),
-    ("hidden size", [{"hidden_size": size} for size in (32, 64, 128)]),
-    ("dropout", [{"output_dropout": share} for share in (0.2, 0.4, 0.6)]),
-    ("sequence length", [{"seq_length": days} for days in (180,)]),
-    ("batch size", [{"batch_size": size} for size in (128,)]),
-    (
-        "epochs",
-        [
-            {"epochs": 15, "learning_rate": "from 10"},
-            {"epochs": 60, "learning_rate": "from 40"},
-        ],
-    ),
-]
+Changes = dict[str, list[dict[str, Any]]]
+ALTERNATIVES: Changes = {
+    "learning rate": [{"learning_rate": {0: high, 20: high / 5}} for high in (1e-2, 2e-3)],
+    "hidden size": [{"hidden_size": size} for size in (32, 64, 128)],
+    "dropout": [{"output_dropout": share} for share in (0.2, 0.4, 0.6)],
+    "sequence length": [{"seq_length": 180}],
+    "batch size": [{"batch_size": 128}],
+    "epochs": [
+        {"epochs": 15, "learning_rate": "from 10"},
+        {"epochs": 60, "learning_rate": "from 40"},
+    ],
+}
+SECOND = ("hidden size", "dropout")  # of the second peer
 
 
 def with_alternative(recipe: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +61,7 @@ def with_alternative(recipe: dict[str, Any], change: dict[str, Any]) -> dict[str
 
 
 def search(
-    folder: Path, store: str, peer: str, start: dict[str, Any], years: list[int], seeds: int
+    folder: Path, store: str, peer: str, start: dict[str, Any], years: list[int], changes: Changes
 ) -> dict[str, Any]:
     """Return the best recipe, and every recipe tried with its validation NSE by year."""
     tried: list[tuple[dict[str, Any], dict[str, float]]] = []
@@ -75,9 +71,8 @@ def search(
         for year in years:
             dataset = folder / f"data/{peer}-{year}"
             name = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
-            runs = [folder / f"search/{peer}/{name}-{year}-{seed}" for seed in range(seeds)]
-            found = [train_peer(run, dataset, recipe, seed) for seed, run in enumerate(runs)]
-            scores[str(year)] = mean(one.validation for one in found)
+            run = folder / f"search/{peer}/{name}-{year}-0"
+            scores[str(year)] = train_peer(run, dataset, recipe, 0).validation
         tried.append((recipe, scores))
         print(f"{mean(scores.values()):.4f} {recipe} {scores}", flush=True)
         return mean(scores.values())
@@ -85,8 +80,8 @@ def search(
     for year in years:  # the year after is the test year of the data set; nobody looks at it
         write_dataset(folder / f"data/{peer}-{year}", store, SITE, peer, (year, year + 1))
     best, highest = start, score(start)
-    for _, changes in ALTERNATIVES:
-        for recipe in [with_alternative(best, change) for change in changes]:
+    for alternatives in changes.values():
+        for recipe in [with_alternative(best, change) for change in alternatives]:
             if any(recipe == one for one, _ in tried):
                 continue
             found = score(recipe)
@@ -110,19 +105,17 @@ def show(peer: str, report: dict[str, Any]) -> None:
 
 def main(
     folder: Annotated[Path, typer.Option(help="for the store and the runs")] = Path("build/bench"),
-    peer: Annotated[list[str] | None, typer.Option(help="repeatable; all if not given")] = None,
     year: Annotated[list[int] | None, typer.Option(help="validation water years")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="0, 1, 2 ...")] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
 ) -> None:
     """Search the settings of NeuralHydrology's LSTM on Daddys Creek."""
     with exit_codes():
         store, folder = make_store(folder), folder.resolve() / "neuralhydrology"
         reports: dict[str, dict[str, Any]] = {}
-        start = START
-        for name in peer or list(PEERS):
-            reports[name] = search(folder, store, name, start, year or [2018, 2020], seeds)
-            start = reports[name]["best"]
+        start, changes = START, ALTERNATIVES
+        for name in PEERS:
+            reports[name] = search(folder, store, name, start, year or [2018, 2020], changes)
+            start, changes = reports[name]["best"], {one: ALTERNATIVES[one] for one in SECOND}
             show(name, reports[name])
         if json_file:
             json_file.write_text(json.dumps(reports, indent=2) + "\n")
