@@ -85,7 +85,9 @@ def train_ours(folder: Path, store: str, years: tuple[int, int], seed: int) -> T
         simulated = predictions["simulated"].values[0]
     held = paired_head(store, years).split.test
     about = {"validation": head["validation_nse"], "command_s": seconds}
-    return Trained(simulated[held].astype(float), **about, loop_s=head["seconds"]).save(done)
+    return Trained(
+        simulated[: held.size][held].astype(float), **about, loop_s=head["seconds"]
+    ).save(done)
 
 
 def paired_head(store: str, years: tuple[int, int]) -> HeadData:

@@ -6,8 +6,7 @@ From a first recipe, each setting in turn is replaced by its alternatives, and t
 the validation years is kept. The second peer starts from the best recipe of the first and looks at
 hidden size and dropout alone, which its further inputs may change. Every recipe is trained anew for
 each validation year, on the years before it. Finished trainings in the folder are kept, so that an
-interrupted command goes on. The chosen recipes are written into `benchmarks.neuralhydrology_peer` by
-hand.
+interrupted command goes on. `benchmarks.neuralhydrology_peer` has the chosen recipe.
 """
 
 from __future__ import annotations
