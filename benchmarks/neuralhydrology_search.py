@@ -47,7 +47,10 @@ ALTERNATIVES: Changes = {
         {"epochs": 60, "learning_rate": "from 40"},
     ],
 }
-SECOND = ("hidden size", "dropout")  # of the second peer
+SECOND: Changes = {  # of the second peer
+    "hidden size": [{"hidden_size": 32}],
+    "dropout": [{"output_dropout": 0.4}],
+}
 
 
 def with_alternative(recipe: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +118,7 @@ def main(
         start, changes = START, ALTERNATIVES
         for name in PEERS:
             reports[name] = search(folder, store, name, start, year or [2018, 2020], changes)
-            start, changes = reports[name]["best"], {one: ALTERNATIVES[one] for one in SECOND}
+            start, changes = reports[name]["best"], SECOND
             show(name, reports[name])
         if json_file:
             json_file.write_text(json.dumps(reports, indent=2) + "\n")
