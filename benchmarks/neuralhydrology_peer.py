@@ -48,14 +48,14 @@ from pipeline.units import SECONDS_PER_DAY
 SITE = "03539600"
 DOMST = "Dom-ST"
 
-RECIPE: dict[str, Any] = {  # of `benchmarks.neuralhydrology_search`, for both peers
-    "hidden_size": 64,
+SEARCHED: dict[str, Any] = {  # of `benchmarks.neuralhydrology_search`
     "seq_length": 365,
     "output_dropout": 0.2,
     "learning_rate": {0: 1e-2, 40: 2e-3},
     "epochs": 60,
     "batch_size": 128,
 }
+HIDDEN_SIZES = dict(zip(PEERS, (64, 128), strict=True))
 
 
 def make_store(folder: Path) -> str:
@@ -110,8 +110,9 @@ def measure(
     for seed in range(seeds):
         trained[DOMST].append(train_ours(folder / f"ours/{test}-{seed}", store, years, seed))
         for name in peers:
+            recipe = SEARCHED | {"hidden_size": HIDDEN_SIZES[name]}
             run, data = folder / f"peers/{name}/{test}-{seed}", folder / f"data/{name}-{years[0]}"
-            trained[name].append(train_peer(run, data, RECIPE, seed))
+            trained[name].append(train_peer(run, data, recipe, seed))
         print(f"test year {test}, seed {seed}: all trained", flush=True)
     samples = {
         name: nse_samples(ensemble(method), observed, SECONDS_PER_DAY)

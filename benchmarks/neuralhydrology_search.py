@@ -4,9 +4,9 @@
 
 From a first recipe, each setting in turn is replaced by its alternatives, and the best mean NSE of
 the validation years is kept. The second peer starts from the best recipe of the first and looks at
-hidden size and dropout alone, which its further inputs may change. Every recipe is trained anew for
+the hidden size alone, which its further inputs may change. Every recipe is trained anew for
 each validation year, on the years before it. Finished trainings in the folder are kept, so that an
-interrupted command goes on. `benchmarks.neuralhydrology_peer` has the chosen recipe.
+interrupted command goes on. `benchmarks.neuralhydrology_peer` has the chosen recipes.
 """
 
 from __future__ import annotations
@@ -47,10 +47,7 @@ ALTERNATIVES: Changes = {
         {"epochs": 60, "learning_rate": "from 40"},
     ],
 }
-SECOND: Changes = {  # of the second peer
-    "hidden size": [{"hidden_size": 32}],
-    "dropout": [{"output_dropout": 0.4}],
-}
+SECOND: Changes = {"hidden size": [{"hidden_size": size} for size in (32, 128)]}
 
 
 def with_alternative(recipe: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
