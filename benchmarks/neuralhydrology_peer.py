@@ -3,8 +3,9 @@
     DOMST_DATA=... python -m benchmarks.neuralhydrology_peer [--seeds N] [--year Y] [--json F]
 
 One peer gets what Dom-ST gets: rain, temperature and the season, as basin means and paired with
-discharge as for a head. The other also gets what Dom-ST computes from them by hand: excess and
-filling of the soil stores, and antecedent wetness. The methods take turns, each its own command on
+discharge as for a head. Another also gets what Dom-ST computes from them by hand: excess and
+filling of the soil stores, and antecedent wetness. The last gets rain and temperature alone, with
+the settings that the search began with. The methods take turns, each its own command on
 one CPU thread: `nh-run train` and `python -m model.train`. All keep the weights of the best
 validation, in the water year before the test year. Finished runs in the folder are kept.
 `benchmarks.neuralhydrology_search` prints the search that chose the peers' settings.
@@ -29,6 +30,8 @@ from rich.table import Table
 from benchmarks.daddys_creek import CATALOG
 from benchmarks.neuralhydrology_runs import (
     PEERS,
+    START,
+    TUTORIAL,
     Trained,
     run_command,
     train_peer,
@@ -55,7 +58,11 @@ SEARCHED: dict[str, Any] = {  # of `benchmarks.neuralhydrology_search`
     "epochs": 60,
     "batch_size": 128,
 }
-HIDDEN_SIZES = dict(zip(PEERS, (64, 128), strict=True))
+RECIPES: dict[str, dict[str, Any]] = {
+    "lumped LSTM": SEARCHED | {"hidden_size": 64},
+    "lumped LSTM, stores, wetness": SEARCHED | {"hidden_size": 128},
+    TUTORIAL: START,
+}
 
 
 def make_store(folder: Path) -> str:
@@ -110,9 +117,8 @@ def measure(
     for seed in range(seeds):
         trained[DOMST].append(train_ours(folder / f"ours/{test}-{seed}", store, years, seed))
         for name in peers:
-            recipe = SEARCHED | {"hidden_size": HIDDEN_SIZES[name]}
             run, data = folder / f"peers/{name}/{test}-{seed}", folder / f"data/{name}-{years[0]}"
-            trained[name].append(train_peer(run, data, recipe, seed))
+            trained[name].append(train_peer(run, data, RECIPES[name], seed))
         print(f"test year {test}, seed {seed}: all trained", flush=True)
     samples = {
         name: nse_samples(ensemble(method), observed, SECONDS_PER_DAY)

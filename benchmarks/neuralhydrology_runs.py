@@ -32,14 +32,28 @@ from model.network.domst import DomST
 from model.settings import DAY, Settings
 from pipeline.errors import RunError
 
-# The inputs of each peer: those of our LSTM without any part, and with soil stores and wetness.
+# The inputs of each peer: those of our LSTM without any part, and with soil stores and wetness; and
+# of the former rain and temperature alone, without season and square root.
+TUTORIAL = "lumped LSTM, rain and temperature"
+RAW = ("water_0", "basin_2")
 PEERS: dict[str, dict[str, Any]] = {
     "lumped LSTM": {"variant": "lstm"},
     "lumped LSTM, stores, wetness": {"contribution": False, "cnn": False},
+    TUTORIAL: {"variant": "lstm"},
 }
 SPINUP_DAYS = 364  # what the longest sequence needs before the day that it predicts
 EPOCH = re.compile(r"(\S+ \S+): Epoch (\d+) average (?:loss|validation loss:.* NSE: (\S+))")
 
+START: dict[
+    str, Any
+] = {  # NeuralHydrology's tutorial, but for smaller batches: the record is short
+    "hidden_size": 64,
+    "seq_length": 365,
+    "output_dropout": 0.4,
+    "learning_rate": {0: 5e-3, 20: 1e-3},
+    "epochs": 30,
+    "batch_size": 64,
+}
 FIXED: dict[str, Any] = {  # as in NeuralHydrology's tutorial on a single basin
     "model": "cudalstm",
     "head": "regression",
@@ -113,7 +127,10 @@ def peer_series(head: HeadData, settings: Settings) -> xr.Dataset:
         inputs, _ = network.encode(*pack.forcings())
     dates = head.dates.normalize()
     past = dates[0] - pd.to_timedelta(np.arange(pack.spinup, 0, -1), "D")
-    fields = {f"input_{i}": ("date", values) for i, values in enumerate(inputs[0].numpy().T)}
+    names = [f"{name}_{i}" for name, width in network.lstm_inputs.items() for i in range(width)]
+    fields = {
+        name: ("date", values) for name, values in zip(names, inputs[0].numpy().T, strict=True)
+    }
     discharge = np.concatenate([np.full(pack.spinup, np.nan), head.discharge])
     return xr.Dataset({**fields, "discharge": ("date", discharge)}, {"date": past.append(dates)})
 
@@ -131,6 +148,8 @@ def write_dataset(folder: Path, store: str, site: str, peer: str, years: tuple[i
     split = {"validation": str(validation), "test": str(test), "warmup": SPINUP_DAYS}
     settings = Settings.model_validate({**PEERS[peer], **split}).resolved(DAY)
     days = peer_series(load_head(store, site, settings), settings)
+    if peer == TUTORIAL:
+        days = days[[*RAW, "discharge"]]
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "time_series").mkdir(parents=True)
     days.to_netcdf(folder / f"time_series/{site}.nc")
