@@ -193,7 +193,7 @@ def measure(
                         report[case.name][row].append(found)
                         middle = median(found.values())
                         print(f"seed {seed}, {case.name}, {row}: {middle:.3f}", flush=True)
-            show(report)
+            show(report, chosen)
     return report
 
 
@@ -207,12 +207,12 @@ def summarise(seeds: list[dict[str, float]]) -> tuple[float, float]:
     )
 
 
-def show(report: Report) -> None:
+def show(report: Report, chosen: Sequence[str] = tuple(ROWS)) -> None:
     """Print a row per part and columns per case, then what domain awareness and block are worth."""
     table = Table(title="test NSE", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("", *report):
         table.add_column(heading, justify="right")
-    for row in [row for row in ROWS if any(rows[row] for rows in report.values())]:
+    for row in chosen:
         cells = []
         for rows in report.values():
             middle, worst = summarise(rows[row])

@@ -152,9 +152,10 @@ def test_pages_fit_a_phone_and_work_offline(site, pages, tmp_path):
         assert CHROMIUM is not None
         async with open_tab(CHROMIUM, tmp_path / "profile", width=PHONE, height=800) as tab:
             widths: dict[str, int] = {}
-            for path, page in pages.items():
+            for path in pages:
                 await tab.call("Page.navigate", url=path.as_uri())
-                await tab.wait_for("document.title", page.findtext(".//title"))
+                await tab.wait_for("document.URL", path.as_uri())
+                await tab.wait_for("document.readyState", "complete")
                 widths[path.name] = await tab.evaluate("document.documentElement.scrollWidth")
             assert not tab.errors, tab.errors
             assert not tab.hosts

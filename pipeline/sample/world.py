@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
-from rasterio.transform import Affine
+from affine import Affine
 
 from pipeline.regrid.grid import Grid, cell_areas
 

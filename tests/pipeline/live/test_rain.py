@@ -39,7 +39,7 @@ def test_pictures_are_sent_once_a_second_and_only_to_a_scheduler_that_listens(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Recorder:
-        id = "client-1"
+        id, status = "client-1", "running"
 
         def register_plugin(self, plugin: Any) -> None:
             if refused:

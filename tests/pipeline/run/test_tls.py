@@ -256,7 +256,7 @@ def test_the_commands_say_so_in_one_line_and_exit_with_2(
     again = RUNNER.invoke(app, ["certificates", str(tmp_path / "tls")])
     assert again.stdout.endswith("already finished, nothing to do\n")
 
-    monkeypatch.setattr("pipeline.__main__.load_catalog", lambda _: None)
+    monkeypatch.setattr("pipeline.catalog.models.load_catalog", lambda _: None)
     run = ["run", "any.yaml", "--store", str(tmp_path / "store"), "--scheduler", encrypted]
     for more in ([], ["--tls", str(tmp_path / "tls")]):
         refused = RUNNER.invoke(app, [*run, *more])
