@@ -26,7 +26,10 @@ from tests.pipeline.run.programs import programs, wait_for
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
-    """Start a training in a process of its own, at the head of a group of processes."""
+    """Start a training in a process of its own, at the head of a group of processes.
+
+    It hears Ctrl-C even if these tests do not, as programs that a script starts in the background.
+    """
     return subprocess.Popen(
         command(*arguments),
         cwd=CHECKOUT,
@@ -34,6 +37,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
