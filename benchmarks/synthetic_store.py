@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import shapely
 
 from benchmarks.synthetic import LATITUDE
 from model.inputs.watershed import HeadData
@@ -33,11 +34,11 @@ def write_store(heads: Sequence[HeadData], path: Path) -> None:
         for channel, values in zip(head.channels, head.forcing.swapaxes(0, 1), strict=True):
             mean, deviation = head.standard.get(channel, (0.0, 1.0))
             fields[channel][:, *window][:, head.inside] = values * deviation + mean
-    placed = [(head, rows, int(start)) for head, start in zip(heads, starts, strict=False)]
+    sites = [_row(head, rows, int(start)) for head, start in zip(heads, starts, strict=False)]
     spec = TableSpec("made-up watersheds", True, len(heads), steps, grid)
     tables = {
-        **table_files(spec, [_row(*one) for one in placed]),
-        **polygon_files(spec, 0, ["POLYGON EMPTY"] * len(heads)),
+        **table_files(spec, sites),
+        **polygon_files(spec, 0, [_outline(row, grid) for row in sites]),
         **record_files(
             spec, 0, np.stack([h.discharge for h in heads]).astype(np.float32),
             np.ones((len(heads), steps), np.uint8),
@@ -105,3 +106,9 @@ def _row(head: HeadData, rows: int, column: int) -> SiteRow:
         coverage=head.coverage.astype(np.float64),
         flow_distance=head.distance.astype(np.float64),
     )
+
+
+def _outline(row: SiteRow, grid: Grid) -> str:
+    """The polygon of a watershed's cells, as text."""
+    west, south = grid.x[row.column] - 1 / 24, grid.y[row.row] - 1 / 24
+    return str(shapely.union_all(shapely.box(west, south, west + 1 / 12, south + 1 / 12)).wkt)

@@ -30,9 +30,11 @@ from benchmarks.synthetic import (
     route,
     simulate_soil,
 )
+from benchmarks.synthetic_store import write_store
 from benchmarks.trunk import shorten_record
-from model.inputs.watershed import survey_store
-from model.settings import SWITCHES
+from model.inputs.watershed import load_head, survey_store
+from model.jobs.train import train
+from model.settings import SWITCHES, Settings
 from model.training.trainer import Trainer
 from pipeline import open_watershed
 from pipeline.sample.world import full_world
@@ -126,6 +128,27 @@ def test_made_up_heads_see_the_rain_with_errors() -> None:
     assert np.ptp(errors[:12], axis=0).max() == 0
     spread = np.log(errors[::24]).mean(1).std(), np.log(errors).std(1).mean()
     assert spread == pytest.approx(RAIN_ERRORS, rel=0.15)
+
+
+def test_a_made_up_store_is_read_and_trained_as_any_other(tmp_path: Path) -> None:
+    """What the heads hold comes back, outlines hold their cells, and a run ends in its report."""
+    heads = [make_head(1, 4, 5, 3), make_head(2, 6, 4, 3)]
+    store = tmp_path / "made-up.zarr"
+    write_store(heads, store)
+    for head in heads:
+        found = open_watershed(store, head.site_no).load()
+        loaded = load_head(str(store), head.site_no, Settings(snow=False))
+        np.testing.assert_allclose(loaded.forcing, head.forcing, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(loaded.discharge, head.discharge, rtol=1e-6)
+        np.testing.assert_allclose(loaded.distance, head.distance, rtol=1e-6)
+        centres = np.stack(np.meshgrid(found["x"], found["y"]), -1)
+        outline = shapely.from_wkt(found["polygon"].item())
+        np.testing.assert_array_equal(
+            shapely.contains_xy(outline, centres[..., 0], centres[..., 1]), head.inside
+        )
+    run = train(store, tmp_path / "run", settings=Settings(hidden=4, updates=2))
+    assert {head["site_no"] for head in run.metrics["heads"]} == {"00000001", "00000002"}
+    assert (run.folder / "report.html").stat().st_size > 10_000
 
 
 def test_a_made_up_watershed_has_the_same_rain_at_any_step() -> None:
