@@ -74,7 +74,6 @@ ROWS: dict[str, dict[str, Any]] = {
     "without travel time": {"travel_time": False},
     "mean distance": {"distance": False},
     SHUFFLED: {},
-    "without store mixture": {"store_mixture": False},
     "without cell states": {"cell_states": False},
     "without gated readout": {"gated_readout": False},
 }

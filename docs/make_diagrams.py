@@ -171,7 +171,7 @@ def network() -> Figure:
         (4.1, 1.5),
         (2.4, 1.25),
         "contribution block",
-        "velocity, dispersion,\nefficiencies, shares",
+        "velocity, dispersion,\nefficiencies, states",
         LEARNED,
     )
     box(
@@ -186,7 +186,7 @@ def network() -> Figure:
     box(axes, (8.6, 1.5), (1.6, 1.25), "readout", "fast share of the\nrouted rain, gated", LEARNED)
     arrow(axes, (1.1, 3.9), (1.1, 3.3))
     arrow(axes, (1.1, 2.5), (1.1, 1.95))
-    arrow(axes, (2.0, 1.5), (2.9, 1.5), "rain, excess")
+    arrow(axes, (2.0, 1.5), (2.9, 1.5), "rain, filling")
     arrow(axes, (2.0, 3.1), (2.9, 3.8))
     axes.text(2.3, 3.55, "maps", fontsize=9, color=GREY, ha="center")
     arrow(axes, (4.1, 2.13), (4.1, 3.4))

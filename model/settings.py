@@ -67,7 +67,6 @@ SWITCHES = {
     "snow": "snow",
     "travel_time": "travel time",
     "distance": "distance",
-    "store_mixture": "store mixture",
     "cell_states": "cell states",
     "gated_readout": "gated readout",
 }
@@ -114,9 +113,6 @@ class Settings(BaseModel):
         description="cells have their own flow distances (in the image encoder too), and not the "
         "watershed's mean; lags are as many",
     )
-    store_mixture: bool = Field(
-        default=True, description="effective rain is a mixture of rain and the stores' excess"
-    )
     cell_states: bool = Field(
         default=True, description="the cell's state is a factor of its effective rain"
     )
@@ -140,9 +136,6 @@ class Settings(BaseModel):
 
     # Readouts
     output_gain: float = Field(default=0.3, gt=0, description="Xavier gain of the output weights")
-    start_water_share: float = Field(
-        default=0.5, gt=0, description="of the rain, expected of its even mixture with soil excess"
-    )
     min_start_runoff: float = Field(
         default=0.01, gt=0, description="initial mean runoff at least [standard deviations]"
     )
@@ -332,19 +325,14 @@ class Settings(BaseModel):
         return self.basin_memory_days if self.wetness else ()
 
     @property
-    def water_sources(self) -> int:
-        """Number of water series of a cell: rain, and the excess of each soil store."""
+    def water_series(self) -> int:
+        """Number of the basin's water series: rain, and the excess of each soil store."""
         return 1 + len(self.capacities)
 
     @property
     def wetness_states(self) -> int:
         """Number of wetness series of a cell: filling of each soil store, antecedent wetness."""
         return len(self.capacities) + len(self.cell_memories)
-
-    @property
-    def mixes(self) -> bool:
-        """Whether effective rain is a mixture of several water series."""
-        return self.store_mixture and self.water_sources > 1
 
     @property
     def gated(self) -> bool:

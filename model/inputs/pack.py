@@ -21,7 +21,7 @@ from model.settings import Settings
 from pipeline.errors import InputError
 from pipeline.units import SECONDS_PER_DAY
 
-SERIES = ("water", "state", "basin", "runoff")
+SERIES = ("rain", "state", "water", "basin", "runoff")
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,18 @@ class Pack:
 
     Attributes:
         watersheds: static tensors.
-        water: (H, spinup + T, R, N) rain and the excess of each soil store [mm per step].
+        rain: (H, spinup + T, N) rain of the cells [mm per step].
         state: (H, spinup + T, S, N) other forcings, filling of each store, wetness; scaled.
+        water: (H, spinup + T, R) basin means of rain and of each store's excess [mm per step].
         basin: (H, spinup + T, G) season, basin wetness, basin means of the states.
         runoff: (H, spinup + T) observed [mm per step], NaN where missing and in the spin-up.
         spinup: steps before the record.
     """
 
     watersheds: Watersheds
-    water: torch.Tensor
+    rain: torch.Tensor
     state: torch.Tensor
+    water: torch.Tensor
     basin: torch.Tensor
     runoff: torch.Tensor
     spinup: int
@@ -60,7 +62,8 @@ class Pack:
 
     def forcings(self, end: int | None = None) -> tuple[torch.Tensor, ...]:
         """Arguments of `DomST.encode` for the steps before `end`."""
-        return self.water[:, :end], self.state[:, :end], self.basin[:, :end]
+        series = self.rain, self.state, self.water, self.basin
+        return tuple(x[:, :end] for x in series)
 
     def inputs(self, end: int | None = None) -> tuple[torch.Tensor, ...]:
         """Arguments of `DomST` for the steps before `end`."""
@@ -89,20 +92,23 @@ def make_pack(heads: Sequence[HeadData], settings: Settings, device: torch.devic
     shape = len(heads), len(order)
     cells, forcings = watersheds.share.shape[1], len(one.channels) - 1
     states = forcings + settings.wetness_states
-    water = torch.zeros((*shape, settings.water_sources, cells), device=device)
+    rain = torch.zeros((*shape, cells), device=device)
     state = torch.zeros((*shape, states, cells), device=device)
-    basin = []
-    for head, *rows in zip(heads, water, state, strict=True):
-        own_water, own_state = (row[..., : head.share.size] for row in rows)
-        with _on_host(own_water) as filled_water, _on_host(own_state) as filled_state:
-            _fill_cells(filled_water, filled_state, head, order, settings)
+    water, basin = [], []
+    for head, own_rain, own_state in zip(heads, rain, state, strict=True):
+        own = slice(head.share.size)
+        own_rain[:, own].copy_(torch.from_numpy(head.forcing[order, 0]))
+        with _on_host(own_state[..., own]) as filled:
+            excess = _fill_states(filled, head, order, settings)
             wetness = _basin_wetness(head, order, settings)
-            means = basin_mean(filled_state, head.share)
-            basin.append(np.concatenate([season, wetness, means], 1))
+            means = basin_mean(filled, head.share)
+        water.append(np.concatenate([head.rain[:, None], excess], 1)[order])
+        basin.append(np.concatenate([season, wetness, means], 1))
     return Pack(
         watersheds=watersheds,
-        water=water,
+        rain=rain,
         state=state,
+        water=torch.as_tensor(np.stack(water), device=device),
         basin=torch.as_tensor(np.stack(basin), device=device),
         runoff=torch.as_tensor(runoff, device=device),
         spinup=spinup,
@@ -182,11 +188,11 @@ def _on_host(target: torch.Tensor) -> Iterator[np.ndarray]:
     target.copy_(torch.from_numpy(array))
 
 
-def _fill_cells(
-    water: np.ndarray, state: np.ndarray, head: HeadData, order: np.ndarray, settings: Settings
-) -> None:
-    """Write a head's water sources (S, R, N) and states (S, states, N) in place: the arrays of a
-    pack are large, and a copy of one more would be too."""
+def _fill_states(
+    state: np.ndarray, head: HeadData, order: np.ndarray, settings: Settings
+) -> np.ndarray:
+    """Write a head's states (S, states, N) in place, as the arrays of a pack are large, and return
+    the basin means of the stores' excess (T, K) [mm per step]."""
     spinup = len(order) - len(head.times)
     train = head.split.train_steps
 
@@ -195,19 +201,18 @@ def _fill_cells(
 
     rain, others = head.forcing[:, 0], len(head.channels) - 1
     stores = slice(others, others + len(settings.capacities))
-    fill(water[:, 0], rain)
     fill(state[:, :others], head.forcing[:, 1:])
     state[:, stores.stop :] = _cell_wetness(head, order, settings)
     if not settings.capacities:
-        return
+        return np.empty((len(rain), 0), np.float32)
     step_days = head.step_seconds / SECONDS_PER_DAY
     first_year = head.split.first_year(head.step_seconds)
     excess, filling = soil_stores(rain, head.demand, step_days, first_year, settings)
     mean, deviation = filling[train].mean((0, 2)), filling[train].std((0, 2))
     filling -= mean[:, None]
     filling /= np.maximum(deviation[:, None], 1e-6)
-    fill(water[:, 1:], excess)
     fill(state[:, stores], filling)
+    return basin_mean(excess, head.share)
 
 
 def _cell_wetness(head: HeadData, order: np.ndarray, settings: Settings) -> np.ndarray:

@@ -4,8 +4,8 @@ A cell has a bank of soil stores of fixed capacities side by side. Each is the p
 GR4J (Perrin et al. 2003, J. Hydrol. 279, 275-289): it takes up less rain the fuller it is,
 evaporates more the fuller it is, and percolates. The equations integrate the exchange over a step
 exactly, so they hold for hours as for days. Rain that a store does not take up, and what percolates
-from it, is its excess. A basin's own distribution of capacities is a mixture of the bank, which a
-head learns.
+from it, is its excess. A basin has a distribution of capacities of its own; what each store of the
+bank tells about it is for the head to learn.
 
 Water is conserved: rain + level before = excess + evaporation + level after.
 

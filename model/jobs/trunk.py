@@ -24,6 +24,7 @@ from dask.sizeof import sizeof
 from distributed import Client, Future
 from torch import Tensor
 
+from model.inputs.pack import SERIES
 from model.inputs.watershed import HeadData, load_head
 from model.jobs.placement import pack_heads
 from model.jobs.tasks import failing_alone
@@ -234,7 +235,7 @@ def validate(branch: Branch, state: State, update: int) -> list[float]:
 def branch_bytes(branch: Branch) -> int:
     """Size of a branch in memory; Dask would take it for small and move it between workers."""
     packs = [trainer.pack for trainer in branch.trainers]
-    series = [x.nbytes for p in packs for x in (p.water, p.state, p.basin, p.runoff)]
+    series = [getattr(p, name).nbytes for p in packs for name in SERIES]
     return sum(series) + sum(head.forcing.nbytes + head.demand.nbytes for head in branch.heads)
 
 

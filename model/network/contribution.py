@@ -7,20 +7,19 @@ ends o seconds after the start of the rain's step. The share of a step's rain th
 intervals later then has a closed form:
 
     k(tau | d) = (G(a) - 2 G(a - s) + G(a - 2 s)) / s     a = tau s + o
-    r_i(t)     = sum_j m_j p_ij(t) e_i 2 sigmoid(b0 + sum_k b_k s_ik(t))
+    r_i(t)     = p_i(t) e_i 2 sigmoid(b0 + sum_k b_k s_ik(t))
     c_i(t)     = share_i sum_tau k(tau | d_i) r_i(t - tau)
 
-G is the integral over time of F, the share of a pulse that has passed. r is effective rain: a
-mixture, with learned shares m, of the rain and of the excess of several soil stores
-(`model/inputs/soil.py`); a learned efficiency e_i of the cell; and a factor between 0 and 2 for the
-cell's state s (wetness, temperature), with weights b that all cells of a watershed share. Rain
-turns into runoff where it falls, and travels then. Settings can leave out the mixture, the factor
-or the travel times; rain then counts as it is, or arrives in its own step.
+G is the integral over time of F, the share of a pulse that has passed. r is effective rain: the
+rain p, times a learned efficiency e_i of the cell, times a factor between 0 and 2 for the cell's
+state s (wetness, filling of its soil stores, temperature), with weights b that all cells of a
+watershed share. Rain turns into runoff where it falls, and travels then. Settings can leave out the
+factor or the travel times; rain then counts as it is, or arrives in its own step.
 
 The kernel sums to at most one over tau, so no mass is made. What would arrive after the last lag is
 reported (`truncated`) and not used.
 
-    H heads   T steps   N cells   K lags   R water sources   S states of a cell
+    H heads   T steps   N cells   K lags   S states of a cell
 """
 
 from __future__ import annotations
@@ -43,8 +42,7 @@ class Contribution(nn.Module):
     Args:
         watersheds: their static tensors.
         states: number of state channels of a cell.
-        settings: parts to leave out, number of water sources, initial velocity and dispersion,
-            shortest path.
+        settings: parts to leave out, initial velocity and dispersion, shortest path.
     """
 
     share: Tensor
@@ -68,15 +66,13 @@ class Contribution(nn.Module):
         self.register_buffer("within", within[:, None].to(share), persistent=False)  # (H, 1, K)
         self.register_buffer("share", share, persistent=False)  # (H, N)
         self.register_buffer("distance", distance, persistent=False)  # (H, N)
-        self.travels, self.mixes = settings.travel_time, settings.mixes
+        self.travels = settings.travel_time
         self.weighs_states = settings.cell_states and states > 0
         if self.travels:
             velocity, dispersion = settings.start_velocity, settings.start_dispersion
             self.log_velocity = nn.Parameter(torch.full((heads,), math.log(velocity)))
             self.log_dispersion = nn.Parameter(torch.full((heads,), math.log(dispersion)))
         self.log_efficiency = nn.Parameter(torch.zeros_like(share))
-        if self.mixes:
-            self.mixture = nn.Parameter(torch.zeros(heads, settings.water_sources))
         if self.weighs_states:
             self.state_weight = nn.Parameter(torch.zeros(heads, states))
             self.state_bias = nn.Parameter(torch.zeros(heads))
@@ -101,20 +97,18 @@ class Contribution(nn.Module):
         """Area-weighted share of the rain that arrives after the last lag, (H,)."""
         return 1 - (self.kernel().sum(-1) * self.share).sum(-1)
 
-    def effective(self, water: Tensor, state: Tensor) -> Tensor:
+    def effective(self, rain: Tensor, state: Tensor) -> Tensor:
         """Compute effective rain, the part that runs off [mm per step], (H, T, N).
 
         Args:
-            water: (H, T, R, N) rain and the excess of each soil store [mm per step].
+            rain: (H, T, N) [mm per step].
             state: (H, T, S, N) states of the cells, standardised.
         """
-        mixed = water[:, :, 0]
-        if self.mixes:
-            mixed = torch.einsum("htrn,hr->htn", water, self.mixture.softmax(-1))
+        effective = rain * self.log_efficiency.exp()[:, None]
         if self.weighs_states:
             score = torch.einsum("htsn,hs->htn", state, self.state_weight)
-            mixed = mixed * (2 * torch.sigmoid(score + self.state_bias[:, None, None]))
-        return mixed * self.log_efficiency.exp()[:, None]
+            effective = effective * (2 * torch.sigmoid(score + self.state_bias[:, None, None]))
+        return effective
 
     def weights(self) -> Tensor:
         """Share of the basin's effective rain that a cell delivers after each lag, (H, N, K)."""

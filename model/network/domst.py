@@ -3,7 +3,7 @@
 Every parameter and every tensor has a leading head dimension, so that the same module is one head
 or a pack of many; heads never mix. Each step is encoded once, however many stretches contain it.
 
-    H heads   T steps   N cells   R water sources: rain, excess of each soil store
+    H heads   T steps   N cells   R water series: rain, excess of each soil store
     B stretches   L steps of a stretch   M hidden units   I inputs of the LSTM
     S states of a cell: other forcings, filling of each soil store, antecedent wetness
     G basin series: season, antecedent wetness, mean states
@@ -54,31 +54,36 @@ class DomST(nn.Module):
         self.output = HeadLinear(heads, settings.hidden, len(self.outputs), settings.output_gain)
         self._start_at_mean_runoff()
 
-    def forward(self, water: Tensor, state: Tensor, basin: Tensor, past: Tensor) -> Tensor:
+    def forward(
+        self, rain: Tensor, state: Tensor, water: Tensor, basin: Tensor, past: Tensor
+    ) -> Tensor:
         """Simulate runoff [mm per step] from the first step to the last, (H, T).
 
         The record is encoded in pieces, so that the memory is that of one piece, besides the
         forcings and the LSTM's inputs.
 
         Args:
-            water, state, basin: see `encode`.
+            rain, state, water, basin: see `encode`.
             past: (H, T) runoff of the previous step [mm per step], NaN where missing.
         """
         pieces = []
-        for first in range(0, water.shape[1], MAX_ENCODED_STEPS):
+        for first in range(0, rain.shape[1], MAX_ENCODED_STEPS):
             start = max(0, first - self.reach)
             piece = slice(start, first + MAX_ENCODED_STEPS)
-            encoded = self.encode(water[:, piece], state[:, piece], basin[:, piece])
+            encoded = self.encode(*(x[:, piece] for x in (rain, state, water, basin)))
             pieces.append([x[:, first - start :] for x in encoded])
         inputs, routed = (torch.cat(parts, 1) for parts in zip(*pieces, strict=True))
         return self.decode(inputs[:, None], routed[:, None], past[:, None])[:, -1, 0]
 
-    def encode(self, water: Tensor, state: Tensor, basin: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(
+        self, rain: Tensor, state: Tensor, water: Tensor, basin: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Encode every step of a contiguous record once.
 
         Args:
-            water: (H, T, R, N) rain and the excess of each soil store [mm per step].
+            rain: (H, T, N) rain of the cells [mm per step].
             state: (H, T, S, N) states of the cells, standardised.
+            water: (H, T, R) basin means of rain and of each soil store's excess [mm per step].
             basin: (H, T, G) basin series.
 
         Returns:
@@ -87,10 +92,8 @@ class DomST(nn.Module):
         """
         share, scale = self.watersheds.share, self.watersheds.rain_scale[:, None]
         offset = self.settings.sqrt_offset
-        rain = water[:, :, 0]  # (H, T, N)
-        depth = (water * share[:, None, None]).sum(-1)  # (H, T, R), basin means
-        routed = depth[..., 0]  # (H, T)
-        depth = depth / scale[..., None]
+        routed = water[..., 0]  # (H, T)
+        depth = water / scale[..., None]
         series = {
             "water": depth,
             "sqrt_water": (depth + offset / scale[..., None]).sqrt(),
@@ -98,7 +101,7 @@ class DomST(nn.Module):
         }
         images = [rain / scale[..., None]]  # (H, T, N) each
         if self.contribution is not None:
-            effective = self.contribution.effective(water, state)  # (H, T, N)
+            effective = self.contribution.effective(rain, state)  # (H, T, N)
             weights = self.contribution.weights()  # (H, N, K)
             routed = self.contribution.routed(effective, weights)  # (H, T)
             series["routed"] = (routed / scale)[..., None]
@@ -186,12 +189,11 @@ class DomST(nn.Module):
         bias["direct"].copy_(inverse_softplus(mean))
         if not settings.gated:
             return
-        share = settings.start_water_share if settings.mixes else 1.0
-        water = share * watersheds.rain_mean  # [mm per step]
-        runs_off = (watersheds.runoff_mean / water).clamp(1e-6, 1.0)
+        rain = watersheds.rain_mean  # [mm per step]
+        runs_off = (watersheds.runoff_mean / rain).clamp(1e-6, 1.0)
         gate = torch.logit(runs_off / 2)  # fast runoff starts as large as all runoff is
         self.register_buffer("gate", gate[:, None, None], persistent=False)
-        fast = runs_off * water / watersheds.runoff_scale
+        fast = runs_off * rain / watersheds.runoff_scale
         bias["gated"].copy_(inverse_softplus(mean - fast.minimum(mean / 2)))
 
 
@@ -205,8 +207,8 @@ def lstm_inputs(settings: Settings, forcings: int, attributes: int) -> dict[str,
     states = forcings + settings.wetness_states
     routed = 1 if settings.contribution else 0
     widths = {
-        "water": settings.water_sources,
-        "sqrt_water": settings.water_sources,
+        "water": settings.water_series,
+        "sqrt_water": settings.water_series,
         "routed": routed,
         "sqrt_routed": routed,
         "basin": SEASON + len(settings.basin_memories) + states,

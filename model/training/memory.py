@@ -13,8 +13,8 @@ from model.network.domst import MAX_ENCODED_STEPS
 from model.settings import Settings
 
 FLOAT, DOUBLE = 4, 8  # bytes
-CELL_FLOATS = 36  # of each encoded step and cell, forward and for the gradients
-SIMULATED_CELL_FLOATS = 12  # likewise, without gradients
+CELL_FLOATS = 22  # of each encoded step and cell, forward and for the gradients
+SIMULATED_CELL_FLOATS = 8  # likewise, without gradients
 UNIT_FLOATS = 24  # of each step of a stretch and unit of the LSTM, with gradients
 SIMULATED_UNIT_FLOATS = 9  # likewise, without
 STEP_FLOATS = 160  # of each encoded step: the encoder's features and their gradients
@@ -50,7 +50,7 @@ def device_bytes(cells: int, path: float, record: Record, settings: Settings) ->
     padded, hidden = cells + 1, settings.hidden
     steps = settings.warmup + record.steps
     lags = lags_needed(path, record.step_seconds, settings.slowest_velocity)
-    layers = settings.water_sources + record.forcings - 1 + settings.wetness_states
+    layers = record.forcings + settings.wetness_states  # rain, other forcings, wetness
     series = steps * layers * padded
     whole = settings.warmup + record.learnable
     stretches = settings.batch * (settings.warmup + settings.stretch)

@@ -28,7 +28,7 @@ from model.training.loss import runoff_loss
 from model.training.optimiser import make_optimiser, set_learning_rate, update_average
 from model.training.padding import stack_padded, without_padding
 
-MAX_CPU_CHUNK = 2**20  # cells times steps that a CPU encodes at once; more causes page faults
+MAX_CPU_CHUNK = 2**18  # cells times steps that a CPU encodes at once; more causes page faults
 
 
 class Trainer:
@@ -150,16 +150,14 @@ class Trainer:
         cut = torch.cat([before, steps], -1)  # (H, B, reach + L)
         chunk = cut.shape[1]
         if cut.device.type == "cpu":
-            chunk = max(1, MAX_CPU_CHUNK // (pack.water[0, 0].numel() * cut.shape[2]))
+            chunk = max(1, MAX_CPU_CHUNK // (pack.rain[0, 0].numel() * cut.shape[2]))
         parts = []
         for some in cut.split(chunk, 1):
             # One after the other the stretches make a record like any other: what the block
             # carries over from one ends before the next one's own steps begin.
-            water, state, basin = (
-                x[head, some.clamp(min=0)].flatten(1, 2) for x in pack.forcings()
-            )
-            water = water * (some >= 0).flatten(1)[..., None, None]  # dry before the record
-            encoded = self.network.encode(water, state, basin)
+            rain, *others = (x[head, some.clamp(min=0)].flatten(1, 2) for x in pack.forcings())
+            rain = rain * (some >= 0).flatten(1)[..., None]  # dry before the record
+            encoded = self.network.encode(rain, *others)
             parts.append([x.unflatten(1, some.shape[1:])[:, :, reach:] for x in encoded])
         return tuple(torch.cat(series, 1) for series in zip(*parts, strict=True))
 

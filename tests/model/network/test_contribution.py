@@ -15,7 +15,7 @@ from model.network.watersheds import Watersheds
 from model.settings import Settings
 
 DAY = 86400.0
-SETTINGS = Settings(soil_capacities=(1.0, 2.0))  # three water sources
+SETTINGS = Settings()
 
 
 def watersheds(
@@ -42,7 +42,7 @@ def watersheds(
 def block(
     distance: list[float], lags: int = 60, interval_end: float = DAY, **physics: float
 ) -> Contribution:
-    """One head with cells of equal share, three waters and two states."""
+    """One head with cells of equal share and two states."""
     cells = torch.tensor([distance], dtype=torch.float64)
     share = torch.full_like(cells, 1 / cells.numel())
     made = Contribution(watersheds(share, cells, [interval_end], [lags]), 2, SETTINGS).double()
@@ -141,10 +141,7 @@ def test_contributions_are_the_double_sum_of_the_design() -> None:
         made.log_efficiency.copy_(torch.as_tensor(rng.normal(0, 0.3, (1, 3))))
         made.state_weight.copy_(torch.tensor([[0.7, -0.4]], dtype=torch.float64))
         made.state_bias.fill_(0.2)
-        made.mixture.copy_(torch.tensor([[0.5, -0.3, 0.1]], dtype=torch.float64))
-    water, state = rng.gamma(0.5, 5, (30, 3, 3)), rng.normal(0, 1, (30, 2, 3))
-    mixture = np.exp([0.5, -0.3, 0.1]) / np.exp([0.5, -0.3, 0.1]).sum()
-    rain = np.einsum("trn,r->tn", water, mixture)
+    rain, state = rng.gamma(0.5, 5, (30, 3)), rng.normal(0, 1, (30, 2, 3))
     kernel = made.kernel()[0].detach().numpy()
     efficiency = made.log_efficiency.exp()[0].detach().numpy()
     factor = 2 / (1 + np.exp(-(0.2 + 0.7 * state[:, 0] - 0.4 * state[:, 1])))
@@ -152,7 +149,7 @@ def test_contributions_are_the_double_sum_of_the_design() -> None:
     for t in range(30):
         for tau in range(min(t + 1, 20)):
             expected[t] += kernel[:, tau] / 3 * efficiency * factor[t - tau] * rain[t - tau]
-    series = made.effective(torch.as_tensor(water)[None], torch.as_tensor(state)[None]).detach()
+    series = made.effective(torch.as_tensor(rain)[None], torch.as_tensor(state)[None]).detach()
     weights = made.weights().detach()
     np.testing.assert_allclose(made.delivered(series, weights)[0].numpy(), expected, rtol=1e-10)
     routed = made.routed(series, weights)[0].numpy()
@@ -168,10 +165,10 @@ def test_mass_is_conserved_up_to_the_truncated_tail() -> None:
     assert 0 < made.truncated().item() < 0.5
 
 
-def test_effective_rain_starts_as_the_mean_of_what_it_is_mixed_of() -> None:
-    water = torch.rand(1, 5, 3, 2, dtype=torch.float64)
+def test_all_rain_is_effective_at_the_start() -> None:
+    rain = torch.rand(1, 5, 2, dtype=torch.float64)
     state = torch.randn(1, 5, 2, 2, dtype=torch.float64)
-    torch.testing.assert_close(block([5e3, 8e4]).effective(water, state), water.mean(2))
+    torch.testing.assert_close(block([5e3, 8e4]).effective(rain, state), rain)
 
 
 def test_no_path_is_shorter_than_a_hillslope() -> None:

@@ -175,8 +175,8 @@ def test_without_history_runoff_is_no_input(make_head: Make) -> None:
 
 
 def test_runoff_is_never_negative(make_head: Make, settings: Settings) -> None:
-    network, (water, state, *rest) = build([make_head("01")], settings)
-    assert (network(water * 50, state * 9, *rest) >= 0).all()
+    network, (rain, state, water, *rest) = build([make_head("01")], settings)
+    assert (network(rain * 50, state * 9, water * 50, *rest) >= 0).all()
 
 
 def test_encoding_once_gives_the_gradients_of_windows_cut_out(
@@ -237,7 +237,7 @@ def test_the_lstm_sees_what_its_list_of_inputs_says(
     assert network.lstm.input_weight.shape[-1] == sum(widths.values())
     assert widths.pop("past_runoff", 0) == (3 if settings.history else 0)
     parts = dict(zip(widths, encoded[0].split(list(widths.values()), -1), strict=True))
-    means = (pack.water[0, :400] * pack.watersheds.share[0]).sum(-1) / head.rain_scale
+    means = pack.water[0, :400] / head.rain_scale
     expected = {
         "water": means,
         "sqrt_water": (means + 0.01 / head.rain_scale).sqrt(),
@@ -295,13 +295,13 @@ def test_readouts_are_those_written_out(make_head: Make, history: bool) -> None:
 def test_the_encoder_sees_rain_contributions_and_forcings(make_head: Make) -> None:
     """Images in units of the rain's deviation; contributions as depths on the mean cell."""
     head = make_head("01")
-    network, (water, state, basin, _) = build([head], Settings(hidden=16, warmup=60))
+    network, (rain, state, water, basin, _) = build([head], Settings(hidden=16, warmup=60))
     assert network.encoder is not None
     seen: list[list[torch.Tensor]] = []
     network.encoder.register_forward_pre_hook(lambda _, call: seen.append(list(call[0])))
-    _, routed = network.encode(water, state, basin)
-    rain, delivered, *others = (image[..., : head.share.size] for image in seen[0])
+    _, routed = network.encode(rain, state, water, basin)
+    falling, delivered, *others = (image[..., : head.share.size] for image in seen[0])
     own = slice(0, head.share.size)
-    torch.testing.assert_close(rain, water[:, :, 0, own] / head.rain_scale)
+    torch.testing.assert_close(falling, rain[..., own] / head.rain_scale)
     torch.testing.assert_close(delivered.mean(-1), routed / head.rain_scale)
     torch.testing.assert_close(others, [state[:, :, 0, own]])

@@ -91,7 +91,7 @@ def test_without_soil_nothing_depends_on_evaporation(make_head: Make) -> None:
     assert pack.water.shape[2] == 1
     assert network.lstm_inputs["water"] == 1
     _, other = build(replace(head, demand=head.demand * 3), soil=False)
-    for name in ("water", "state", "basin"):
+    for name in ("rain", "state", "water", "basin"):
         torch.testing.assert_close(getattr(pack, name), getattr(other, name), rtol=0, atol=0)
 
 
@@ -106,7 +106,7 @@ def test_without_wetness_states_are_forcings_and_fillings(make_head: Make) -> No
 
 def test_without_travel_time_rain_arrives_in_its_step(make_head: Make) -> None:
     network, pack = build(make_head("01"), travel_time=False)
-    effective = block_of(network).effective(pack.water, pack.state)
+    effective = block_of(network).effective(pack.rain, pack.state)
     _, routed = network.encode(*pack.forcings())
     torch.testing.assert_close(routed, (effective * pack.watersheds.share[:, None]).sum(-1))
     delivered = block_of(network).delivered(effective, block_of(network).weights())
@@ -127,25 +127,12 @@ def test_without_distance_cells_share_one_kernel_and_keep_their_lags(make_head: 
     assert block_of(whole).kernel()[0, : head.share.size].std(0).max() > 0.01
 
 
-def test_without_mixture_rain_alone_is_effective(make_head: Make) -> None:
-    """As with a mixture that is all rain."""
-    head = make_head("01")
-    network, pack = build(head, store_mixture=False)
-    whole, _ = build(head)
-    mixture = block_of(whole).mixture
-    with torch.no_grad():
-        mixture.fill_(-1e3)
-        mixture[:, 0] = 0
-    found, expected = (block_of(one).effective(pack.water, pack.state) for one in (network, whole))
-    torch.testing.assert_close(found, expected)
-
-
 def test_without_states_the_efficiency_is_constant_in_time(make_head: Make) -> None:
     head = make_head("01")
-    network, pack = build(head, cell_states=False, store_mixture=False)
-    effective = block_of(network).effective(pack.water, pack.state)
-    rain, efficiency = pack.water[:, :, 0], block_of(network).log_efficiency.exp()
-    torch.testing.assert_close(effective, rain * efficiency[:, None])
+    network, pack = build(head, cell_states=False)
+    effective = block_of(network).effective(pack.rain, pack.state)
+    efficiency = block_of(network).log_efficiency.exp()
+    torch.testing.assert_close(effective, pack.rain * efficiency[:, None])
 
 
 def test_without_the_gated_readout_the_direct_one_answers(make_head: Make) -> None:
@@ -184,6 +171,6 @@ def test_what_is_left_starts_at_the_runoff_of_its_watershed(make_head: Make, nam
     assert 0.5 < runoff.mean() / head.runoff_mean < 2.5
     if settings.gated:
         fast = 2 * torch.sigmoid(network.gate) * routed
-        water = float(pack.watersheds.rain_mean) * (0.5 if settings.mixes else 1.0)
-        expected = min(head.runoff_mean, water) * float(routed.mean()) / water
+        rain = float(pack.watersheds.rain_mean)
+        expected = min(head.runoff_mean, rain) * float(routed.mean()) / rain
         assert float(fast.mean()) == pytest.approx(expected, rel=1e-4)

@@ -30,7 +30,7 @@ def test_patches_show_each_cell_where_it_lies(make_head: Make) -> None:
             for x in range(0, head.inside.shape[1], PATCH)
         ]
         touched = [tile for tile in tiles if (tile > 0).any()]
-        found = pack.water[row, 100, 0][patch[row]].numpy()
+        found = pack.rain[row, 100][patch[row]].numpy()
         np.testing.assert_array_equal(found[: len(touched)], touched)
         assert (found[len(touched) :] == 0).all()
         assert inside[row].sum() == len(touched)

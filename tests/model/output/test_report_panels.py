@@ -72,7 +72,7 @@ def test_what_is_learned_is_what_the_network_does_with_an_even_rain(
     make_head, tmp_path: Path, distance: bool
 ) -> None:
     """The oracle is the contribution block: a step of even rain, routed to the outlet."""
-    settings = Settings(distance=distance, store_mixture=False, cell_states=False)
+    settings = Settings(distance=distance, cell_states=False)
     settings = settings.model_copy(update={"shortest_path": 3e4})  # of many of the cells
     head = make_head("03")
     watersheds = make_pack([head], settings, torch.device("cpu")).watersheds
