@@ -106,7 +106,7 @@ class Contribution(nn.Module):
         """
         effective = rain * self.log_efficiency.exp()[:, None]
         if self.weighs_states:
-            score = torch.einsum("htsn,hs->htn", state, self.state_weight)
+            score = (self.state_weight[:, None, None] @ state).squeeze(2)  # (H, T, N)
             effective = effective * (2 * torch.sigmoid(score + self.state_bias[:, None, None]))
         return effective
 
