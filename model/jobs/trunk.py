@@ -29,8 +29,8 @@ from model.inputs.watershed import HeadData, load_head
 from model.jobs.placement import pack_heads
 from model.jobs.tasks import failing_alone
 from model.jobs.threads import on_device
+from model.network import tensor_file
 from model.settings import Settings
-from model.training import checkpoint
 from model.training.loop import OnProgress
 from model.training.trunk import (
     SHARED,
@@ -119,11 +119,11 @@ def fit_trunk(
             line = {"site_no": "trunk", "update": update, "loss": float(np.mean(losses))}
             on_progress({**line, "validation_nse": float(np.mean(scores))})
             described = {**about, "loaded": groups, "update": update}
-            checkpoint.write(progress, as_tensors(state), described, keep_previous=True)
+            tensor_file.write(progress, as_tensors(state), described, keep_previous=True)
     parts = {tuple(name.split("/")): value for name, value in state.items()}
     averages = {f"{of}/{name}": v for (of, kind, name), v in parts.items() if kind == "average"}
-    checkpoint.write(path, as_tensors(averages), about)
-    checkpoint.remove(progress)
+    tensor_file.write(path, as_tensors(averages), about)
+    tensor_file.remove(progress)
     return path
 
 
@@ -252,7 +252,7 @@ def _read_same(
     Raises:
         InputError: it does not agree.
     """
-    found = checkpoint.read_good(path)
+    found = tensor_file.read_good(path)
     if found and any(found[1][key] != value for key, value in about.items()):
         raise InputError(f"{path}: made with other settings: expected those of this run")
     return found

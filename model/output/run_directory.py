@@ -145,13 +145,14 @@ class Run:
             "provenance": provenance,
             "sites": list(sites),
         }
-        for name, value in chosen.items():
+        for name in {**chosen, **found_in}:
             found = found_in.get(name)
-            if found != value:
-                raise InputError(
-                    f"{path}: {name} is {found!r} and not {value!r}: "
-                    "expected the same training, or another --run"
-                )
+            if name in chosen and found == chosen[name]:
+                continue
+            other = f"and not {chosen[name]!r}" if name in chosen else "and unknown here"
+            raise InputError(
+                f"{path}: {name} is {found!r} {other}: expected the same training, or another --run"
+            )
 
     def recorded(self) -> Recorded:
         """Read run.yaml.
@@ -167,10 +168,14 @@ class Run:
             raise InputError(f"{path}: predictions of {about['heads']}: expected a training")
         try:
             return Recorded(Settings(**about["settings"]), about["store"], about["sites"])
-        except (ValidationError, KeyError, TypeError) as error:
+        except ValidationError as error:
+            names = ", ".join(str(one["loc"][0]) for one in error.errors() if one["loc"])
             raise InputError(
-                f"{path}: {str(error).splitlines()[0]}: expected a run of this version"
+                f"{path}: settings {names} are unknown or out of range: "
+                "expected a run of this version"
             ) from error
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path}: {error}: expected a run of this version") from error
 
     @property
     def predicts(self) -> bool:

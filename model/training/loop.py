@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from model.inputs.watershed import HeadData
+from model.network import tensor_file
 from model.settings import Settings
 from model.training import checkpoint
 from model.training.trainer import Trainer
@@ -106,7 +107,7 @@ class Fitted:
     @classmethod
     def read(cls, path: Path, seconds: float) -> Fitted:
         """Read the result from a head's checkpoint."""
-        about = checkpoint.read(path)[1]
+        about = tensor_file.read(path)[1]
         names = ("site_no", "updates", "kept_update", "validation_nse")
         return cls(**{name: about[name] for name in names}, seconds=seconds, checkpoint=path)
 

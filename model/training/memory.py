@@ -13,7 +13,9 @@ from model.network.domst import MAX_ENCODED_STEPS
 from model.settings import Settings
 
 FLOAT, DOUBLE = 4, 8  # bytes
-CELL_FLOATS = 22  # of each encoded step and cell, forward and for the gradients
+CELL_FLOATS = 6  # of each encoded step and cell, forward and for the gradients
+IMAGE_FLOATS = 1.5  # likewise, and of each image: rain, contributions, other forcings
+LAYER_FLOATS = 1.25  # likewise, and of each map of a pack: its copies
 SIMULATED_CELL_FLOATS = 8  # likewise, without gradients
 UNIT_FLOATS = 24  # of each step of a stretch and unit of the LSTM, with gradients
 SIMULATED_UNIT_FLOATS = 9  # likewise, without
@@ -55,10 +57,10 @@ def device_bytes(cells: int, path: float, record: Record, settings: Settings) ->
     whole = settings.warmup + record.learnable
     stretches = settings.batch * (settings.warmup + settings.stretch)
     encoded = min(stretches + settings.batch * lags, whole)
-    cut = layers * (encoded < whole)  # copies of the stretches
+    per_cell = CELL_FLOATS + IMAGE_FLOATS * (record.forcings + 1) + LAYER_FLOATS * layers
     kernel = LAG_DOUBLES * DOUBLE // FLOAT * padded * lags
     update = (
-        encoded * ((CELL_FLOATS + cut) * padded + STEP_FLOATS + 3 * lags)
+        encoded * (per_cell * padded + STEP_FLOATS + 3 * lags)
         + stretches * UNIT_FLOATS * hidden
         + kernel
     )
@@ -68,7 +70,7 @@ def device_bytes(cells: int, path: float, record: Record, settings: Settings) ->
         + steps * SIMULATED_UNIT_FLOATS * hidden
         + kernel
     )
-    return FLOAT * (series + max(update, simulated))
+    return FLOAT * round(series + max(update, simulated))
 
 
 def host_bytes(cells: int, record: Record) -> int:

@@ -24,8 +24,8 @@ from torch.nn import Parameter
 
 from model.evaluation.metrics import nse
 from model.inputs.watershed import HeadData
+from model.network import tensor_file
 from model.settings import Settings
-from model.training import checkpoint
 from model.training.optimiser import (
     PHYSICAL_PARAMETERS,
     make_optimiser,
@@ -161,5 +161,5 @@ def load_trunk(path: Path) -> Callable[[str], dict[str, Tensor]]:
     Raises:
         InputError: not a trunk.
     """
-    tensors, _ = checkpoint.read(path)
+    tensors, _ = tensor_file.read(path)
     return lambda site_no: weights_of(site_no, tensors)

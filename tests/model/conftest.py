@@ -14,7 +14,9 @@ from model.inputs.watershed import HeadData
 from model.settings import Settings
 
 
-def build_head(site_no: str = "01", rows: int = 6, columns: int = 5, years: int = 4) -> HeadData:
+def build_head(
+    site_no: str = "01", rows: int = 6, columns: int = 5, years: int = 4, forcings: int = 2
+) -> HeadData:
     """Make a watershed with random rain and runoff from a linear reservoir."""
     rng = np.random.default_rng(int(site_no))
     times = pd.date_range("2010-10-01", periods=365 * years + 1, freq="D", unit="ns")
@@ -32,6 +34,7 @@ def build_head(site_no: str = "01", rows: int = 6, columns: int = 5, years: int 
         stored -= runoff[t] + min(stored - runoff[t], 1.5)
     runoff[40:50] = np.nan
     split = Split.of(times, Settings())
+    others = [f"forcing {i}" for i in range(forcings - 2)]
     area = 6e7 * coverage.sum()
     warm = np.sin(np.arange(len(times)) / 365 * 2 * np.pi)[:, None] * np.ones(coverage.size)
     return HeadData(
@@ -44,8 +47,8 @@ def build_head(site_no: str = "01", rows: int = 6, columns: int = 5, years: int 
         times=times,
         dates=times,
         inside=inside,
-        channels=("precipitation", "temperature"),
-        forcing=np.stack([rain, warm], 1).astype(np.float32),
+        channels=("precipitation", "temperature", *others),
+        forcing=np.stack([rain, *[warm] * (forcings - 1)], 1).astype(np.float32),
         demand=np.full(rain.shape, 1.5, np.float32),
         attributes=np.zeros(5, np.float32),
         coverage=coverage.astype(np.float32),
@@ -58,7 +61,7 @@ def build_head(site_no: str = "01", rows: int = 6, columns: int = 5, years: int 
         rain_scale=float(depth.std()),
         runoff_scale=float(np.nanstd(runoff)),
         runoff_mean=float(np.nanmean(runoff)),
-        standard={"temperature": (0.0, 1.0)},
+        standard=dict.fromkeys(("temperature", *others), (0.0, 1.0)),
     )
 
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from model.network.contribution import integrated_passage, lags_needed
+from model.network.tensor_file import read
 from model.settings import Settings
 
 
@@ -44,10 +44,13 @@ def read_learned(
         share, distance: (N,) share of the area and flow distance [m] of the watershed's cells.
         step_seconds: length of a step.
         interval_end: end of the discharge's interval after the start of the rain's step [s].
+
+    Raises:
+        InputError: the checkpoint is damaged, or of another version.
     """
     if not (settings.contribution and settings.travel_time) or settings.region:
         return None
-    weights = load_file(checkpoint)
+    weights, _ = read(checkpoint)
     lags = lags_needed(float(distance.max()), step_seconds, settings.slowest_velocity)
     if not settings.distance:
         distance = np.full_like(distance, distance @ share)

@@ -17,6 +17,7 @@ from model.inputs.watershed import HeadData, load_head, survey_store
 from model.jobs import members, tasks
 from model.jobs.members import fit_heads
 from model.jobs.tasks import PackResult, of_equal_length, train_pack
+from model.network import tensor_file
 from model.output.figures import hydrograph
 from model.output.run_directory import Run
 from model.settings import Settings
@@ -130,7 +131,7 @@ def test_a_head_whose_files_are_of_another_training_fails_alone(
         (begun, checkpoint.progress_path(run.checkpoints, begun)),
     ):
         checkpoint.head_path(run.checkpoints, site).unlink()
-        checkpoint.write(path, {}, {"settings": other.model_dump(mode="json"), "update": 1})
+        tensor_file.write(path, {}, {"settings": other.model_dump(mode="json"), "update": 1})
     result = pack()
     assert [score["site_no"] for score in result.scores] == good
     assert [line.split(": ")[0].rpartition("/")[2] for line in result.failures] == [

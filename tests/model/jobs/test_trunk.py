@@ -15,8 +15,8 @@ from distributed import Client, Future
 from model.inputs.watershed import HeadData
 from model.jobs import trunk as jobs_trunk
 from model.jobs.trunk import fit_trunk, make_branch, trunk_branches
+from model.network import tensor_file
 from model.settings import Settings
-from model.training import checkpoint
 from model.training.loop import Fitted, OnProgress, fit_pack
 from model.training.trainer import Trainer
 from model.training.trunk import (
@@ -192,7 +192,7 @@ def test_a_watershed_that_cannot_be_loaded_is_left_out(
 
 
 def same_weights(one: Path, other: Path) -> bool:
-    (first, _), (second, _) = checkpoint.read(one), checkpoint.read(other)
+    (first, _), (second, _) = tensor_file.read(one), tensor_file.read(other)
     return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
 
 

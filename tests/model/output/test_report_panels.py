@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import shapely
 import torch
-from safetensors.torch import save_file
 
 from model.evaluation.metrics import peak_error
 from model.inputs.pack import make_pack
+from model.network import tensor_file
 from model.network.domst import DomST
 from model.output.report.blocks import pack, unpack
 from model.output.report.floods import largest_floods
 from model.output.report.learned import read_learned
 from model.output.report.panels import simplified
 from model.settings import Settings
+from pipeline.errors import InputError
 
 DAY = 86_400.0
 
@@ -86,7 +87,7 @@ def test_what_is_learned_is_what_the_network_does_with_an_even_rain(
         cells = (effective[:, 0, :, None] * block.weights()).sum(-1)[0].numpy()[: head.share.size]
         even = block.weights().sum(1)[0].numpy()
     weights = {f"contribution.{n}": v.detach().clone() for n, v in block.named_parameters()}
-    save_file(weights, tmp_path / "03.safetensors")
+    tensor_file.write(tmp_path / "03.safetensors", weights, {})
     share, path = head.share.astype(float), head.distance.astype(float)
     found = read_learned(tmp_path / "03.safetensors", settings, share, path, DAY, DAY)
     assert found is not None
@@ -95,6 +96,11 @@ def test_what_is_learned_is_what_the_network_does_with_an_even_rain(
     for off in ({"contribution": False}, {"travel_time": False}, {"region": True}):
         without = settings.model_copy(update=off)
         assert read_learned(tmp_path / "no", without, share, path, DAY, DAY) is None
+    whole = (tmp_path / "03.safetensors").read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole[:-1] + bytes([whole[-1] ^ 1])):
+        (tmp_path / "03.safetensors").write_bytes(damaged)
+        with pytest.raises(InputError, match=r"03\.safetensors: damaged"):
+            read_learned(tmp_path / "03.safetensors", settings, share, path, DAY, DAY)
 
 
 def test_simplified_outlines_keep_shape_parts_and_holes() -> None:

@@ -51,6 +51,24 @@ def test_a_torn_or_foreign_run_yaml_is_one_line(run: Run) -> None:
         assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("change", ["gone", "new", "other"])
+def test_a_run_of_another_version_is_not_this_training(run: Run, change: str) -> None:
+    """A setting that this version lacks, one that it added, one with another value."""
+    path = run.folder / "run.yaml"
+    about = yaml.safe_load(path.read_text())
+    name = {"gone": "store_mixture", "new": "hidden", "other": "hidden"}[change]
+    if change == "new":
+        del about["settings"][name]
+    else:
+        about["settings"][name] = False if change == "gone" else -1
+    path.write_text(yaml.safe_dump(about))
+    with pytest.raises(InputError, match=rf"run\.yaml: {name} is .*another --run"):
+        run.require_same(Settings(), "digest", ["01"])
+    if change != "new":
+        with pytest.raises(InputError, match=rf"settings {name} .*a run of this version"):
+            run.recorded()
+
+
 def test_a_torn_or_foreign_metrics_json_is_one_line(run: Run) -> None:
     assert run.finished() is None
     run.finish(METRICS)

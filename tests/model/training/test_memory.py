@@ -49,30 +49,44 @@ class Live(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    ("shapes", "years", "options"),
+    ("shapes", "years", "forcings", "options"),
     [
-        ([(2, 2)], 4, {}),
-        ([(12, 12)], 4, {}),
-        ([(12, 12)], 12, {}),
-        ([(24, 24), (20, 20), (16, 20)], 4, {}),
-        ([(6, 6)], 20, {"history": True}),
-        ([(12, 12)], 4, {"slowest_velocity": 0.01}),
+        ([(2, 2)], 4, 2, {}),
+        ([(12, 12)], 4, 2, {}),
+        ([(12, 12)], 12, 2, {}),
+        ([(24, 24), (20, 20), (16, 20)], 4, 2, {}),
+        ([(6, 6)], 20, 2, {"history": True}),
+        ([(12, 12)], 4, 2, {"slowest_velocity": 0.01}),
+        ([(12, 12)] * 3, 4, 12, {}),
+        ([(20, 20)], 12, 12, {}),
+        ([(24, 24)], 20, 2, {"batch": 1, "warmup": 20, "stretch": 40}),
     ],
-    ids=["tiny", "whole", "stretches", "padded", "long", "many lags"],
+    ids=[
+        "tiny",
+        "whole",
+        "stretches",
+        "padded",
+        "long",
+        "many lags",
+        "many maps",
+        "stretches of many maps",
+        "simulation",
+    ],
 )
 def test_the_estimate_covers_what_lives(
     make_head: Make,
     monkeypatch: pytest.MonkeyPatch,
     shapes: list[tuple[int, int]],
     years: int,
+    forcings: int,
     options: dict[str, Any],
 ) -> None:
     """From below by nothing, from above by at most half."""
     monkeypatch.setattr(module, "MAX_CPU_CHUNK", 2**40)  # a GPU encodes all at once
-    heads = [make_head(f"{i + 1:02d}", *shape, years) for i, shape in enumerate(shapes)]
+    heads = [make_head(f"{i + 1:02d}", *shape, years, forcings) for i, shape in enumerate(shapes)]
     settings = Settings(**options)
     trainer = Trainer(heads, settings, torch.device("cpu"))
-    record = Record(len(heads[0].times), heads[0].split.train_stop, 86400.0, 2)
+    record = Record(len(heads[0].times), heads[0].split.train_stop, 86400.0, forcings)
     largest = max(head.share.size for head in heads)
     path = max(float(head.distance.max()) for head in heads)
     estimate = len(heads) * device_bytes(largest, path, record, settings)

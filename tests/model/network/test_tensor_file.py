@@ -1,4 +1,4 @@
-"""Files of weights: whole or not at all, and what is done where one is damaged all the same."""
+"""Files of tensors: whole or not at all, and what is done where one is damaged all the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.training import checkpoint
+from model.network import tensor_file
 from pipeline.errors import InputError
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(7.0), "c": torch.arange(2)}
@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
     """Of a file with two versions."""
     path = tmp_path / "folder" / "01.safetensors"
     for update in (25, 50):
-        checkpoint.write(path, TENSORS, {"update": update}, keep_previous=True)
+        tensor_file.write(path, TENSORS, {"update": update}, keep_previous=True)
     return path
 
 
@@ -39,12 +39,12 @@ def names(path: Path) -> list[str]:
 
 def test_weights_of_another_version_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "01.safetensors"
-    checkpoint.write(path, {"a": torch.ones(1)}, {"format": "dom-st head 1", "site_no": "01"})
-    for read in (checkpoint.read, checkpoint.read_good):
+    tensor_file.write(path, {"a": torch.ones(1)}, {"format": "dom-st head 1", "site_no": "01"})
+    for read in (tensor_file.read, tensor_file.read_good):
         with pytest.raises(InputError, match=r"01\.safetensors: is a dom-st head 1: expected a do"):
             read(path)
-    checkpoint.write(path, {"a": torch.ones(1)}, {"site_no": "01"})
-    assert checkpoint.read(path) == ({"a": torch.ones(1)}, {"site_no": "01"})
+    tensor_file.write(path, {"a": torch.ones(1)}, {"site_no": "01"})
+    assert tensor_file.read(path) == ({"a": torch.ones(1)}, {"site_no": "01"})
 
 
 def damages(content: bytes) -> Iterator[bytes]:
@@ -59,7 +59,7 @@ def damages(content: bytes) -> Iterator[bytes]:
 
 def test_any_damage_is_seen(path: Path) -> None:
     content = path.read_bytes()
-    found = tensors, about = checkpoint.read(path)
+    found = tensors, about = tensor_file.read(path)
     assert same(tensors, TENSORS)
     assert about == {"update": 50}
     harmless = 0
@@ -68,7 +68,7 @@ def test_any_damage_is_seen(path: Path) -> None:
             continue
         path.write_bytes(damaged)
         try:
-            tensors, about = checkpoint.read(path)
+            tensors, about = tensor_file.read(path)
         except InputError:
             continue
         assert same(tensors, found[0])
@@ -84,15 +84,15 @@ def test_a_damaged_file_is_set_aside_and_the_one_before_it_used(
     torn = path.read_bytes()[:-1] if damage is None else damage
     path.write_bytes(torn)
     for _ in range(2):
-        found = checkpoint.read_good(path)
+        found = tensor_file.read_good(path)
         assert found is not None
         assert found[1] == {"update": 25}
         assert names(path) == [".damaged", ".previous"]
     (record,) = caplog.records
     assert f"{path}: damaged" in record.getMessage()
     assert path.with_name(f"{path.name}.damaged").read_bytes() == torn
-    checkpoint.previous(path).write_bytes(torn)
-    assert checkpoint.read_good(path) is None
+    tensor_file.previous(path).write_bytes(torn)
+    assert tensor_file.read_good(path) is None
     assert names(path) == [".damaged", ".previous.damaged"]
 
 
@@ -104,7 +104,7 @@ def test_a_write_that_fails_changes_nothing(path: Path, monkeypatch: pytest.Monk
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
-            checkpoint.write(path, TENSORS, {"update": 75}, keep_previous=True)
+            tensor_file.write(path, TENSORS, {"update": 75}, keep_previous=True)
     assert {one: one.read_bytes() for one in path.parent.iterdir()} == before
 
 
@@ -124,15 +124,15 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
 
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(os, "replace", rename)
-    checkpoint.write(path, TENSORS, {"update": 75}, keep_previous=True)
-    renames = [("rename", checkpoint.previous(path)), ("rename", path)]
+    tensor_file.write(path, TENSORS, {"update": 75}, keep_previous=True)
+    renames = [("rename", tensor_file.previous(path)), ("rename", path)]
     assert calls == [("sync", False), *renames, ("sync", True)]
 
 
 def test_the_mode_follows_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        checkpoint.write(tmp_path / "01.safetensors", TENSORS, {})
+        tensor_file.write(tmp_path / "01.safetensors", TENSORS, {})
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "01.safetensors").stat().st_mode) == 0o640
@@ -148,7 +148,7 @@ def test_a_reader_sees_one_version_while_others_write(tmp_path: Path) -> None:
         while not ended.is_set():
             version += 1
             tensors = {"a": torch.full((1000,), version), "b": torch.full((3, 1), version)}
-            checkpoint.write(path, tensors, {"version": version}, keep_previous=True)
+            tensor_file.write(path, tensors, {"version": version}, keep_previous=True)
         return version
 
     with ThreadPoolExecutor(2) as pool:
@@ -156,7 +156,7 @@ def test_a_reader_sees_one_version_while_others_write(tmp_path: Path) -> None:
         seen: set[int] = set()
         try:
             while len(seen) < 60 and not any(writer.done() for writer in writers):
-                found = checkpoint.read_good(path)
+                found = tensor_file.read_good(path)
                 if found is None:
                     assert not seen
                     continue
@@ -178,4 +178,4 @@ def test_a_description_is_json(path: Path) -> None:
         about = json.loads((file.metadata() or {})["about"])
         assert sorted(file.keys()) == sorted(TENSORS)
     assert about["update"] == 50
-    assert about["format"] == checkpoint.FORMAT
+    assert about["format"] == tensor_file.FORMAT
