@@ -154,8 +154,10 @@ def make_cases(
     yield from (Case(store.stem, store) for store in stores)
 
 
-def score(case: Case, row: str, seed: int, folder: Path, client: Client) -> dict[str, float] | None:
-    """Test NSE by site, of a run that is trained unless it is there.
+def train_heads(
+    case: Case, row: str, seed: int, folder: Path, client: Client
+) -> list[dict[str, Any]] | None:
+    """Scores of the heads of a run that is trained unless it is there.
 
     Returns None where the row would be the whole model: no snow to leave out, or no distances to
     shuffle.
@@ -172,26 +174,35 @@ def score(case: Case, row: str, seed: int, folder: Path, client: Client) -> dict
     settings = Settings(seed=seed, **case.split, **ROWS[row])
     sites = read_sites(open_root(str(store))).site_no[:: case.every]
     run = train(store, place / f"{name}-{seed}", sites=sites, settings=settings, client=client)
-    return {head["site_no"]: head["nse"] for head in run.metrics["heads"]}
+    heads: list[dict[str, Any]] = run.metrics["heads"]
+    return heads
 
 
 Report = dict[str, dict[str, list[dict[str, float]]]]  # by case and row: of each seed, NSE by site
+FLOORS = ("ridge", "persistence")  # rows too, which no seed changes
 
 
 def measure(
     cases: Sequence[Case], chosen: Sequence[str], seeds: int, folder: Path, workers: int | None
 ) -> Report:
     """Train every case as every chosen row says, seed after seed, and return the scores."""
-    report: Report = {case.name: {row: [] for row in ROWS} for case in cases}
+    report: Report = {case.name: {row: [] for row in (*ROWS, *FLOORS)} for case in cases}
     with make_client(processes=True, workers=workers) as client:
         for seed in range(seeds):
             for row in chosen:
                 for case in cases:
-                    found = score(case, row, seed, folder, client)
-                    if found is not None:
-                        report[case.name][row].append(found)
-                        middle = median(found.values())
-                        print(f"seed {seed}, {case.name}, {row}: {middle:.3f}", flush=True)
+                    heads = train_heads(case, row, seed, folder, client)
+                    if heads is None:
+                        continue
+                    found = {head["site_no"]: head["nse"] for head in heads}
+                    report[case.name][row].append(found)
+                    if row == WHOLE:
+                        for floor in FLOORS:
+                            report[case.name][floor] = [
+                                {head["site_no"]: head[f"{floor}_nse"] for head in heads}
+                            ]
+                    middle = median(found.values())
+                    print(f"seed {seed}, {case.name}, {row}: {middle:.3f}", flush=True)
             show(report, chosen)
     return report
 
@@ -211,7 +222,7 @@ def show(report: Report, chosen: Sequence[str] = tuple(ROWS)) -> None:
     table = Table(title="test NSE", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("", *report):
         table.add_column(heading, justify="right")
-    for row in chosen:
+    for row in (*chosen, *FLOORS):
         cells = []
         for rows in report.values():
             middle, worst = summarise(rows[row])
@@ -256,11 +267,11 @@ def main(
 ) -> None:
     """Train with and without parts of the model and compare."""
     with exit_codes():
+        if unknown := set(row or ()) - set(ROWS):
+            raise InputError(f"--row {unknown.pop()}: expected some of: {'; '.join(ROWS)}")
         worlds = world or ([] if store else list(World))
         cases = list(make_cases(worlds, store or [], sample, folder))
         chosen = [one for one in ROWS if not row or one in (WHOLE, *row)]
-        if unknown := set(row or ()) - set(ROWS):
-            raise InputError(f"--row {unknown.pop()}: expected some of: {'; '.join(ROWS)}")
         report = measure(cases, chosen, seeds, folder, workers)
         if json_file:
             json_file.write_text(json.dumps(report, indent=2) + "\n")

@@ -4,7 +4,7 @@
 
 `make real` makes the store of catalogs/cance.yaml and the runs. For each head the NSE and the error
 of the highest flood stand beside those of the ridge regression, which sees the same rain, and of
-persistence, which sees the discharge of the hour before and is a floor of forecasts.
+persistence, which sees the discharge of the hour before and is a forecast.
 
 With `--store`, the hourly rise of the logarithm of discharge, read at full hours, is regressed on
 the rain of the hours before, of the same label and after. Discharge cannot answer rain that has not
@@ -33,7 +33,7 @@ CATALOG = Path(__file__).resolve().parents[1] / "catalogs/cance.yaml"
 HOUR = pd.Timedelta(hours=1)
 LAGS = range(-3, 9)  # hours from rain to rise that are fitted
 SHOWN = range(-2, 4)
-FORECASTS = {"": "Dom-ST", "ridge_": "ridge", "persistence_": "persistence"}
+METHODS = {"": "Dom-ST", "ridge_": "ridge", "persistence_": "persistence"}
 
 
 def show_scores(run: Run) -> Table:
@@ -42,13 +42,13 @@ def show_scores(run: Run) -> Table:
     table = Table(title=f"{metrics['title']}; {metrics['split']}", box=SIMPLE_HEAD)
     table.add_column("site")
     for score in ("NSE", "peak %"):
-        for name in FORECASTS.values():
+        for name in METHODS.values():
             table.add_column(f"{name}\n{score}", justify="right")
     for head in metrics["heads"]:
         table.add_row(
             head["site_no"],
-            *(f"{head[f'{prefix}nse']:.3f}" for prefix in FORECASTS),
-            *(f"{head[f'{prefix}peak_error']:+.0f}" for prefix in FORECASTS),
+            *(f"{head[f'{prefix}nse']:.3f}" for prefix in METHODS),
+            *(f"{head[f'{prefix}peak_error']:+.0f}" for prefix in METHODS),
         )
     return table
 

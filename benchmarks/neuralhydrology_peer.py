@@ -6,8 +6,8 @@ One peer gets what Dom-ST gets: rain, temperature and the season, as basin means
 discharge as for a head. Another also gets what Dom-ST computes from them by hand: excess and
 filling of the soil stores, and antecedent wetness. The last gets rain and temperature alone, with
 the settings that the search began with. The methods take turns, each its own command on
-one CPU thread: `nh-run train` and `python -m model.train`. All keep the weights of the best
-validation, in the water year before the test year. Finished runs in the folder are kept.
+one CPU thread: `nh-run train` and `python -m model.train`. Each picks its weights in its own way on
+the water year before the test year. Finished runs in the folder are kept.
 `benchmarks.neuralhydrology_search` prints the search that chose the peers' settings.
 """
 
@@ -76,10 +76,11 @@ def make_store(folder: Path) -> str:
 def train_ours(folder: Path, store: str, years: tuple[int, int], seed: int) -> Trained:
     """Train and test a Dom-ST head; a finished run is read."""
     done = folder / "trained.json"
+    run = Run(folder / "run")
     if done.exists():
+        run.recorded()  # refuses one of another version
         return Trained.load(done)
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(folder / "run")
     validation, test = years
     options = {"run": run.folder, "cluster": "cpu", "workers": 1, "seed": seed}
     options |= {"validation": validation, "test": test}

@@ -253,7 +253,7 @@ class Settings(BaseModel):
 
     # Experiment
     variant: Variant = Field(default="multihead", description="the name of these choices")
-    seed: int = Field(default=0, description="of initial weights, draws and dropout")
+    seed: int = Field(default=0, ge=0, description="of initial weights, draws and dropout")
     seeds: int = Field(
         default=1,
         ge=1,

@@ -329,10 +329,12 @@ def test_the_table_of_parts_is_that_of_its_scores(capsys: pytest.CaptureFixture[
     scores = {row: [{"01": 0.8, "02": 0.6}, {"01": 0.9, "02": 0.5}] for row in ablation.ROWS}
     scores[ablation.PLAIN] = [{"01": 0.4, "02": 0.6}]
     scores[ablation.NO_SNOW] = []
+    scores |= {floor: [{"01": 0.31, "02": 0.22}] for floor in ablation.FLOORS}
     ablation.show({"basin": scores})
     shown = capsys.readouterr().out
     assert "0.700 (0.550)" in shown  # medians 0.7 and 0.7, worst 0.6 and 0.5
     assert "as Dom-ST" in shown
+    assert shown.count("0.265 (0.220)") == 2, "the floors"
     assert "+40.0% over a plain LSTM; +0.0% by the block" in shown  # (0.85 + 0.55) / (0.4 + 0.6)
 
 

@@ -67,11 +67,11 @@ class PackCost:
     Attributes:
         fixed: what an update costs however small the pack is. No GPU has measured it: the
             recurrence takes 2,200 kernels one after the other, some 2 microseconds each in a CUDA
-            graph, and a GPU with 3 TB/s moves the 1,000 bytes of each encoded step and cell, with
-            some 2,000 steps, at 1.5 million cells a second.
+            graph, and a GPU with 3 TB/s moves the 600 bytes of each encoded step and cell, with
+            some 2,000 steps, at 2.5 million cells a second.
     """
 
-    fixed: float = 7000.0
+    fixed: float = 11000.0
 
     def update(self, cells: int, heads: int) -> float:
         """Return the cost of an update of heads padded to `cells` cells each."""

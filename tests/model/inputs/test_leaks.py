@@ -143,13 +143,26 @@ def test_years_after_training_change_nothing_of_it(
     require_same_training(before, after, settings)
 
 
-def test_years_after_validation_change_no_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("weather", "options"),
+    [
+        ((), {}),
+        (("temperature",), {}),
+        (("temperature",), {"refit": True, "refit_updates": 2}),
+        ((), {"history": True}),
+    ],
+    ids=str,
+)
+def test_years_after_validation_change_no_weights(
+    tmp_path: Path, weather: tuple[str, ...], options: dict[str, Any]
+) -> None:
     """Trained and selected weights, bit for bit, and what they simulate of the years before."""
-    settings = Settings(
-        updates=4, evaluate_every=2, hidden=8, warmup=60, stretch=90, batch=2, **HELD_OUT
-    )
-    watershed = make_watershed("2012-10-01", ())
+    few: dict[str, Any] = {"updates": 4, "evaluate_every": 2, "hidden": 8, "stretch": 90}
+    few["snow_melt_factors"] = (2.0, 5.0, 8.0)
+    settings = Settings(warmup=60, batch=2, **few, **options, **HELD_OUT)
+    watershed = make_watershed("2012-10-01", weather)
     before = load(watershed, settings)
+    assert (before.snow is not None) == ("temperature" in weather)
     known = last_stop(before.split.known)
     kept = []
     for name, data in (("before", watershed), ("after", ruined(watershed, known, appended=500))):

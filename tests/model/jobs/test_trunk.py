@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from dask.sizeof import sizeof
 from distributed import Client, Future
 
 from model.inputs.watershed import HeadData
@@ -89,6 +90,14 @@ def test_a_trunk_of_one_branch_is_that_branch(
         found = start(site)
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_dask_knows_how_large_a_branch_is(heads: list[HeadData]) -> None:
+    """Its series and records, found by looking at all that it holds; weights are small."""
+    branch = Branch(heads, QUICK, CPU)
+    held = [*heads, *(trainer.pack for trainer in branch.trainers)]
+    arrays = [value for one in held for value in vars(one).values() if hasattr(value, "nbytes")]
+    assert sizeof(branch) == pytest.approx(sum(array.nbytes for array in arrays), rel=0.1)
 
 
 def test_site_numbers_are_any_text(client: Client, heads: list[HeadData], tmp_path: Path) -> None:

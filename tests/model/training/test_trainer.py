@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
 from model.inputs.watershed import HeadData
+from model.network.domst import DomST
 from model.settings import Settings
 from model.training.trainer import Trainer
 
@@ -43,6 +45,29 @@ def test_windows_cut_out_give_the_steps_of_windows_of_one_encoding(
     weights = [dict(trainer.network.named_parameters()) for trainer in trainers]
     for name in weights[0]:
         torch.testing.assert_close(weights[0][name], weights[1][name], rtol=2e-2, atol=1e-3)
+
+
+def test_a_cpu_encodes_stretches_in_pieces(
+    make_head: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as have no more cells times steps than it is fast with, and at least one."""
+    pieces: list[int] = []
+    encode = DomST.encode
+
+    def watched(network: DomST, rain: torch.Tensor, *others: torch.Tensor) -> Any:
+        pieces.append(rain.shape[1] * rain.shape[2])
+        return encode(network, rain, *others)
+
+    monkeypatch.setattr(DomST, "encode", watched)
+    trainer = Trainer([make_head("01", 9, 4)], QUICK, CPU)
+    cells = trainer.pack.rain.shape[2]
+    each = (trainer.network.reach + 90) * cells
+    steps = torch.arange(100, 500, 100)[None, :, None] + torch.arange(90)
+    for most, expected in ((2 * each, [2, 2]), (3 * each - 1, [2, 2]), (1, [1] * 4)):
+        pieces.clear()
+        monkeypatch.setattr("model.training.trainer.MAX_CPU_CHUNK", most)
+        trainer.encode(steps)
+        assert pieces == [each * number for number in expected]
 
 
 @pytest.mark.parametrize("together", [2**20, 1])
