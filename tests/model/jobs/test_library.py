@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from distributed.comm import CommClosedError
 
 from model import Run, Settings, evaluate, load_head, predict, train
 from model.inputs.periods import water_years
 from model.output.progress import Progress
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RunError
 from pipeline.store.read import list_sites, open_watershed
 from tests.end_to_end.training import steps_without_rain
 
@@ -138,6 +139,24 @@ def test_prediction_scores_the_years_asked_for(finished: Run, site: str, tmp_pat
     (validation,) = finished.recorded().settings.validation
     with pytest.raises(InputError, match=f"{validation}"):
         predict(finished, out=tmp_path / "out", test=[validation])
+
+
+def test_a_trunk_or_prediction_that_loses_its_scheduler_is_one_line(
+    finished: Run, tiny_store: Path, site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(*_: object, **__: object) -> None:
+        raise CommClosedError("scheduler gone")
+
+    lost = r"lost the scheduler or its workers \(scheduler gone\)"
+    with monkeypatch.context() as patch:
+        patch.setattr("model.jobs.schedule.fit_trunk", lose)
+        with pytest.raises(RunError, match=rf"run: {lost}: .*--resume --run"):
+            train(tiny_store, tmp_path / "run", sites=[site], settings=Settings(trunk="shared"))
+    with monkeypatch.context() as patch:
+        patch.setattr("distributed.Client.gather", lose)
+        with pytest.raises(RunError, match=rf"{finished.folder}: {lost}"):
+            predict(finished, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unfinished_run_has_no_scores(tmp_path: Path) -> None:
