@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from distributed.comm import CommClosedError
+from distributed.comm.core import CommClosedError
 
 from model import Run, Settings, evaluate, load_head, predict, train
 from model.inputs.periods import water_years
