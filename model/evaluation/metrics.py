@@ -46,8 +46,8 @@ class KlingGupta(NamedTuple):
 def nse(simulated: npt.ArrayLike, observed: npt.ArrayLike) -> float:
     """Nash-Sutcliffe efficiency: 1 - sum (s - o)^2 / sum (o - mean o)^2.
 
-    1 is perfect, 0 is as good as the mean of the observations. NaN for constant observations or
-    fewer than 2 pairs. Raises ValueError as `paired` does.
+    1 is perfect, 0 is as good as the mean of the observations. NaN for observations that do
+    not vary or fewer than 2 pairs. Raises ValueError as `paired` does.
 
     Source: Nash and Sutcliffe (1970), J. Hydrol. 10, 282-290, doi:10.1016/0022-1694(70)90255-6.
     """
@@ -70,7 +70,8 @@ def kge(simulated: npt.ArrayLike, observed: npt.ArrayLike) -> KlingGupta:
     sim, obs = paired(simulated, observed)
     if obs.size < 2:
         return KlingGupta(NAN, NAN, NAN, NAN)
-    found = continuous.kge(*_arrays(sim, obs), include_components=True)
+    with np.errstate(over="ignore"):  # of observations that are hardly more than 0
+        found = continuous.kge(*_arrays(sim, obs), include_components=True)
     parts = KlingGupta(*(_finite(found[name]) for name in ("kge", "rho", "alpha", "beta")))
     if _is_constant(obs):
         return parts._replace(kge=NAN, r=NAN, alpha=NAN)
@@ -96,7 +97,8 @@ def pbias(simulated: npt.ArrayLike, observed: npt.ArrayLike) -> float:
     sim, obs = paired(simulated, observed)
     if obs.size < 2 or not obs.any():
         return NAN
-    return _finite(continuous.pbias(*_arrays(sim, obs)))
+    with np.errstate(over="ignore"):  # of observations that are hardly more than 0
+        return _finite(continuous.pbias(*_arrays(sim, obs)))
 
 
 def fhv(simulated: npt.ArrayLike, observed: npt.ArrayLike) -> float:
@@ -114,8 +116,7 @@ def fhv(simulated: npt.ArrayLike, observed: npt.ArrayLike) -> float:
     if not high:
         return NAN
     sim_high, obs_high = np.sort(sim)[-high:], np.sort(obs)[-high:]
-    total = obs_high.sum()
-    return _finite(PERCENT * (sim_high - obs_high).sum() / total) if total else NAN
+    return _percent((sim_high - obs_high).sum(), obs_high.sum())
 
 
 def rmse(simulated: npt.ArrayLike, observed: npt.ArrayLike) -> float:
@@ -188,7 +189,7 @@ def peak_error(
         return NAN
     peak = int(np.argmax(obs))
     near = np.abs(position - position[peak]) <= window
-    return _finite(PERCENT * (sim[near].max() - obs[peak]) / obs[peak]) if obs[peak] else NAN
+    return _percent(sim[near].max() - obs[peak], obs[peak])
 
 
 def _require_window(window: int) -> None:
@@ -305,6 +306,12 @@ def _arrays(sim: Array, obs: Array) -> tuple[xr.DataArray, xr.DataArray]:
     return xr.DataArray(sim, dims="time"), xr.DataArray(obs, dims="time")
 
 
+def _percent(part: float, whole: float) -> float:
+    """100 part / whole, %; NaN of a whole that is 0, or so small that the result is infinite."""
+    with np.errstate(over="ignore"):
+        return _finite(PERCENT * part / whole) if whole else NAN
+
+
 def _finite(value: npt.ArrayLike) -> float:
     """A number, NaN where it is undefined or beyond float64."""
     number = float(np.asarray(value))
@@ -312,5 +319,6 @@ def _finite(value: npt.ArrayLike) -> float:
 
 
 def _is_constant(values: Array) -> bool:
-    # Exact, unlike a variance of 0: the mean of equal numbers may be off by a rounding.
-    return bool(values.min() == values.max())
+    # Exact where numbers are equal, whose mean may be off by a rounding; and where they differ by
+    # so little that no variance is left.
+    return bool(values.min() == values.max() or values.var() == 0)

@@ -250,6 +250,14 @@ def test_order_matters_to_peaks_only(series, random):
     assert after == pytest.approx(before, rel=1e-6, abs=1e-6, nan_ok=True)
 
 
+def test_observations_that_are_hardly_more_than_zero_have_no_percentages():
+    """2e-308 m3 s-1, the smallest normal number, once made the suite fail by its warning."""
+    tiny = np.full(60, np.finfo(float).tiny)
+    tiny[::2] *= 2
+    scores = evaluate(np.ones(60), tiny)
+    assert all(np.isnan(scores[name]) for name in ("nse", "pbias", "fhv", "peak_error", "kge"))
+
+
 @given(two_series(), st.data())
 def test_a_step_without_observation_does_not_count(series, data):
     simulated, observed = series
